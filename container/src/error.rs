@@ -1,0 +1,13 @@
+//! What keeps a container from running.
+
+/// Error of building or running a container.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A part of the container was not given.
+    #[error("container has no {0}")]
+    Missing(&'static str),
+    /// A listener cannot be used.
+    #[error("listener: {0}")]
+    Listener(#[source] std::io::Error),
+}

@@ -1,0 +1,318 @@
+//! Forwards requests to logic servers, and sees to it that each is answered.
+
+mod core;
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use dashmap::DashMap;
+use imago_proto::{
+    LinkFrame, SessionId,
+    link::{Drained, Forward, ServerState, frame::Kind},
+};
+use tokio::sync::Notify;
+
+pub use self::core::ForwardConfig;
+use self::core::{Availability, LaneCore, Sent, Servers};
+use crate::{
+    LaneOwner, PeerId, Request, Route,
+    link::{Link, Rejected},
+    metrics,
+    selector::{Candidate, Selector},
+};
+
+/// Deadline of a lane without requests.
+const NEVER: u64 = u64::MAX;
+
+/// The lanes of all sessions of a gateway.
+pub(crate) struct Forwarder {
+    config: ForwardConfig,
+    selector: Arc<dyn Selector>,
+    /// Links that take requests, sorted by service id.
+    usable: ArcSwap<Vec<Arc<Link>>>,
+    /// Links by peer, usable or not.
+    links: DashMap<PeerId, Arc<Link>>,
+    lanes: DashMap<SessionId, Weak<LaneShared>>,
+    next_request: AtomicU64,
+    held: AtomicUsize,
+    started: Instant,
+}
+
+/// Ordered requests of one session. Each submitted request is answered once through its
+/// [`LaneOwner`], unless the lane is dropped before.
+pub struct Lane {
+    shared: Arc<LaneShared>,
+}
+
+struct LaneShared {
+    forwarder: Arc<Forwarder>,
+    session: SessionId,
+    route: Route,
+    owner: Arc<dyn LaneOwner>,
+    core: Mutex<LaneCore>,
+    changed: Notify,
+    /// Milliseconds since the forwarder's start at which a request is overdue.
+    deadline: AtomicU64,
+}
+
+impl Forwarder {
+    pub(crate) fn new(config: ForwardConfig, selector: Arc<dyn Selector>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            selector,
+            usable: ArcSwap::default(),
+            links: DashMap::new(),
+            lanes: DashMap::new(),
+            next_request: AtomicU64::new(1),
+            held: AtomicUsize::new(0),
+            started: Instant::now(),
+        })
+    }
+
+    pub(crate) fn open_lane(
+        self: &Arc<Self>,
+        session: SessionId,
+        route: Route,
+        owner: Arc<dyn LaneOwner>,
+    ) -> Lane {
+        let shared = Arc::new(LaneShared {
+            forwarder: self.clone(),
+            session,
+            route,
+            owner,
+            core: Mutex::new(LaneCore::new(self.config.clone())),
+            changed: Notify::new(),
+            deadline: AtomicU64::new(NEVER),
+        });
+        self.lanes.insert(session, Arc::downgrade(&shared));
+        Lane { shared }
+    }
+
+    pub(crate) fn has_usable(&self) -> bool {
+        self.usable.load().iter().any(|link| link.is_usable())
+    }
+
+    pub(crate) fn link_up(&self, link: &Arc<Link>) {
+        self.links.insert(link.peer.clone(), link.clone());
+    }
+
+    /// A link became usable, or ceased to be: held requests may go now.
+    pub(crate) fn links_changed(&self) {
+        let mut usable: Vec<_> = self
+            .links
+            .iter()
+            .filter(|link| link.is_usable())
+            .map(|link| link.value().clone())
+            .collect();
+        usable.sort_by(|a, b| a.peer.cmp(&b.peer));
+        self.usable.store(Arc::new(usable));
+        let now = Instant::now();
+        self.for_each_lane(|lane| lane.with(|core, servers, owner| core.pump(servers, owner, now)));
+        for link in &self.links {
+            send_drained_if_idle(link.value());
+        }
+    }
+
+    /// What the link's server has not answered goes to others.
+    pub(crate) fn link_down(&self, link: &Arc<Link>) {
+        self.links.remove_if(&link.peer, |_, current| Arc::ptr_eq(current, link));
+        self.links_changed();
+        let now = Instant::now();
+        self.for_each_lane(|lane| {
+            lane.with(|core, servers, owner| core.lost(&link.peer, servers, owner, now));
+        });
+    }
+
+    /// An answer came over a link. Late ones, already given up on, are dropped.
+    pub(crate) fn answered(&self, session: SessionId, request: u64, status: u32, packet: Bytes) {
+        let lane = self.lanes.get(&session).and_then(|lane| lane.upgrade());
+        let Some(lane) = lane else { return };
+        let now = Instant::now();
+        lane.with(|core, servers, owner| match core.answered(request, servers) {
+            Some(request) => {
+                owner.answered(&request, status, packet);
+                core.pump(servers, owner, now);
+            }
+            None => metrics::late_answer(),
+        });
+    }
+
+    /// Answers what is overdue. Called a few times a second.
+    pub(crate) fn tick(&self) {
+        let now = Instant::now();
+        let millis = self.millis(now);
+        self.for_each_lane(|lane| {
+            if lane.deadline.load(Ordering::Relaxed) <= millis {
+                lane.with(|core, servers, owner| core.tick(servers, owner, now));
+            }
+        });
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(NEVER)
+    }
+
+    /// Lanes are collected first: a lane may be dropped, and taken out of the map, meanwhile.
+    fn for_each_lane(&self, visit: impl Fn(&LaneShared)) {
+        let lanes: Vec<_> = self.lanes.iter().filter_map(|lane| lane.upgrade()).collect();
+        for lane in lanes {
+            visit(&lane);
+        }
+    }
+}
+
+/// A leaving server waits for this before it goes.
+fn send_drained_if_idle(link: &Link) {
+    if link.state() == ServerState::Leaving && link.pending() == 0 {
+        // A full queue is flushed first; the server's drain is bounded anyway.
+        let _ = link.try_send(Kind::Drained(Drained {}));
+    }
+}
+
+impl LaneShared {
+    /// A panic while the lock was held can only come from the owner; the lane itself is whole.
+    fn lock(&self) -> MutexGuard<'_, LaneCore> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut LaneCore, &dyn Servers, &dyn LaneOwner) -> T) -> T {
+        let mut core = self.lock();
+        let result = act(&mut core, self, &*self.owner);
+        let deadline = core.deadline().map_or(NEVER, |at| self.forwarder.millis(at));
+        self.deadline.store(deadline, Ordering::Relaxed);
+        drop(core);
+        self.changed.notify_waiters();
+        result
+    }
+
+    async fn until(&self, reached: impl Fn(usize) -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if reached(self.lock().len()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Servers for LaneShared {
+    fn pick(&self) -> Option<PeerId> {
+        let usable = self.forwarder.usable.load();
+        let links: Vec<&Arc<Link>> = usable.iter().filter(|link| link.is_usable()).collect();
+        let candidates: Vec<Candidate> = links
+            .iter()
+            .map(|link| Candidate {
+                service_id: link.peer.service_id.clone(),
+                zone: link.zone.clone(),
+                weight: link.weight,
+                pending: link.pending(),
+            })
+            .collect();
+        let picked = self.forwarder.selector.pick(&candidates, &self.route)?;
+        links.get(picked).map(|link| link.peer.clone())
+    }
+
+    fn availability(&self, server: &PeerId) -> Availability {
+        match self.forwarder.links.get(server) {
+            Some(link) if link.state() == ServerState::Leaving => Availability::Draining,
+            _ => Availability::Usable,
+        }
+    }
+
+    fn send(&self, server: &PeerId, id: u64, request: &Request) -> Sent {
+        let link = self.forwarder.links.get(server).map(|link| link.value().clone());
+        let Some(link) = link else { return Sent::Gone };
+        // Count first, look after: the drain looks first and counts after.
+        link.add_pending();
+        if !link.is_usable() {
+            take_back(&link);
+            return Sent::Gone;
+        }
+        let forward = Forward {
+            request: id,
+            session: self.session.0,
+            command: request.command.clone(),
+            sequence: request.sequence,
+            dest: request.dest.clone(),
+        };
+        match link.try_send(LinkFrame::with_payload(Kind::Forward(forward), request.body.clone())) {
+            Ok(()) => {
+                metrics::forwarded();
+                Sent::Queued
+            }
+            Err(rejected) => {
+                take_back(&link);
+                if rejected == Rejected::Full { Sent::Full } else { Sent::Gone }
+            }
+        }
+    }
+
+    fn settle(&self, server: &PeerId) {
+        if let Some(link) = self.forwarder.links.get(server) {
+            take_back(&link);
+        }
+    }
+
+    fn hold(&self) -> bool {
+        let held = self.forwarder.held.fetch_add(1, Ordering::Relaxed);
+        if held >= self.forwarder.config.held {
+            self.forwarder.held.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        metrics::held();
+        true
+    }
+
+    fn release(&self) {
+        self.forwarder.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn take_back(link: &Link) {
+    if link.take_pending() {
+        send_drained_if_idle(link);
+    }
+}
+
+impl Lane {
+    /// Hands a request over.
+    pub fn submit(&self, request: Request) {
+        let id = self.shared.forwarder.next_request.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        self.shared.with(|core, servers, owner| core.submit(id, request, servers, owner, now));
+    }
+
+    /// Requests that are not answered.
+    pub fn in_flight(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Resolves when fewer requests than the window are unanswered: until then no more should be
+    /// read from the client.
+    pub async fn room(&self) {
+        let window = self.shared.forwarder.config.window;
+        self.shared.until(|len| len < window).await;
+    }
+
+    /// Resolves when every request is answered.
+    pub async fn idle(&self) {
+        self.shared.until(|len| len == 0).await;
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.shared.forwarder.lanes.remove(&self.shared.session);
+        self.shared.with(|core, servers, _| core.abandon(servers));
+    }
+}

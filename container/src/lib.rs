@@ -1,0 +1,26 @@
+//! Runtime of an Imago server: it registers itself, links with its peers, grows from Young to
+//! Adult, takes part in the traffic, and leaves without losing a message.
+//!
+//! `gateway` and `logic` are built on this crate; [`GatewayRole`] and [`LogicRole`] are the seam.
+
+mod config;
+mod container;
+mod error;
+mod forward;
+mod link;
+mod metrics;
+pub mod monitor;
+pub mod promotion;
+mod role;
+mod runtime;
+pub mod selector;
+pub mod settings;
+pub mod telemetry;
+
+pub use config::{ContainerConfig, ServerInfo};
+pub use container::{Container, ContainerBuilder};
+pub use error::Error;
+pub use forward::{ForwardConfig, Lane};
+pub use link::LinkConfig;
+pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
+pub use runtime::{GatewayHandle, LogicHandle};

@@ -1,0 +1,167 @@
+//! One long-lived connection between a gateway and a logic server.
+
+mod handshake;
+mod io;
+mod queue;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use imago_proto::{LinkFrame, link::ServerState};
+use tokio_util::sync::CancellationToken;
+
+use crate::PeerId;
+
+pub(crate) use handshake::{
+    Credentials, Established, HandshakeError, Identity, dial as handshake_dial,
+    listen as handshake_listen, refuse,
+};
+pub(crate) use io::{FrameSink, run};
+pub(crate) use queue::{Queue, Rejected};
+
+/// Bounds and times of links.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkConfig {
+    /// Frames that may wait in one link's queue. Overflow: a request is answered "busy", a push
+    /// is dropped and redelivered later, a session change waits.
+    pub queue_frames: usize,
+    /// Bytes that may wait in one link's queue.
+    pub queue_bytes: usize,
+    /// How often a ping is sent.
+    pub ping_interval: Duration,
+    /// Silence after which a link counts as dead.
+    pub ping_timeout: Duration,
+    /// Time for connecting and for the handshake.
+    pub dial_timeout: Duration,
+    /// Largest frame, in bytes.
+    pub frame_max: usize,
+    /// How long a lost link's gateway keeps its sessions and parked pushes.
+    pub park: Duration,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            queue_frames: 16_384,
+            queue_bytes: 64 << 20,
+            ping_interval: Duration::from_secs(1),
+            ping_timeout: Duration::from_secs(5),
+            dial_timeout: Duration::from_secs(2),
+            frame_max: 4 << 20,
+            park: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The end of a link that this process holds.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) peer: PeerId,
+    pub(crate) zone: Arc<str>,
+    pub(crate) weight: u32,
+    pub(crate) opened: Instant,
+    queue: Arc<Queue>,
+    closed: CancellationToken,
+    /// What the peer said of itself, as `ServerState`.
+    state: AtomicU8,
+    synced: AtomicBool,
+    /// Requests that the peer has not answered.
+    pending: AtomicUsize,
+}
+
+impl Link {
+    pub(crate) fn new(peer: PeerId, queue: Arc<Queue>, closed: CancellationToken) -> Self {
+        Self {
+            peer,
+            zone: Arc::from(""),
+            weight: 1,
+            opened: Instant::now(),
+            queue,
+            closed,
+            state: AtomicU8::new(ServerState::Young as u8),
+            synced: AtomicBool::new(false),
+            pending: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Queues a frame without waiting.
+    pub(crate) fn try_send(&self, frame: impl Into<LinkFrame>) -> Result<(), Rejected> {
+        if self.closed.is_cancelled() {
+            return Err(Rejected::Closed);
+        }
+        self.queue.try_push(frame.into())
+    }
+
+    /// Queues a frame, waiting for room. A link that has none for `patience` is stuck and closed.
+    pub(crate) async fn send(
+        &self,
+        frame: impl Into<LinkFrame>,
+        patience: Duration,
+    ) -> Result<(), Rejected> {
+        let push = tokio::time::timeout(patience, self.queue.push(frame.into()));
+        tokio::select! {
+            pushed = push => pushed.unwrap_or_else(|_| {
+                tracing::warn!(peer = %self.peer, ?patience, "link takes no frames, closing it");
+                self.close();
+                Err(Rejected::Closed)
+            }),
+            () = self.closed.cancelled() => Err(Rejected::Closed),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    pub(crate) fn state(&self) -> ServerState {
+        ServerState::try_from(i32::from(self.state.load(Ordering::SeqCst)))
+            .unwrap_or(ServerState::Young)
+    }
+
+    pub(crate) fn set_state(&self, state: ServerState) {
+        self.state.store(state as u8, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_synced(&self) {
+        self.synced.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether requests may go to the peer: it said that it is Adult, and has our sessions.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state() == ServerState::Adult && self.is_synced() && !self.is_closed()
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn add_pending(&self) {
+        self.pending.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes one from the pending requests; true when that was the last.
+    pub(crate) fn take_pending(&self) -> bool {
+        self.pending.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+}

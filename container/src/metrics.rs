@@ -1,0 +1,102 @@
+//! Metrics of the container, named and described in one place.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// Describes every metric to the recorder, for the `# HELP` lines.
+pub(crate) fn describe() {
+    describe_gauge!("imago_links_open", "Links that are up");
+    describe_counter!("imago_links_opened_total", "Links that came up");
+    describe_counter!("imago_links_lost_total", "Links that ended");
+    describe_counter!("imago_link_received_bytes_total", "Bytes received over links");
+    describe_counter!("imago_link_sent_bytes_total", "Bytes sent over links");
+    describe_counter!("imago_link_refused_total", "Handshakes refused by either side, by reason");
+    describe_counter!("imago_forwards_total", "Requests given to logic servers, retries included");
+    describe_counter!("imago_forwards_held_total", "Requests that waited for an Adult server");
+    describe_counter!("imago_answers_late_total", "Answers that nobody waited for any more");
+    describe_counter!("imago_pushes_parked_total", "Pushes queued while their gateway was away");
+    describe_counter!(
+        "imago_pushes_dropped_total",
+        "Pushes dropped for want of room, redelivered later"
+    );
+    describe_counter!("imago_registry_errors_total", "Failed operations of the registry");
+    describe_counter!(
+        "imago_registry_vanished_total",
+        "Servers that left the registry while their link was alive"
+    );
+    describe_counter!("imago_promotions_total", "Times that this server became Adult");
+    describe_counter!("imago_fences_total", "Times that this gateway was fenced");
+    describe_counter!(
+        "imago_zone_fallbacks_total",
+        "Requests that left their zone because it has no server"
+    );
+    describe_histogram!(
+        "imago_promotion_seconds",
+        metrics::Unit::Seconds,
+        "Time from start to Adult"
+    );
+}
+
+pub(crate) fn link_up() {
+    counter!("imago_links_opened_total").increment(1);
+    gauge!("imago_links_open").increment(1.0);
+}
+
+pub(crate) fn link_down() {
+    counter!("imago_links_lost_total").increment(1);
+    gauge!("imago_links_open").decrement(1.0);
+}
+
+pub(crate) fn link_bytes_received(bytes: usize) {
+    counter!("imago_link_received_bytes_total").increment(bytes as u64);
+}
+
+pub(crate) fn link_bytes_sent(bytes: usize) {
+    counter!("imago_link_sent_bytes_total").increment(bytes as u64);
+}
+
+pub(crate) fn handshake_refused(reason: &'static str) {
+    counter!("imago_link_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn forwarded() {
+    counter!("imago_forwards_total").increment(1);
+}
+
+pub(crate) fn held() {
+    counter!("imago_forwards_held_total").increment(1);
+}
+
+pub(crate) fn late_answer() {
+    counter!("imago_answers_late_total").increment(1);
+}
+
+pub(crate) fn push_parked() {
+    counter!("imago_pushes_parked_total").increment(1);
+}
+
+pub(crate) fn push_dropped() {
+    counter!("imago_pushes_dropped_total").increment(1);
+}
+
+pub(crate) fn registry_error() {
+    counter!("imago_registry_errors_total").increment(1);
+}
+
+pub(crate) fn registry_vanished() {
+    counter!("imago_registry_vanished_total").increment(1);
+}
+
+pub(crate) fn promoted(after: Duration) {
+    counter!("imago_promotions_total").increment(1);
+    histogram!("imago_promotion_seconds").record(after.as_secs_f64());
+}
+
+pub(crate) fn fenced() {
+    counter!("imago_fences_total").increment(1);
+}
+
+pub(crate) fn zone_fallback() {
+    counter!("imago_zone_fallbacks_total").increment(1);
+}

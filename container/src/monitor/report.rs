@@ -1,0 +1,82 @@
+//! What `/peers` tells, in a form that the command line tool reads back.
+
+use serde::{Deserialize, Serialize};
+
+/// A server and all of its peers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeersReport {
+    /// The server asked.
+    #[serde(rename = "self")]
+    pub own: SelfReport,
+    /// The servers that it links with, registered or linked.
+    pub peers: Vec<PeerReport>,
+}
+
+/// A server as it sees itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SelfReport {
+    /// Name of its service.
+    pub service: String,
+    /// Its id.
+    pub id: String,
+    /// 16 hexadecimal digits.
+    pub incarnation: String,
+    /// `gateway` or `logic`.
+    pub role: String,
+    /// `young`, `adult`, `fenced` or `leaving`.
+    pub state: String,
+    /// Its zone, or empty.
+    pub zone: String,
+    /// Where its service is reached, `host:port`.
+    pub address: String,
+    /// Seconds since its start.
+    pub uptime_seconds: f64,
+    /// Peers that it waits for.
+    pub waiting_for: Vec<Waiting>,
+    /// Gateways that it was promoted without.
+    pub excluded: Vec<String>,
+    /// Sessions of a gateway.
+    pub sessions: Option<u64>,
+    /// Why the registry cannot be read at the moment.
+    pub registry_error: Option<String>,
+}
+
+/// A peer that is waited for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its id.
+    pub id: String,
+    /// For how long, in seconds.
+    pub since_seconds: f64,
+}
+
+/// A peer as the asked server sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Name of its service.
+    pub service: String,
+    /// Its id.
+    pub id: String,
+    /// 16 hexadecimal digits; of the link where there is one, else of the registry.
+    pub incarnation: String,
+    /// What it says of itself: over the link where there is one, else in the registry.
+    pub state: String,
+    /// Where its service is reached, `host:port`; empty where the registry forgot it.
+    pub address: String,
+    /// Base URL of its monitor port.
+    pub monitor: Option<String>,
+    /// `passing`, `warning`, `critical`, or `unregistered`.
+    pub health: String,
+    /// Whether a link is up.
+    pub linked: bool,
+    /// Whether all sessions went over it.
+    pub synced: bool,
+    /// Seconds since the link came up.
+    pub link_age_seconds: Option<f64>,
+    /// Frames that wait for the peer.
+    pub queue_frames: usize,
+    /// Bytes that wait for the peer.
+    pub queue_bytes: usize,
+    /// Requests that the peer has not answered.
+    pub pending: usize,
+}

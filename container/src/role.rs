@@ -1,0 +1,101 @@
+//! What a gateway and a logic server do with what comes over links, and what they ask of the
+//! container: the seam between the runtime and the two kinds of server.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, Status, link};
+
+/// One life of one server: a restart under the same service id is another peer.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PeerId {
+    /// Id in the registry.
+    pub service_id: ServiceId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.service_id, self.incarnation)
+    }
+}
+
+/// What a logic server does with what its gateways send. The container calls these in the order
+/// of arrival, one call at a time for each gateway; none may block.
+#[async_trait]
+pub trait LogicRole: Send + Sync + 'static {
+    /// The gateway begins to stream all of its sessions. Until [`sync_end`](Self::sync_end),
+    /// changes come in between, and a `session_down` may overtake its `session_up`: what was down
+    /// once during a sync stays down.
+    fn sync_begin(&self, gateway: &PeerId);
+    /// A session lives. Told again for a session already known: the same session.
+    fn session_up(&self, gateway: &PeerId, session: link::Session);
+    /// A session has ended.
+    fn session_down(&self, gateway: &PeerId, session: SessionId);
+    /// All sessions have been streamed: what was not mentioned since `sync_begin` is gone.
+    fn sync_end(&self, gateway: &PeerId);
+    /// The gateway will not come back in this life: all its sessions are gone.
+    fn gateway_gone(&self, gateway: &PeerId);
+    /// A client's request, with the packet's body. To be answered once with
+    /// [`LogicHandle::reply`](crate::LogicHandle::reply), and in order for each session.
+    fn forward(&self, gateway: &PeerId, request: link::Forward, body: Bytes);
+    /// Push again what is past each cursor of this gateway's sessions.
+    fn redeliver(&self, gateway: &PeerId);
+    /// Resolves when no request is being worked on. Called while draining.
+    async fn idle(&self);
+}
+
+/// What a gateway does with what its logic servers send, and when to accept clients. Calls must
+/// not block.
+#[async_trait]
+pub trait GatewayRole: Send + Sync + 'static {
+    /// Numbers of the sessions that live now, for the sync of a new link.
+    fn session_ids(&self) -> Vec<SessionId>;
+    /// A session, if it still lives.
+    fn session(&self, id: SessionId) -> Option<link::Session>;
+    /// A packet for the clients of these sessions; unknown ones are skipped.
+    fn push(&self, sessions: &[u64], packet: Bytes);
+    /// A newer login took the session's place: send the notice, then close. Unknown: nothing.
+    fn kick(&self, session: SessionId, notice: Bytes);
+    /// From now on clients may be accepted. May be called again after [`fence`](Self::fence).
+    fn open_doors(&self);
+    /// Accept nobody, and hand the clients over to other gateways (close code 1001), because
+    /// logic servers work that this gateway cannot reach.
+    fn fence(&self);
+    /// Accept nobody, let every client have its outstanding answers, and close in small jittered
+    /// batches with code 1001. Returns when all are closed, at the latest after `within`.
+    async fn drain(&self, within: Duration);
+}
+
+/// Where a session's requests belong, for selectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Tenant of the session.
+    pub app: App,
+    /// Account of the session.
+    pub account: Account,
+}
+
+/// A client's request on its way to a logic server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Command of the packet.
+    pub command: String,
+    /// The client's sequence number.
+    pub sequence: u32,
+    /// Destination of the packet.
+    pub dest: String,
+    /// The packet's body.
+    pub body: Bytes,
+}
+
+/// Receives the answers of a session's requests. Called in the order of the answers, with the
+/// lane locked: it must not block and not call the lane.
+pub trait LaneOwner: Send + Sync + 'static {
+    /// A logic server answered; `packet` is the whole packet for the client.
+    fn answered(&self, request: &Request, status: u32, packet: Bytes);
+    /// No server will answer: this is the answer to give, with words for a developer.
+    fn refused(&self, request: &Request, status: Status, why: &str);
+}

@@ -1,0 +1,279 @@
+//! Runs a gateway's side of the cluster: registration, dialling, promotion, drain.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use imago_naming::{
+    Instance, Naming, ServiceRegistration, ServiceState, Snapshot, Subscription, meta_key,
+};
+use imago_proto::{
+    ServiceId,
+    link::{ServerState, State},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    TICK, critical_since, deregister,
+    gateway_dial::{Links, Target, redeliver_later},
+    ours, registrar, registration,
+    report::{GatewayReport, excluded_of},
+    subscribe,
+};
+use crate::{
+    ContainerConfig, GatewayRole, ServerInfo, metrics,
+    promotion::{GatewayAction, GatewayCore, GatewayEvent, GatewayPhase, LogicRecord},
+};
+
+/// A gateway's container.
+pub(crate) struct GatewayRuntime {
+    pub(crate) info: ServerInfo,
+    pub(crate) config: ContainerConfig,
+    pub(crate) naming: Arc<dyn Naming>,
+    /// Name of the logic servers' service.
+    pub(crate) logic_service: String,
+    /// Port of the first client listener.
+    pub(crate) port: u16,
+    /// What the clients' listeners speak, for example `ws,tcp`.
+    pub(crate) protocol: String,
+    pub(crate) health_url: Option<String>,
+    pub(crate) events: mpsc::Receiver<GatewayEvent>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) report: Arc<GatewayReport>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl GatewayRuntime {
+    /// Runs until `shutdown`, then drains. Nothing of it is left running after that.
+    pub(crate) async fn run(mut self, role: Arc<dyn GatewayRole>, shutdown: CancellationToken) {
+        self.links.set_role(role.clone());
+        let (desired, desired_rx) = watch::channel(self.entry(ServiceState::Young));
+        let (registered, registrations) = mpsc::channel(4);
+        let registrar =
+            registrar::run(self.naming.clone(), desired_rx, registered, self.stop.clone());
+        self.tasks.spawn(registrar);
+        self.tasks.spawn(tick_forwarder(self.links.clone(), self.stop.clone()));
+
+        let mut core = GatewayCore::new(self.info.id.clone(), self.config.timing);
+        let subscription = self.grow(&mut core, &desired, registrations, &*role, &shutdown).await;
+        core.on(GatewayEvent::Leave, Instant::now());
+        self.report.leave();
+        self.drain(core, subscription, &desired, &*role).await;
+
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn entry(&self, state: ServiceState) -> ServiceRegistration {
+        registration(&self.info, self.port, &self.protocol, self.health_url.as_deref(), state)
+    }
+
+    /// From registration to promotion, and on until `shutdown`.
+    async fn grow(
+        &mut self,
+        core: &mut GatewayCore,
+        desired: &watch::Sender<ServiceRegistration>,
+        mut registrations: mpsc::Receiver<ServiceRegistration>,
+        role: &dyn GatewayRole,
+        shutdown: &CancellationToken,
+    ) -> Option<Subscription> {
+        tokio::select! {
+            _ = registrations.recv() => {}
+            () = shutdown.cancelled() => return None,
+        }
+        core.on(GatewayEvent::Visible, Instant::now());
+        let mut subscription = subscribe(&self.naming, &self.logic_service, shutdown).await?;
+        let mut snapshot = subscription.current_and_seen();
+        let mut tick = tokio::time::interval(TICK);
+        let mut event = Some(self.seen(&snapshot));
+        let mut warned = Instant::now();
+        loop {
+            if let Some(event) = event.take() {
+                for action in core.on(event, Instant::now()) {
+                    self.act(action, &snapshot, desired, role);
+                }
+                self.report.update(core, &snapshot);
+            }
+            tokio::select! {
+                changed = subscription.changed() => {
+                    snapshot = changed;
+                    event = Some(self.seen(&snapshot));
+                }
+                // Only the first registration matters; the channel must be emptied all the same.
+                Some(_) = registrations.recv() => {}
+                Some(told) = self.events.recv() => event = Some(told),
+                _ = tick.tick() => {
+                    self.warn_when_waiting(core, &mut warned);
+                    event = Some(GatewayEvent::Tick);
+                }
+                () = shutdown.cancelled() => return Some(subscription),
+            }
+        }
+    }
+
+    fn seen(&self, snapshot: &Snapshot) -> GatewayEvent {
+        if let Some(error) = &snapshot.error {
+            metrics::registry_error();
+            tracing::warn!(%error, "registry cannot be read, keeping what it said last");
+        }
+        GatewayEvent::Snapshot(logic_records(&snapshot.instances, &self.info.id))
+    }
+
+    fn act(
+        &self,
+        action: GatewayAction,
+        snapshot: &Snapshot,
+        desired: &watch::Sender<ServiceRegistration>,
+        role: &dyn GatewayRole,
+    ) {
+        match action {
+            GatewayAction::Dial(peer) => {
+                let found = ours(&snapshot.instances, &self.info.id).find(|(id, _)| *id == peer);
+                if let Some((peer, instance)) = found {
+                    self.links.dial(target(peer, instance));
+                }
+            }
+            GatewayAction::StopDialling(server) => self.links.stop_dialling(&server),
+            GatewayAction::CloseStale(peer) => {
+                if let Some(link) =
+                    self.links.get(&peer.service_id).filter(|link| link.peer == peer)
+                {
+                    tracing::info!(%peer, "server was replaced by a new life, closing its link");
+                    link.close();
+                }
+            }
+            GatewayAction::OpenDoors => self.open_doors(desired, role),
+            GatewayAction::Fence(servers) => {
+                tracing::warn!(
+                    ?servers,
+                    "fenced: these logic servers work without this gateway; handing its clients over until it reaches them"
+                );
+                metrics::fenced();
+                role.fence();
+                desired.send_replace(self.entry(ServiceState::Young));
+            }
+            GatewayAction::Redeliver(peer) => {
+                if let Some(link) = self.links.get(&peer.service_id) {
+                    let jitter = self.config.redeliver_jitter;
+                    self.tasks.spawn(redeliver_later(link, jitter, self.stop.clone()));
+                }
+            }
+            GatewayAction::Vanished(server) => {
+                metrics::registry_vanished();
+                tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it");
+            }
+        }
+    }
+
+    fn open_doors(&self, desired: &watch::Sender<ServiceRegistration>, role: &dyn GatewayRole) {
+        tracing::info!(
+            after = ?self.report.age(),
+            links = self.links.all().len(),
+            "adult: accepting clients"
+        );
+        metrics::promoted(self.report.age());
+        role.open_doors();
+        self.links.announce(State { state: ServerState::Adult.into(), excluded: Vec::new() });
+        desired.send_replace(self.entry(ServiceState::Adult));
+    }
+
+    fn warn_when_waiting(&self, core: &GatewayCore, warned: &mut Instant) {
+        let now = Instant::now();
+        if now - *warned < self.config.warn_after {
+            return;
+        }
+        *warned = now;
+        let growing = core.phase() != GatewayPhase::Adult;
+        for (server, since) in core.waiting_for() {
+            let since = now - *since;
+            if growing {
+                tracing::warn!(%server, ?since, "still young: waiting for the link with this logic server");
+            } else {
+                tracing::warn!(%server, ?since, "degraded: no link with this logic server");
+            }
+        }
+        if growing && core.waiting_for().is_empty() && core.knows_servers() {
+            tracing::warn!(service = %self.logic_service, "still young: no logic server of this service is adult");
+        }
+    }
+
+    /// Leaves without losing anything (`promotion.md`, "Leaving"). Links and their events are
+    /// served meanwhile.
+    async fn drain(
+        &mut self,
+        mut core: GatewayCore,
+        subscription: Option<Subscription>,
+        desired: &watch::Sender<ServiceRegistration>,
+        role: &dyn GatewayRole,
+    ) {
+        tracing::info!("leaving: accepting nobody, handing the clients over");
+        desired.send_replace(self.entry(ServiceState::Leaving));
+        self.links.announce(State { state: ServerState::Leaving.into(), excluded: Vec::new() });
+        let snapshot = subscription.as_ref().map(Subscription::current).unwrap_or_default();
+        let drained = role.drain(self.config.drain_timeout);
+        tokio::pin!(drained);
+        let mut pending = Vec::new();
+        loop {
+            tokio::select! {
+                () = &mut drained => break,
+                Some(event) = self.events.recv() => pending.extend(core.on(event, Instant::now())),
+            }
+            for action in pending.drain(..) {
+                self.act(action, &snapshot, desired, role);
+            }
+        }
+        deregister(&self.naming, &self.info.id).await;
+        for link in self.links.all() {
+            // The last session changes still go out.
+            let flushed = tokio::time::timeout(Duration::from_secs(1), link.queue().flushed());
+            tokio::select! {
+                _ = flushed => {}
+                () = link.closed() => {}
+            }
+            link.close();
+        }
+    }
+}
+
+fn target(peer: crate::PeerId, instance: &Instance) -> Target {
+    let service = &instance.service;
+    let host = &service.address;
+    let address = if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{}", service.port)
+    } else {
+        format!("{host}:{}", service.port)
+    };
+    let weight = service.meta(meta_key::WEIGHT).and_then(|weight| weight.parse().ok());
+    Target {
+        peer,
+        address,
+        zone: service.meta(meta_key::ZONE).unwrap_or_default().into(),
+        weight: weight.unwrap_or(1),
+    }
+}
+
+fn logic_records(instances: &[Instance], own: &ServiceId) -> Vec<LogicRecord> {
+    ours(instances, own)
+        .map(|(peer, instance)| LogicRecord {
+            peer,
+            flag_up: instance.service.state() == ServiceState::Adult,
+            leaving: instance.service.state() == ServiceState::Leaving,
+            critical_since: critical_since(instance.health),
+            excluded: excluded_of(&instance.service).collect(),
+        })
+        .collect()
+}
+
+async fn tick_forwarder(links: Arc<Links>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => links.forwarder.tick(),
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! A gateway's links: dials each registered logic server, and again after every loss.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use imago_proto::{
+    LinkFrame, ServiceId, SessionId,
+    link::{Redeliver, SessionUp, State, SyncBegin, SyncEnd, frame::Kind},
+};
+use rand::RngExt;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use super::{backoff::Backoff, logic_accept::RefusedLog, logic_links::frame_name};
+use crate::{
+    GatewayRole, LinkConfig, PeerId,
+    forward::Forwarder,
+    link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
+    metrics,
+    promotion::GatewayEvent,
+};
+
+/// How long the sync of a new link may wait for room before the link counts as stuck.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+/// A link that lived this long was a good one: the next dial starts without a long wait.
+const GOOD_LINK: Duration = Duration::from_secs(5);
+
+/// Where a logic server is, and how it is to be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) peer: PeerId,
+    /// `host:port`.
+    pub(crate) address: String,
+    pub(crate) zone: Arc<str>,
+    pub(crate) weight: u32,
+}
+
+/// All logic servers that this gateway has a link with, or dials.
+pub(crate) struct Links {
+    pub(crate) forwarder: Arc<Forwarder>,
+    pub(crate) config: LinkConfig,
+    pub(crate) identity: Identity,
+    pub(crate) credentials: Credentials,
+    pub(crate) events: mpsc::Sender<GatewayEvent>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    role: OnceLock<Arc<dyn GatewayRole>>,
+    links: DashMap<ServiceId, Arc<Link>>,
+    dialling: Mutex<HashMap<ServiceId, Dialling>>,
+    refused: RefusedLog,
+    /// Our own state, told to every link.
+    state: Mutex<State>,
+}
+
+/// A server that is dialled for as long as this is kept.
+struct Dialling {
+    target: watch::Sender<Target>,
+    stop: CancellationToken,
+}
+
+impl Links {
+    pub(crate) fn new(
+        forwarder: Arc<Forwarder>,
+        config: LinkConfig,
+        identity: Identity,
+        credentials: Credentials,
+        events: mpsc::Sender<GatewayEvent>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            forwarder,
+            config,
+            identity,
+            credentials,
+            events,
+            tasks,
+            stop,
+            role: OnceLock::new(),
+            links: DashMap::new(),
+            dialling: Mutex::default(),
+            refused: RefusedLog::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Must be called before the first link.
+    pub(crate) fn set_role(&self, role: Arc<dyn GatewayRole>) {
+        // A second role would be ours alone to blame: the container sets one, once.
+        let _ = self.role.set(role);
+    }
+
+    pub(crate) fn role(&self) -> Option<&Arc<dyn GatewayRole>> {
+        self.role.get()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Link>> {
+        self.links.iter().map(|link| link.value().clone()).collect()
+    }
+
+    pub(crate) fn get(&self, server: &ServiceId) -> Option<Arc<Link>> {
+        self.links.get(server).map(|link| link.value().clone())
+    }
+
+    /// Tells every logic server our state.
+    pub(crate) fn announce(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        for link in self.all() {
+            // A full queue: the registry and the end of the link tell it too.
+            let _ = link.try_send(Kind::State(state.clone()));
+        }
+    }
+
+    /// Dials a server until told to stop; a new address or life is used from the next dial on.
+    pub(crate) fn dial(self: &Arc<Self>, target: Target) {
+        let mut dialling = self.dialling.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = dialling.get(&target.peer.service_id) {
+            known.target.send_replace(target);
+            return;
+        }
+        let stop = self.stop.child_token();
+        let id = target.peer.service_id.clone();
+        let (sender, receiver) = watch::channel(target);
+        dialling.insert(id.clone(), Dialling { target: sender, stop: stop.clone() });
+        let span = tracing::info_span!("link", peer = %id);
+        self.tasks.spawn(self.clone().keep_linked(receiver, stop).instrument(span));
+    }
+
+    /// Dials a server no more; a link that is up stays.
+    pub(crate) fn stop_dialling(&self, server: &ServiceId) {
+        let known = self.dialling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+        if let Some(known) = known {
+            known.stop.cancel();
+        }
+    }
+
+    async fn keep_linked(
+        self: Arc<Self>,
+        mut target: watch::Receiver<Target>,
+        stop: CancellationToken,
+    ) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        while !stop.is_cancelled() {
+            let wanted = target.borrow_and_update().clone();
+            let opened = Instant::now();
+            // A link that is up ends by itself or by `close`: dialling alone stops here.
+            match self.connect(&wanted, &stop).await {
+                Some(Ok((stream, established))) => self.run(stream, established, &wanted).await,
+                Some(Err(error)) => self.refused.log(wanted.peer.service_id.as_str(), &error),
+                None => return,
+            }
+            if opened.elapsed() > GOOD_LINK {
+                backoff.reset();
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+                _ = target.changed() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// `None` once stopped.
+    async fn connect(
+        &self,
+        target: &Target,
+        stop: &CancellationToken,
+    ) -> Option<Result<(TcpStream, Established), HandshakeError>> {
+        let connected = timeout(self.config.dial_timeout, async {
+            let mut stream = TcpStream::connect(&target.address).await?;
+            // Without it a small request waits for the next one (Nagle's algorithm).
+            stream.set_nodelay(true)?;
+            let established = link::handshake_dial(
+                &mut stream,
+                &self.identity,
+                &self.credentials,
+                &target.peer.service_id,
+            )
+            .await?;
+            Ok((stream, established))
+        });
+        tokio::select! {
+            connected = connected => Some(connected.unwrap_or_else(|_| {
+                Err(HandshakeError::Io(std::io::ErrorKind::TimedOut.into()))
+            })),
+            () = stop.cancelled() => None,
+        }
+    }
+
+    async fn run(self: &Arc<Self>, stream: TcpStream, established: Established, target: &Target) {
+        let Established { peer, state, received } = established;
+        let queue = Arc::new(Queue::new(self.config.queue_frames, self.config.queue_bytes));
+        let mut link = Link::new(peer.clone(), queue, self.stop.child_token());
+        link.zone = target.zone.clone();
+        link.weight = target.weight;
+        let link = Arc::new(link);
+        link.set_state(state);
+        self.log_up(&stream, &link);
+        // The first frames of every link; from here on changes of sessions follow.
+        let own = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for kind in [Kind::State(own), Kind::SyncBegin(SyncBegin {})] {
+            if link.try_send(kind).is_err() {
+                link.close();
+            }
+        }
+        if let Some(old) = self.links.insert(peer.service_id.clone(), link.clone()) {
+            old.close();
+        }
+        self.forwarder.link_up(&link);
+        self.tell(GatewayEvent::LinkUp(peer.clone(), state)).await;
+        let sync = self.clone().sync(link.clone());
+        self.tasks.spawn(sync.in_current_span());
+
+        let why = link::run(stream, received, &link, &self.config, &**self).await;
+        metrics::link_down();
+        tracing::info!(why, "link down");
+        self.links.remove_if(&peer.service_id, |_, current| Arc::ptr_eq(current, &link));
+        self.forwarder.link_down(&link);
+        self.tell(GatewayEvent::LinkDown(peer)).await;
+    }
+
+    fn log_up(&self, stream: &TcpStream, link: &Link) {
+        metrics::link_up();
+        let remote: Option<SocketAddr> = stream.peer_addr().ok();
+        tracing::info!(?remote, incarnation = %link.peer.incarnation, state = ?link.state(), "link up");
+    }
+
+    /// Streams all sessions to a new link. What changes meanwhile is sent beside it.
+    async fn sync(self: Arc<Self>, link: Arc<Link>) {
+        let Some(role) = self.role() else { return };
+        let mut sessions = 0;
+        for id in role.session_ids() {
+            let Some(session) = role.session(id) else { continue };
+            let up = Kind::SessionUp(SessionUp { session: Some(session) });
+            if link.send(up, SYNC_PATIENCE).await.is_err() {
+                return;
+            }
+            sessions += 1;
+        }
+        // Lost meanwhile: the next link syncs again.
+        let _ = link.send(Kind::SyncEnd(SyncEnd { sessions }), SYNC_PATIENCE).await;
+    }
+
+    async fn tell(&self, event: GatewayEvent) {
+        // The runtime is gone only when the gateway ends.
+        let _ = self.events.send(event).await;
+    }
+}
+
+#[async_trait]
+impl FrameSink for Links {
+    async fn frame(&self, link: &Arc<Link>, frame: LinkFrame) {
+        let Some(role) = self.role() else { return };
+        match frame.kind {
+            Kind::Reply(reply) => {
+                let session = SessionId(reply.session);
+                self.forwarder.answered(session, reply.request, reply.status, frame.payload);
+            }
+            Kind::Push(push) => role.push(&push.sessions, frame.payload),
+            Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
+            Kind::SyncAck(_) => {
+                link.set_synced();
+                self.forwarder.links_changed();
+                self.tell(GatewayEvent::LinkSynced(link.peer.clone())).await;
+            }
+            Kind::State(state) => {
+                link.set_state(state.state());
+                self.forwarder.links_changed();
+                let (peer, state) = (link.peer.clone(), state.state());
+                self.tell(GatewayEvent::LinkState { peer, state }).await;
+            }
+            Kind::Refused(refused) => {
+                let (reason, detail) = (refused.reason(), refused.detail);
+                let error = HandshakeError::RefusedByPeer { reason, detail };
+                self.refused.log(link.peer.service_id.as_str(), &error);
+                link.close();
+            }
+            other => {
+                tracing::warn!(frame = frame_name(&other), "unexpected frame, closing the link");
+                link.close();
+            }
+        }
+    }
+}
+
+/// Redelivery is asked for after a random part of `jitter`, so that a fleet's gateways do not all
+/// ask at once.
+pub(crate) async fn redeliver_later(link: Arc<Link>, jitter: Duration, stop: CancellationToken) {
+    let delay = jitter.mul_f64(rand::rng().random::<f64>());
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {
+            // Lost meanwhile: its loss asks for redelivery too.
+            let _ = link.try_send(Kind::Redeliver(Redeliver {}));
+        }
+        () = stop.cancelled() => {}
+    }
+}

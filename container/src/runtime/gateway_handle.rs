@@ -1,0 +1,68 @@
+//! What a gateway's connections ask of the container.
+
+use std::{sync::Arc, time::Duration};
+
+use imago_proto::{
+    Incarnation, ServiceId, SessionId,
+    link::{Session, SessionDown, SessionUp, frame::Kind},
+};
+
+use super::gateway_dial::Links;
+use crate::{Lane, LaneOwner, PeerId, Route};
+
+/// How long a session change may wait for room before the link counts as stuck.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The gateway's links, for its connections. Cheap to clone.
+#[derive(Clone)]
+pub struct GatewayHandle {
+    pub(super) own: PeerId,
+    pub(super) links: Arc<Links>,
+}
+
+impl GatewayHandle {
+    /// Id of this gateway.
+    pub fn service_id(&self) -> &ServiceId {
+        &self.own.service_id
+    }
+
+    /// Which life of this gateway.
+    pub fn incarnation(&self) -> Incarnation {
+        self.own.incarnation
+    }
+
+    /// Tells every linked logic server of a session. [`GatewayRole::session`] must know it before,
+    /// so that a link that comes up meanwhile learns of it too. Waits for room, at most 5 s: a
+    /// link without any is closed, and synced again when it is back.
+    ///
+    /// [`GatewayRole::session`]: crate::GatewayRole::session
+    pub async fn session_up(&self, session: &Session) {
+        self.tell_all(Kind::SessionUp(SessionUp { session: Some(session.clone()) })).await;
+    }
+
+    /// Tells every linked logic server that a session is over. [`GatewayRole::session`] must not
+    /// know it any more. Waits as [`session_up`](Self::session_up) does.
+    ///
+    /// [`GatewayRole::session`]: crate::GatewayRole::session
+    pub async fn session_down(&self, id: SessionId) {
+        self.tell_all(Kind::SessionDown(SessionDown { session: id.0 })).await;
+    }
+
+    async fn tell_all(&self, kind: Kind) {
+        for link in self.links.all() {
+            // A link that takes nothing is closed, and synced anew.
+            let _ = link.send(kind.clone(), CHANGE_PATIENCE).await;
+        }
+    }
+
+    /// The way of a session's requests to the logic servers, in order, for as long as the lane
+    /// is kept.
+    pub fn open_lane(&self, session: SessionId, route: Route, owner: Arc<dyn LaneOwner>) -> Lane {
+        self.links.forwarder.open_lane(session, route, owner)
+    }
+
+    /// Whether any logic server takes requests.
+    pub fn has_adult(&self) -> bool {
+        self.links.forwarder.has_usable()
+    }
+}

@@ -1,0 +1,246 @@
+//! Runs a logic server: accepts links, promotes, drains.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use imago_naming::{Naming, ServiceRegistration, ServiceState, Snapshot, meta_key};
+use imago_proto::{
+    ServiceId,
+    link::{ServerState, State},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    REGISTRY_READ, TICK, critical_since, deregister,
+    logic_accept::Acceptor,
+    logic_links::Gateways,
+    ours, registrar, registration,
+    report::{LogicReport, excluded_of},
+    subscribe,
+};
+use crate::{
+    ContainerConfig, LogicRole, ServerInfo, metrics,
+    promotion::{GatewayRecord, LogicAction, LogicCore, LogicEvent, LogicPhase},
+};
+
+/// A logic server's container.
+pub(crate) struct LogicRuntime {
+    pub(crate) info: ServerInfo,
+    pub(crate) config: ContainerConfig,
+    pub(crate) naming: Arc<dyn Naming>,
+    /// Name of the gateways' service.
+    pub(crate) gateway_service: String,
+    /// Port of the link listener.
+    pub(crate) port: u16,
+    pub(crate) health_url: Option<String>,
+    pub(crate) events: mpsc::Receiver<LogicEvent>,
+    pub(crate) events_in: mpsc::Sender<LogicEvent>,
+    pub(crate) gateways: Arc<Gateways>,
+    pub(crate) report: Arc<LogicReport>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl LogicRuntime {
+    /// Runs until `shutdown`, then drains. Nothing of it is left running after that.
+    pub(crate) async fn run(
+        mut self,
+        acceptor: Acceptor,
+        role: Arc<dyn LogicRole>,
+        shutdown: CancellationToken,
+    ) {
+        self.gateways.set_role(role.clone());
+        let young = self.entry(ServiceState::Young, &BTreeSet::new());
+        let (desired, desired_rx) = watch::channel(young);
+        let (registered, registrations) = mpsc::channel(4);
+        let registrar =
+            registrar::run(self.naming.clone(), desired_rx, registered, self.stop.clone());
+        self.tasks.spawn(registrar);
+        self.tasks.spawn(acceptor.run());
+
+        self.grow(&desired, registrations, &shutdown).await;
+        self.report.leave();
+        self.drain(&*role, &desired).await;
+
+        self.stop.cancel();
+        for link in self.gateways.links() {
+            link.close();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn entry(&self, state: ServiceState, excluded: &BTreeSet<ServiceId>) -> ServiceRegistration {
+        let entry =
+            registration(&self.info, self.port, "imago-link", self.health_url.as_deref(), state);
+        if excluded.is_empty() {
+            return entry;
+        }
+        let ids: Vec<&str> = excluded.iter().map(ServiceId::as_str).collect();
+        entry.with_meta(meta_key::EXCLUDED, ids.join(","))
+    }
+
+    /// From registration to promotion, and on until `shutdown`.
+    async fn grow(
+        &mut self,
+        desired: &watch::Sender<ServiceRegistration>,
+        mut registrations: mpsc::Receiver<ServiceRegistration>,
+        shutdown: &CancellationToken,
+    ) {
+        let mut core = LogicCore::new(self.config.timing);
+        tokio::select! {
+            _ = registrations.recv() => {}
+            () = shutdown.cancelled() => return,
+        }
+        core.on(LogicEvent::Visible, Instant::now());
+        let subscribed = subscribe(&self.naming, &self.gateway_service, shutdown).await;
+        let Some(mut subscription) = subscribed else { return };
+        let mut snapshot = subscription.current_and_seen();
+        let mut tick = tokio::time::interval(TICK);
+        let mut event = Some(self.seen(&snapshot));
+        let mut warned = Instant::now();
+        loop {
+            if let Some(event) = event.take() {
+                for action in core.on(event, Instant::now()) {
+                    self.act(action, desired).await;
+                }
+                self.report.update(&core, &snapshot);
+            }
+            tokio::select! {
+                changed = subscription.changed() => {
+                    snapshot = changed;
+                    event = Some(self.seen(&snapshot));
+                }
+                Some(entry) = registrations.recv() => {
+                    event = flag_of(&entry).map(|excluded| LogicEvent::FlagVisible { excluded });
+                }
+                Some(told) = self.events.recv() => event = Some(told),
+                _ = tick.tick() => {
+                    self.gateways.tick();
+                    self.warn_when_waiting(&core, &mut warned);
+                    event = Some(LogicEvent::Tick);
+                }
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    fn seen(&self, snapshot: &Snapshot) -> LogicEvent {
+        if let Some(error) = &snapshot.error {
+            metrics::registry_error();
+            tracing::warn!(%error, "registry cannot be read, keeping what it said last");
+        }
+        LogicEvent::Snapshot(gateway_records(&snapshot.instances, &self.info.id))
+    }
+
+    async fn act(&self, action: LogicAction, desired: &watch::Sender<ServiceRegistration>) {
+        match action {
+            LogicAction::RaiseFlag { excluded } => {
+                desired.send_replace(self.entry(ServiceState::Adult, &excluded));
+            }
+            LogicAction::Reread => {
+                self.tasks.spawn(reread(
+                    self.naming.clone(),
+                    self.gateway_service.clone(),
+                    self.info.id.clone(),
+                    self.events_in.clone(),
+                    self.stop.clone(),
+                ));
+            }
+            LogicAction::AnnounceAdult { excluded } => {
+                tracing::info!(
+                    after = ?self.report.age(),
+                    links = self.gateways.links().len(),
+                    excluded = ?excluded,
+                    "adult: taking traffic"
+                );
+                metrics::promoted(self.report.age());
+                let excluded = excluded.iter().map(ToString::to_string).collect();
+                self.gateways.announce(State { state: ServerState::Adult.into(), excluded }).await;
+            }
+            LogicAction::Excluded(gateways) => tracing::warn!(
+                ?gateways,
+                "promoting without gateways that have no link with us; they fence themselves until they reach us"
+            ),
+        }
+    }
+
+    fn warn_when_waiting(&self, core: &LogicCore, warned: &mut Instant) {
+        let now = Instant::now();
+        if core.phase() != LogicPhase::Young || now - *warned < self.config.warn_after {
+            return;
+        }
+        *warned = now;
+        for (gateway, since) in core.waiting_for() {
+            tracing::warn!(%gateway, since = ?(now - *since), "still young: waiting for this gateway's link");
+        }
+    }
+
+    /// Leaves without losing anything (`promotion.md`, "Leaving").
+    async fn drain(&self, role: &dyn LogicRole, desired: &watch::Sender<ServiceRegistration>) {
+        tracing::info!("leaving: no new requests, finishing what is in flight");
+        desired.send_replace(self.entry(ServiceState::Leaving, &BTreeSet::new()));
+        let leaving = State { state: ServerState::Leaving.into(), excluded: Vec::new() };
+        let drained = timeout(self.config.drain_timeout, async {
+            self.gateways.announce(leaving).await;
+            self.gateways.drained().await;
+            role.idle().await;
+            self.gateways.flushed().await;
+        });
+        if drained.await.is_err() {
+            tracing::warn!(timeout = ?self.config.drain_timeout, "drain took too long, leaving anyway");
+        }
+        deregister(&self.naming, &self.info.id).await;
+    }
+}
+
+/// The exclusions of an entry whose flag is up.
+fn flag_of(entry: &ServiceRegistration) -> Option<BTreeSet<ServiceId>> {
+    (entry.state() == ServiceState::Adult).then(|| excluded_of(entry).collect())
+}
+
+fn gateway_records(instances: &[imago_naming::Instance], own: &ServiceId) -> Vec<GatewayRecord> {
+    ours(instances, own)
+        .map(|(peer, instance)| GatewayRecord {
+            peer,
+            leaving: instance.service.state() == ServiceState::Leaving,
+            critical_since: critical_since(instance.health),
+        })
+        .collect()
+}
+
+/// The look after the flag. A failed one is told after a pause, so that it is not tried in a spin.
+async fn reread(
+    naming: Arc<dyn Naming>,
+    service: String,
+    own: ServiceId,
+    events: mpsc::Sender<LogicEvent>,
+    stop: CancellationToken,
+) {
+    let read = tokio::select! {
+        read = timeout(REGISTRY_READ, naming.instances(&service)) => read,
+        () = stop.cancelled() => return,
+    };
+    let gateways = match read {
+        Ok(Ok(instances)) => Some(gateway_records(&instances, &own)),
+        failed => {
+            metrics::registry_error();
+            let error = failed.map_or_else(|_| "no answer".to_owned(), |read| format!("{read:?}"));
+            tracing::warn!(%error, "cannot read the gateways once more before promotion");
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = stop.cancelled() => return,
+            }
+            None
+        }
+    };
+    // The runtime is gone only when the server ends.
+    let _ = events.send(LogicEvent::Reread(gateways)).await;
+}

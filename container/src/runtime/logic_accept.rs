@@ -1,0 +1,182 @@
+//! Accepts links from gateways, and runs each until it ends.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use imago_proto::{
+    LinkFrame,
+    link::{RefusedReason, State, frame::Kind},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use super::{backoff::Backoff, logic_links::Gateways};
+use crate::{
+    LinkConfig, PeerId,
+    link::{self, Credentials, HandshakeError, Identity, Link},
+    metrics,
+    promotion::LogicEvent,
+};
+
+/// Connections that may be in their handshake at a time. Overflow policy: further ones wait in
+/// the listener's backlog.
+const HANDSHAKES_MAX: usize = 256;
+/// Refused peers that are remembered so as to be logged once. Overflow policy: logged again.
+const REFUSED_MAX: usize = 1024;
+
+/// Accepts links until it is stopped.
+pub(crate) struct Acceptor {
+    pub(crate) listener: TcpListener,
+    pub(crate) links: LinkServer,
+}
+
+/// What the links of a logic server share.
+#[derive(Clone)]
+pub(crate) struct LinkServer {
+    pub(crate) identity: Identity,
+    pub(crate) credentials: Credentials,
+    pub(crate) config: LinkConfig,
+    pub(crate) gateways: Arc<Gateways>,
+    pub(crate) events: mpsc::Sender<LogicEvent>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) refused: RefusedLog,
+}
+
+impl Acceptor {
+    pub(crate) async fn run(self) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = self.links.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    backoff.reset();
+                    let span = tracing::info_span!("link", %remote, peer = tracing::field::Empty);
+                    let links = self.links.clone();
+                    self.links.tasks.spawn(links.serve(stream, remote, permit).instrument(span));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a link");
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+}
+
+impl LinkServer {
+    async fn serve(self, mut stream: TcpStream, remote: SocketAddr, permit: OwnedSemaphorePermit) {
+        // Without it a small answer waits for the next one (Nagle's algorithm).
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot turn off Nagle's algorithm");
+        }
+        let state = self.gateways.state().state();
+        let handshake =
+            link::handshake_listen(&mut stream, &self.identity, &self.credentials, state);
+        let shaken = tokio::select! {
+            shaken = timeout(self.config.dial_timeout, handshake) => shaken,
+            () = self.stop.cancelled() => return,
+        };
+        let established = match shaken {
+            Ok(Ok(established)) => established,
+            Ok(Err(error)) => return self.refused.log(&remote.ip().to_string(), &error),
+            Err(_) => return tracing::debug!("no handshake in time"),
+        };
+        drop(permit);
+        let peer = established.peer;
+        tracing::Span::current().record("peer", tracing::field::display(&peer));
+        let Some(link) = self.gateways.admit(&peer, self.stop.child_token()) else {
+            let detail = format!("a link with {peer} is already up");
+            metrics::handshake_refused("duplicate");
+            tracing::debug!(%peer, "second link of the same life, refused");
+            link::refuse(&mut stream, RefusedReason::Duplicate, &detail).await;
+            return;
+        };
+        self.run(stream, established.received, &link).await;
+    }
+
+    async fn run(&self, stream: TcpStream, received: bytes::BytesMut, link: &Arc<Link>) {
+        let peer = &link.peer;
+        tracing::info!("link up");
+        metrics::link_up();
+        // The state may have changed since the handshake told it.
+        let state: State = self.gateways.state();
+        if link.try_send(LinkFrame::new(Kind::State(state))).is_err() {
+            link.close();
+        }
+        let why = link::run(stream, received, link, &self.config, &*self.gateways).await;
+        metrics::link_down();
+        tracing::info!(why, "link down");
+        let may_return = self.gateways.lost(link);
+        // The runtime is gone only when the server ends.
+        let _ = self.events.send(LogicEvent::LinkDown(peer.clone())).await;
+        if may_return {
+            self.park(peer.clone());
+        }
+    }
+
+    /// Keeps the gateway's sessions and pushes for a while.
+    fn park(&self, peer: PeerId) {
+        let (gateways, park, stop) = (self.gateways.clone(), self.config.park, self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(park) => gateways.forget_if_unlinked(&peer),
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// Logs refused handshakes, at `warn` once a peer, and counts them all.
+#[derive(Clone, Default)]
+pub(crate) struct RefusedLog {
+    seen: Arc<Mutex<HashSet<(String, &'static str)>>>,
+}
+
+impl RefusedLog {
+    pub(crate) fn log(&self, peer: &str, error: &HandshakeError) {
+        let reason = match error {
+            HandshakeError::Refused { reason, .. }
+            | HandshakeError::RefusedByPeer { reason, .. } => reason_label(*reason),
+            HandshakeError::Io(error) => return tracing::debug!(%error, "handshake broke off"),
+        };
+        metrics::handshake_refused(reason);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= REFUSED_MAX {
+            seen.clear();
+        }
+        if seen.insert((peer.to_owned(), reason)) {
+            tracing::warn!(peer, reason, %error, "no link with this peer");
+        } else {
+            tracing::debug!(peer, reason, %error, "no link with this peer");
+        }
+    }
+}
+
+/// A bounded label for metrics.
+pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
+    match reason {
+        RefusedReason::Unknown => "unknown",
+        RefusedReason::Cluster => "cluster",
+        RefusedReason::Version => "version",
+        RefusedReason::Mac => "mac",
+        RefusedReason::Role => "role",
+        RefusedReason::Duplicate => "duplicate",
+        RefusedReason::Malformed => "malformed",
+        RefusedReason::Identity => "identity",
+    }
+}

@@ -1,0 +1,51 @@
+//! What a logic server's handlers ask of the container.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imago_proto::{
+    Incarnation, LinkFrame, ServiceId, SessionId,
+    link::{Kick, Push, Reply, frame::Kind},
+};
+
+use super::logic_links::Gateways;
+use crate::PeerId;
+
+/// The logic server's links, for its handlers. Cheap to clone.
+#[derive(Clone)]
+pub struct LogicHandle {
+    pub(super) own: PeerId,
+    pub(super) gateways: Arc<Gateways>,
+}
+
+impl LogicHandle {
+    /// Id of this server.
+    pub fn service_id(&self) -> &ServiceId {
+        &self.own.service_id
+    }
+
+    /// Which life of this server.
+    pub fn incarnation(&self) -> Incarnation {
+        self.own.incarnation
+    }
+
+    /// Answers a request. Waits for room in the link's queue; where the link is lost, the answer
+    /// is dropped, because the gateway asks another server.
+    pub async fn reply(&self, gateway: &PeerId, reply: Reply, packet: Bytes) {
+        self.gateways.reply(gateway, LinkFrame::with_payload(Kind::Reply(reply), packet)).await;
+    }
+
+    /// Queues a packet for clients of one gateway; never waits. While the gateway's link is down
+    /// it is parked. Overflow policy: dropped and counted, and
+    /// [`LogicRole::redeliver`](crate::LogicRole::redeliver) is called once there is room again.
+    pub fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes) {
+        let push = Kind::Push(Push { sessions });
+        self.gateways.push(gateway, LinkFrame::with_payload(push, packet));
+    }
+
+    /// Asks a gateway to end a session whose place a newer login took; never waits.
+    pub fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
+        let kick = Kind::Kick(Kick { session: session.0 });
+        self.gateways.push(gateway, LinkFrame::with_payload(kick, notice));
+    }
+}

@@ -1,0 +1,247 @@
+//! The shell around the pure cores: sockets, timers, tasks, registry.
+
+mod backoff;
+mod gateway;
+mod gateway_dial;
+mod gateway_handle;
+mod logic;
+mod logic_accept;
+mod logic_handle;
+mod logic_links;
+mod registrar;
+mod report;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use imago_naming::{
+    Health, Instance, Naming, ServiceRegistration, ServiceState, Subscription, meta_key,
+};
+use imago_proto::{Incarnation, ServiceId, link::Role};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use gateway::GatewayRuntime;
+pub use gateway_handle::GatewayHandle;
+pub(crate) use logic::LogicRuntime;
+pub(crate) use logic_accept::Acceptor;
+pub use logic_handle::LogicHandle;
+
+use self::{
+    backoff::Backoff,
+    gateway_dial::Links,
+    logic_accept::{LinkServer, RefusedLog},
+    report::{GatewayReport, LogicReport},
+};
+use crate::{
+    ContainerConfig, Error, PeerId, ServerInfo,
+    forward::Forwarder,
+    link::{Credentials, Identity},
+    metrics,
+    selector::Selector,
+};
+
+/// How often the cores are told that time has passed, and lanes are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Events that may wait for a core. Overflow policy: the sender waits.
+const MAILBOX: usize = 1024;
+/// How long a read of the registry may take.
+const REGISTRY_READ: Duration = Duration::from_secs(10);
+
+/// What both kinds of server are put together from.
+pub(crate) struct Common {
+    pub(crate) info: ServerInfo,
+    pub(crate) config: ContainerConfig,
+    pub(crate) credentials: Credentials,
+    pub(crate) naming: Arc<dyn Naming>,
+    pub(crate) peer_service: String,
+    pub(crate) health_url: Option<String>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Common {
+    fn identity(&self, role: Role) -> Identity {
+        Identity { service: self.info.service.as_str().into(), peer: self.info.peer(), role }
+    }
+}
+
+/// Puts a gateway's runtime together.
+pub(crate) fn gateway(
+    common: Common,
+    port: u16,
+    protocol: String,
+    selector: Arc<dyn Selector>,
+) -> (GatewayRuntime, GatewayHandle) {
+    let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
+    let identity = common.identity(Role::Gateway);
+    let links = Arc::new(Links::new(
+        Forwarder::new(common.config.forward.clone(), selector),
+        common.config.link,
+        identity,
+        common.credentials,
+        events_in,
+        common.tasks.clone(),
+        common.stop.clone(),
+    ));
+    let report = Arc::new(GatewayReport::new(common.info.clone(), port, links.clone()));
+    let handle = GatewayHandle { own: common.info.peer(), links: links.clone() };
+    let runtime = GatewayRuntime {
+        info: common.info,
+        config: common.config,
+        naming: common.naming,
+        logic_service: common.peer_service,
+        port,
+        protocol,
+        health_url: common.health_url,
+        events,
+        links,
+        report,
+        tasks: common.tasks,
+        stop: common.stop,
+    };
+    (runtime, handle)
+}
+
+/// Puts a logic server's runtime together.
+pub(crate) fn logic(
+    common: Common,
+    listener: TcpListener,
+) -> Result<(LogicRuntime, Acceptor, LogicHandle), Error> {
+    let port = listener.local_addr().map_err(Error::Listener)?.port();
+    let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
+    let identity = common.identity(Role::Logic);
+    let gateways = Arc::new(logic_links::Gateways::new(common.config.link, events_in.clone()));
+    let report = LogicReport::new(common.info.clone(), port, gateways.clone(), events_in.clone());
+    let links = LinkServer {
+        identity,
+        credentials: common.credentials,
+        config: common.config.link,
+        gateways: gateways.clone(),
+        events: events_in.clone(),
+        tasks: common.tasks.clone(),
+        stop: common.stop.clone(),
+        refused: RefusedLog::default(),
+    };
+    let handle = LogicHandle { own: common.info.peer(), gateways: gateways.clone() };
+    let runtime = LogicRuntime {
+        info: common.info,
+        config: common.config,
+        naming: common.naming,
+        gateway_service: common.peer_service,
+        port,
+        health_url: common.health_url,
+        events,
+        events_in,
+        gateways,
+        report: Arc::new(report),
+        tasks: common.tasks,
+        stop: common.stop,
+    };
+    Ok((runtime, Acceptor { listener, links }, handle))
+}
+
+/// The registry's entry for this process.
+fn registration(
+    info: &ServerInfo,
+    port: u16,
+    protocol: &str,
+    health_url: Option<&str>,
+    state: ServiceState,
+) -> ServiceRegistration {
+    let mut registration = ServiceRegistration::new(
+        info.id.as_str(),
+        info.service.clone(),
+        info.address.clone(),
+        if info.port == 0 { port } else { info.port },
+    )
+    .with_meta(meta_key::PROTOCOL, protocol)
+    .with_meta(meta_key::SERVICE_STATE, state.as_str())
+    .with_meta(meta_key::INCARNATION, info.incarnation.to_string());
+    registration.tags.clone_from(&info.tags);
+    if let Some(url) = health_url {
+        registration = registration.with_meta(meta_key::HEALTH_URL, url);
+    }
+    if !info.zone.is_empty() {
+        registration = registration.with_meta(meta_key::ZONE, info.zone.clone());
+    }
+    if !info.domain.is_empty() {
+        registration = registration.with_meta(meta_key::DOMAIN, info.domain.clone());
+    }
+    if info.weight != 1 {
+        registration = registration.with_meta(meta_key::WEIGHT, info.weight.to_string());
+    }
+    registration
+}
+
+/// Which life of which server an entry stands for; `None` for an entry that is not one of ours.
+fn peer_of(service: &ServiceRegistration) -> Option<PeerId> {
+    let incarnation = service.meta(meta_key::INCARNATION)?.parse::<Incarnation>().ok()?;
+    Some(PeerId { service_id: ServiceId::from(service.id.as_str()), incarnation })
+}
+
+/// Entries of other servers that are ours to talk to; says which are not.
+fn ours<'a>(
+    instances: &'a [Instance],
+    own: &'a ServiceId,
+) -> impl Iterator<Item = (PeerId, &'a Instance)> {
+    instances.iter().filter(|instance| instance.service.id != own.as_str()).filter_map(|instance| {
+        let peer = peer_of(&instance.service);
+        if peer.is_none() {
+            tracing::warn!(
+                service = %instance.service.id,
+                "registry entry has no incarnation in its meta: not a server of ours, ignored"
+            );
+        }
+        Some((peer?, instance))
+    })
+}
+
+/// A moment of the wall clock on the clock that the cores use.
+fn critical_since(health: Health) -> Option<Instant> {
+    let Health::Critical { since } = health else { return None };
+    let ago = SystemTime::now().duration_since(since).unwrap_or_default();
+    Some(Instant::now().checked_sub(ago).unwrap_or_else(Instant::now))
+}
+
+/// Subscribes, however often the registry fails; `None` once stopped.
+async fn subscribe(
+    naming: &Arc<dyn Naming>,
+    service: &str,
+    stop: &CancellationToken,
+) -> Option<Subscription> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    loop {
+        let subscribed = tokio::select! {
+            subscribed = naming.subscribe(service) => subscribed,
+            () = stop.cancelled() => return None,
+        };
+        match subscribed {
+            Ok(subscription) => return Some(subscription),
+            Err(error) => {
+                metrics::registry_error();
+                let delay = backoff.next_delay();
+                tracing::warn!(service, %error, ?delay, "cannot read the registry, trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = stop.cancelled() => return None,
+                }
+            }
+        }
+    }
+}
+
+/// Takes the own entry out of the registry, as far as the registry lets us.
+async fn deregister(naming: &Arc<dyn Naming>, id: &ServiceId) {
+    match tokio::time::timeout(Duration::from_secs(3), naming.deregister(id.as_str())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "cannot deregister; the registry's health check will")
+        }
+        Err(_) => {
+            tracing::warn!("registry does not answer the deregistration; its health check will")
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What the monitor port tells of a running container.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use imago_naming::{Health, Instance, ServiceRegistration, Snapshot, meta_key};
+use imago_proto::{ServiceId, link::ServerState};
+use tokio::sync::mpsc;
+
+use super::{gateway_dial::Links, logic_links::Gateways, peer_of};
+use crate::{
+    ServerInfo,
+    link::Link,
+    monitor::{MonitorSource, PeerReport, PeersReport, SelfReport, Waiting},
+    promotion::{GatewayCore, GatewayPhase, LogicCore, LogicEvent, LogicPhase},
+};
+
+/// Gateways that a registered logic server was promoted without.
+pub(super) fn excluded_of(entry: &ServiceRegistration) -> impl Iterator<Item = ServiceId> {
+    let ids = entry.meta(meta_key::EXCLUDED).unwrap_or_default().split(',');
+    ids.filter(|id| !id.is_empty()).map(ServiceId::from)
+}
+
+/// The core's state after its last event.
+#[derive(Debug)]
+struct View {
+    state: &'static str,
+    knows_peers: bool,
+    waiting: BTreeMap<ServiceId, Instant>,
+    excluded: Vec<String>,
+    snapshot: Snapshot,
+}
+
+/// What both kinds of server tell.
+struct Common {
+    info: ServerInfo,
+    address: String,
+    started: Instant,
+    view: Mutex<View>,
+}
+
+impl Common {
+    fn new(info: ServerInfo, port: u16) -> Self {
+        let port = if info.port == 0 { port } else { info.port };
+        let address = format!("{}:{port}", info.address);
+        let view = View {
+            state: "young",
+            knows_peers: false,
+            waiting: BTreeMap::new(),
+            excluded: Vec::new(),
+            snapshot: Snapshot::default(),
+        };
+        Self { info, address, started: Instant::now(), view: Mutex::new(view) }
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self, role: &str, sessions: Option<u64>) -> SelfReport {
+        let view = self.view();
+        let now = Instant::now();
+        SelfReport {
+            service: self.info.service.clone(),
+            id: self.info.id.to_string(),
+            incarnation: self.info.incarnation.to_string(),
+            role: role.to_owned(),
+            state: view.state.to_owned(),
+            zone: self.info.zone.clone(),
+            address: self.address.clone(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            waiting_for: view
+                .waiting
+                .iter()
+                .map(|(id, since)| Waiting {
+                    id: id.to_string(),
+                    since_seconds: now.saturating_duration_since(*since).as_secs_f64(),
+                })
+                .collect(),
+            excluded: view.excluded.clone(),
+            sessions,
+            registry_error: view.snapshot.error.as_deref().map(ToOwned::to_owned),
+        }
+    }
+
+    /// Registered peers, and linked ones that the registry does not know.
+    fn peers(&self, links: &[Arc<Link>]) -> Vec<PeerReport> {
+        let snapshot = self.view().snapshot.clone();
+        let mut peers: BTreeMap<String, PeerReport> = snapshot
+            .instances
+            .iter()
+            .filter(|instance| instance.service.id != self.info.id.as_str())
+            .map(|instance| (instance.service.id.clone(), registered(instance)))
+            .collect();
+        for link in links {
+            let peer =
+                peers.entry(link.peer.service_id.to_string()).or_insert_with(|| PeerReport {
+                    id: link.peer.service_id.to_string(),
+                    health: "unregistered".to_owned(),
+                    ..PeerReport::default()
+                });
+            add_link(peer, link);
+        }
+        peers.into_values().collect()
+    }
+
+    /// Reasons for not being ready that both kinds of server share.
+    fn reasons(&self) -> Vec<String> {
+        let view = self.view();
+        let mut reasons = Vec::new();
+        if !view.knows_peers {
+            reasons.push("waiting for the registry: see the log for its errors".to_owned());
+        }
+        for (id, since) in &view.waiting {
+            let since = since.elapsed().as_secs_f64();
+            reasons.push(format!("waiting for the link with {id} for {since:.1} s"));
+        }
+        reasons
+    }
+}
+
+fn registered(instance: &Instance) -> PeerReport {
+    let service = &instance.service;
+    let monitor = service.meta(meta_key::HEALTH_URL).and_then(|url| url.strip_suffix("/health"));
+    PeerReport {
+        service: service.name.clone(),
+        id: service.id.clone(),
+        incarnation: peer_of(service).map(|peer| peer.incarnation.to_string()).unwrap_or_default(),
+        state: service.state().as_str().to_owned(),
+        address: format!("{}:{}", service.address, service.port),
+        monitor: monitor.map(ToOwned::to_owned),
+        health: match instance.health {
+            Health::Passing => "passing",
+            Health::Warning => "warning",
+            Health::Critical { .. } => "critical",
+        }
+        .to_owned(),
+        ..PeerReport::default()
+    }
+}
+
+fn add_link(peer: &mut PeerReport, link: &Link) {
+    let (frames, bytes) = link.queue().depth();
+    peer.incarnation = link.peer.incarnation.to_string();
+    peer.state = match link.state() {
+        ServerState::Young => "young",
+        ServerState::Adult => "adult",
+        ServerState::Leaving => "leaving",
+    }
+    .to_owned();
+    peer.linked = true;
+    peer.synced = link.is_synced();
+    peer.link_age_seconds = Some(link.opened.elapsed().as_secs_f64());
+    (peer.queue_frames, peer.queue_bytes) = (frames, bytes);
+    peer.pending = link.pending();
+}
+
+/// A logic server's report.
+pub(crate) struct LogicReport {
+    common: Common,
+    gateways: Arc<Gateways>,
+    events: mpsc::Sender<LogicEvent>,
+}
+
+impl LogicReport {
+    pub(super) fn new(
+        info: ServerInfo,
+        port: u16,
+        gateways: Arc<Gateways>,
+        events: mpsc::Sender<LogicEvent>,
+    ) -> Self {
+        Self { common: Common::new(info, port), gateways, events }
+    }
+
+    /// Time since the start.
+    pub(super) fn age(&self) -> Duration {
+        self.common.started.elapsed()
+    }
+
+    pub(super) fn update(&self, core: &LogicCore, snapshot: &Snapshot) {
+        *self.common.view() = View {
+            state: match core.phase() {
+                LogicPhase::Young => "young",
+                LogicPhase::Adult => "adult",
+                LogicPhase::Leaving => "leaving",
+            },
+            knows_peers: core.knows_gateways(),
+            waiting: core.waiting_for().clone(),
+            excluded: core.excluded().iter().map(ToString::to_string).collect(),
+            snapshot: snapshot.clone(),
+        };
+    }
+
+    pub(super) fn leave(&self) {
+        self.common.view().state = "leaving";
+    }
+}
+
+impl MonitorSource for LogicReport {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let state = self.common.view().state;
+        if state == "adult" {
+            return Ok(());
+        }
+        let mut reasons = vec![format!("{state}: takes no traffic")];
+        if state == "young" {
+            reasons.extend(self.common.reasons());
+        }
+        Err(reasons)
+    }
+
+    fn peers(&self) -> PeersReport {
+        let mut peers = self.common.peers(&self.gateways.links());
+        for peer in peers.iter_mut().filter(|peer| !peer.linked) {
+            let parked = self.gateways.queue_depth(&ServiceId::from(peer.id.as_str()));
+            (peer.queue_frames, peer.queue_bytes) = parked;
+        }
+        PeersReport { own: self.common.own("logic", None), peers }
+    }
+
+    fn exclude(&self, gateway: &str) -> Result<(), String> {
+        let id = ServiceId::from(gateway);
+        if self.common.view().state != "young" {
+            return Err("this server waits for nobody".to_owned());
+        }
+        if self.gateways.link_with(&id).is_some() {
+            return Err(format!("{gateway} is linked: there is no need to exclude it"));
+        }
+        if !self.common.view().waiting.contains_key(&id) {
+            return Err(format!("{gateway} is not waited for, see /ready"));
+        }
+        self.events.try_send(LogicEvent::Exclude(id)).map_err(|_| "busy, try again".to_owned())
+    }
+}
+
+/// A gateway's report.
+pub(crate) struct GatewayReport {
+    common: Common,
+    links: Arc<Links>,
+}
+
+impl GatewayReport {
+    pub(super) fn new(info: ServerInfo, port: u16, links: Arc<Links>) -> Self {
+        Self { common: Common::new(info, port), links }
+    }
+
+    /// Time since the start.
+    pub(super) fn age(&self) -> Duration {
+        self.common.started.elapsed()
+    }
+
+    pub(super) fn update(&self, core: &GatewayCore, snapshot: &Snapshot) {
+        *self.common.view() = View {
+            state: match core.phase() {
+                GatewayPhase::Young => "young",
+                GatewayPhase::Adult => "adult",
+                GatewayPhase::Fenced => "fenced",
+                GatewayPhase::Leaving => "leaving",
+            },
+            knows_peers: core.knows_servers(),
+            waiting: core.waiting_for().clone(),
+            excluded: Vec::new(),
+            snapshot: snapshot.clone(),
+        };
+    }
+
+    pub(super) fn leave(&self) {
+        self.common.view().state = "leaving";
+    }
+}
+
+impl MonitorSource for GatewayReport {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let state = self.common.view().state;
+        let mut reasons = match state {
+            "adult" => Vec::new(),
+            state => vec![format!("{state}: accepts no clients")],
+        };
+        if state != "leaving" {
+            reasons.extend(self.common.reasons());
+        }
+        if state == "young" && reasons.len() == 1 {
+            reasons.push("no logic server is adult: start one, or see why it is not".to_owned());
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    fn peers(&self) -> PeersReport {
+        let sessions = self.links.role().map(|role| role.session_ids().len() as u64);
+        let own = self.common.own("gateway", sessions);
+        PeersReport { own, peers: self.common.peers(&self.links.all()) }
+    }
+
+    fn exclude(&self, _: &str) -> Result<(), String> {
+        Err("this is a gateway: ask the logic server that waits for the gateway".to_owned())
+    }
+}

@@ -1,0 +1,237 @@
+//! Configuration of a server: defaults, then a file, then the environment, then flags.
+//!
+//! The default file holds every key there is, so it is the schema too. All errors are reported in
+//! one go, each with the key, the value, where it came from, and what is allowed.
+
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap, fmt::Display, net::SocketAddr, ops::RangeInclusive, path::Path,
+    str::FromStr, time::Duration,
+};
+
+use source::{Given, Origin};
+
+/// Keys whose last part is one of these are secrets: never printed, never taken from flags.
+const SECRETS: [&str; 3] = ["secret", "jwt_secret", "admin_token"];
+
+/// What is wrong with a configuration, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct SettingsError(pub Vec<String>);
+
+fn lines(errors: &[String]) -> String {
+    let count = errors.len();
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} error{plural} in the configuration:\n  {}", errors.join("\n  "))
+}
+
+/// The values of a configuration, read one by one; errors are kept until [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct Settings {
+    values: BTreeMap<String, Given>,
+    errors: Vec<String>,
+}
+
+impl Settings {
+    /// Puts the layers together: `defaults` (TOML that holds every key), the file, variables
+    /// `IMAGO_SECTION__KEY`, and `overrides` of the command line.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not TOML; everything else is reported by
+    /// [`finish`](Self::finish).
+    pub fn load(
+        defaults: &str,
+        file: Option<&Path>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, SettingsError> {
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Self::layered(defaults, file, environment, overrides)
+    }
+
+    fn layered(
+        defaults: &str,
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, SettingsError> {
+        let mut settings =
+            Self { values: source::read_toml(defaults, &Origin::Default)?, errors: Vec::new() };
+        if let Some(path) = file {
+            settings.lay_over(source::read_file(path)?);
+        }
+        settings.lay_over(source::from_environment(environment));
+        settings.lay_over(source::from_overrides(overrides));
+        Ok(settings)
+    }
+
+    fn lay_over(&mut self, layer: BTreeMap<String, Given>) {
+        for (key, given) in layer {
+            if !self.values.contains_key(&key) {
+                let hint = source::closest(&key, self.values.keys());
+                let hint = hint.map(|name| format!(", did you mean {name}?")).unwrap_or_default();
+                self.errors.push(format!("{key} (from {}): unknown key{hint}", given.origin));
+            } else if is_secret(&key) && given.origin == Origin::Flag {
+                self.errors.push(format!(
+                    "{key} (from --set): secrets are taken only from a file or the environment, where other users cannot see them"
+                ));
+            } else {
+                self.values.insert(key, given);
+            }
+        }
+    }
+
+    fn given(&mut self, key: &str) -> Given {
+        if let Some(given) = self.values.get(key) {
+            return given.clone();
+        }
+        self.errors.push(format!("{key}: missing in the compiled-in defaults"));
+        Given { text: String::new(), items: None, origin: Origin::Default }
+    }
+
+    /// Records that a value cannot be used, for a reason of the caller's.
+    pub fn reject(&mut self, key: &str, why: &str) {
+        let given = self.given(key);
+        let value =
+            if is_secret(key) { "(not shown)".to_owned() } else { format!("{:?}", given.text) };
+        self.errors.push(format!("{key} = {value} (from {}): {why}", given.origin));
+    }
+
+    fn parsed<T: Clone>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        fallback: T,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let given = self.given(key);
+        parse(given.text.trim()).unwrap_or_else(|| {
+            self.reject(key, &format!("expected {expected}"));
+            fallback
+        })
+    }
+
+    /// A text; may be empty.
+    pub fn text(&mut self, key: &str) -> String {
+        self.given(key).text
+    }
+
+    /// One of a few words.
+    pub fn choice(&mut self, key: &str, words: &[&str]) -> String {
+        let expected = format!("one of {}", words.join(", "));
+        let fallback = words.first().copied().unwrap_or_default().to_owned();
+        self.parsed(key, &expected, fallback, |text| words.contains(&text).then(|| text.to_owned()))
+    }
+
+    /// A list of texts; from the environment and flags separated by semicolons.
+    pub fn list(&mut self, key: &str) -> Vec<String> {
+        let given = self.given(key);
+        given.items.unwrap_or_else(|| {
+            let items = given.text.split(';').map(str::trim).filter(|item| !item.is_empty());
+            items.map(ToOwned::to_owned).collect()
+        })
+    }
+
+    /// A whole number within a range.
+    pub fn integer<T>(&mut self, key: &str, range: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Display + Clone,
+    {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let fallback = range.start().clone();
+        self.parsed(key, &expected, fallback, |text| {
+            text.replace('_', "").parse().ok().filter(|number| range.contains(number))
+        })
+    }
+
+    /// A time such as `250ms`, `2s` or `15days`, within a range.
+    pub fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
+        let show = |time: &Duration| humantime::format_duration(*time).to_string();
+        let expected = format!(
+            "a time like 250ms or 2s, from {} to {}",
+            show(range.start()),
+            show(range.end())
+        );
+        self.parsed(key, &expected, *range.start(), |text| {
+            let time =
+                if text == "0" { Duration::ZERO } else { humantime::parse_duration(text).ok()? };
+            range.contains(&time).then_some(time)
+        })
+    }
+
+    /// A size such as `4 MiB` or `4096` (bytes), within a range.
+    pub fn bytes(&mut self, key: &str, range: RangeInclusive<usize>) -> usize {
+        let expected =
+            format!("a size like 64 KiB or 4 MiB, from {} to {} bytes", range.start(), range.end());
+        self.parsed(key, &expected, *range.start(), |text| {
+            parse_bytes(text).filter(|bytes| range.contains(bytes))
+        })
+    }
+
+    /// An address to listen on such as `0.0.0.0:8000`; empty: none.
+    pub fn address(&mut self, key: &str) -> Option<SocketAddr> {
+        self.parsed(key, "an address like 0.0.0.0:8000, or nothing", None, |text| {
+            if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+        })
+    }
+
+    /// A secret of at least `min_len` bytes, given as it is or in the file that `<key>_file`
+    /// names. Empty where neither is given and `min_len` is 0.
+    pub fn secret(&mut self, key: &str, min_len: usize) -> String {
+        let file_key = format!("{key}_file");
+        let path = self.values.get(&file_key).map(|given| given.text.clone()).unwrap_or_default();
+        let inline = self.given(key).text;
+        let secret = match (inline.is_empty(), path.is_empty()) {
+            (false, false) => {
+                self.reject(&file_key, &format!("expected either this or {key}, not both"));
+                return inline;
+            }
+            (true, false) => match std::fs::read_to_string(&path) {
+                Ok(text) => text.trim().to_owned(),
+                Err(error) => {
+                    self.reject(&file_key, &format!("expected a readable file: {error}"));
+                    return String::new();
+                }
+            },
+            _ => inline,
+        };
+        if secret.len() < min_len {
+            let variable = source::variable(key);
+            self.errors.push(format!(
+                "{key}: expected at least {min_len} bytes, got {}; set it in the file, as {variable}, or in the file that {file_key} names",
+                secret.len()
+            ));
+        }
+        secret
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// With everything that was wrong, in one go.
+    pub fn finish(self) -> Result<(), SettingsError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(SettingsError(self.errors)) }
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    key.rsplit('.').next().is_some_and(|name| SECRETS.contains(&name))
+}
+
+fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: usize = number.replace('_', "").parse().ok()?;
+    let factor: usize = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}

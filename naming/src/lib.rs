@@ -1,0 +1,58 @@
+//! How servers find each other: one [`Naming`] trait, and a backend for each registry.
+//!
+//! A backend is chosen by URL, see [`open`].
+
+mod error;
+mod service;
+mod subscription;
+
+pub use error::{Error, Result};
+pub use service::{Health, Instance, ServiceRegistration, ServiceState, meta_key};
+pub use subscription::{Publisher, Snapshot, Subscription};
+
+use async_trait::async_trait;
+
+/// A service registry.
+///
+/// Backends may be shared by several containers of one process.
+#[async_trait]
+pub trait Naming: Send + Sync + 'static {
+    /// Registers a service, or replaces what is registered under its id. Idempotent. Returns when
+    /// the registration is visible to [`find`](Self::find) on this backend.
+    ///
+    /// # Errors
+    /// When a field is over a limit of the registry (named in the error), or the registry did not
+    /// take the registration within the backend's deadline.
+    async fn register(&self, service: &ServiceRegistration) -> Result<()>;
+
+    /// Removes a registration. Removing one that is not there is a success.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    async fn deregister(&self, service_id: &str) -> Result<()>;
+
+    /// Instances of `service` that pass their health check and carry all of `tags`.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>>;
+
+    /// All instances of `service` with their health, read so that no write that had returned
+    /// before is missed (where [`is_consistent`](Self::is_consistent)).
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    async fn instances(&self, service: &str) -> Result<Vec<Instance>>;
+
+    /// Follows `service`: the first snapshot at once, then one whenever an instance is added,
+    /// removed, or changes its meta or health.
+    ///
+    /// # Errors
+    /// When the first snapshot cannot be read. Later errors are reported beside the last good
+    /// snapshot and end nothing.
+    async fn subscribe(&self, service: &str) -> Result<Subscription>;
+
+    /// Whether a read sees every write that returned before it, by whomever. Consul: yes; gossip:
+    /// no, then a joining server may be seen late (nothing is lost, only later delivered).
+    fn is_consistent(&self) -> bool;
+}

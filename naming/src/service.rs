@@ -1,0 +1,144 @@
+//! What a registry knows of a server.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// Keys of [`ServiceRegistration::meta`] that Imago reads.
+pub mod meta_key {
+    /// What the address speaks, for example `imago-link`, `ws` or `ws,tcp`.
+    pub const PROTOCOL: &str = "protocol";
+    /// URL that answers 200 while the process is alive.
+    pub const HEALTH_URL: &str = "health_url";
+    /// `young`, `adult` or `leaving`.
+    pub const SERVICE_STATE: &str = "service_state";
+    /// 16 hexadecimal digits, new with every process.
+    pub const INCARNATION: &str = "incarnation";
+    /// Zone for zone-aware selection.
+    pub const ZONE: &str = "zone";
+    /// Public domain name of a gateway.
+    pub const DOMAIN: &str = "domain";
+    /// Gateways that an Adult logic server promoted without: service ids, comma-separated.
+    pub const EXCLUDED: &str = "excluded";
+    /// Weight within its zone or among zones, a positive number.
+    pub const WEIGHT: &str = "weight";
+}
+
+/// One server's entry in a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRegistration {
+    /// Unique in the registry.
+    pub id: String,
+    /// Name of the service, for example `chat`.
+    pub name: String,
+    /// Host or IP address where the service is reached.
+    pub address: String,
+    /// Port where the service is reached, 1 to 65535.
+    pub port: u16,
+    /// Words to find the service by.
+    pub tags: Vec<String>,
+    /// Short texts for other servers and for people, see [`meta_key`].
+    pub meta: BTreeMap<String, String>,
+}
+
+impl ServiceRegistration {
+    /// A registration without tags and meta.
+    pub fn new(
+        id: impl Into<String>,
+        name: impl Into<String>,
+        address: impl Into<String>,
+        port: u16,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            address: address.into(),
+            port,
+            tags: Vec::new(),
+            meta: BTreeMap::new(),
+        }
+    }
+
+    /// With a tag more.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// With a meta entry more.
+    #[must_use]
+    pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.meta.insert(key.into(), value.into());
+        self
+    }
+
+    /// A meta entry.
+    pub fn meta(&self, key: &str) -> Option<&str> {
+        self.meta.get(key).map(String::as_str)
+    }
+
+    /// State that the server wrote last; `Young` where it wrote none.
+    pub fn state(&self) -> ServiceState {
+        self.meta(meta_key::SERVICE_STATE).map_or(ServiceState::Young, ServiceState::parse)
+    }
+
+    /// Whether the registration carries every one of `tags`, in any case.
+    pub fn has_tags(&self, tags: &[&str]) -> bool {
+        tags.iter().all(|tag| self.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
+    }
+}
+
+/// `service_state` of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServiceState {
+    /// Registered, not yet usable.
+    Young,
+    /// Usable, or about to be: the flag that is written before the last look.
+    Adult,
+    /// Draining.
+    Leaving,
+}
+
+impl ServiceState {
+    /// The text in the registry.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Young => "young",
+            Self::Adult => "adult",
+            Self::Leaving => "leaving",
+        }
+    }
+
+    /// Reads the text in the registry; an unknown one is not usable, so `Young`.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "adult" => Self::Adult,
+            "leaving" => Self::Leaving,
+            _ => Self::Young,
+        }
+    }
+}
+
+/// Outcome of an instance's health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Healthy.
+    Passing,
+    /// Alive, but complains.
+    Warning,
+    /// Fails its check since that time, as far as this process has seen.
+    Critical {
+        /// When this process first saw it critical.
+        since: SystemTime,
+    },
+}
+
+/// An entry in a registry with its health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// What the server registered.
+    pub service: ServiceRegistration,
+    /// How it does.
+    pub health: Health,
+}

@@ -1,0 +1,101 @@
+//! A registry's view of one service as it changes.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::Instance;
+
+/// All instances of a service at one moment, healthy or not, sorted by id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The last good answer of the registry.
+    pub instances: Arc<[Instance]>,
+    /// Why the registry cannot be read at the moment; `None` while it can.
+    pub error: Option<Arc<str>>,
+}
+
+/// Follows one service. Dropping it ends the work behind it.
+#[derive(Debug)]
+pub struct Subscription {
+    snapshots: watch::Receiver<Snapshot>,
+    _unsubscribe: DropGuard,
+}
+
+impl Subscription {
+    /// A subscription that starts with `first`, and the end where its backend publishes changes.
+    pub fn new(first: Snapshot) -> (Self, Publisher) {
+        let (sender, snapshots) = watch::channel(first);
+        let cancelled = CancellationToken::new();
+        let publisher = Publisher { sender, cancelled: cancelled.clone() };
+        (Self { snapshots, _unsubscribe: cancelled.drop_guard() }, publisher)
+    }
+
+    /// The newest snapshot.
+    pub fn current(&self) -> Snapshot {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Waits for a snapshot that differs from the last one seen by this method or
+    /// [`current_and_seen`](Self::current_and_seen). Never ends while its backend lives; pending
+    /// for ever after.
+    pub async fn changed(&mut self) -> Snapshot {
+        if self.snapshots.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.current_and_seen()
+    }
+
+    /// The newest snapshot, which [`changed`](Self::changed) will not report again.
+    pub fn current_and_seen(&mut self) -> Snapshot {
+        self.snapshots.borrow_and_update().clone()
+    }
+}
+
+/// A backend's end of a [`Subscription`].
+#[derive(Debug)]
+pub struct Publisher {
+    sender: watch::Sender<Snapshot>,
+    cancelled: CancellationToken,
+}
+
+impl Publisher {
+    /// Publishes what the registry holds now, sorted by id. Clears the error. What equals the
+    /// last snapshot is not published.
+    pub fn publish(&self, mut instances: Vec<Instance>) {
+        instances.sort_by(|a, b| a.service.id.cmp(&b.service.id));
+        self.set(|last| Snapshot {
+            instances: if *last.instances == *instances {
+                last.instances.clone()
+            } else {
+                instances.into()
+            },
+            error: None,
+        });
+    }
+
+    /// Reports that the registry cannot be read, beside the last good snapshot.
+    pub fn fail(&self, error: &str) {
+        self.set(|last| Snapshot { instances: last.instances.clone(), error: Some(error.into()) });
+    }
+
+    /// The last published snapshot.
+    pub fn last(&self) -> Snapshot {
+        self.sender.borrow().clone()
+    }
+
+    /// Resolves once the subscription is dropped.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    fn set(&self, next: impl FnOnce(&Snapshot) -> Snapshot) {
+        self.sender.send_if_modified(|last| {
+            let next = next(last);
+            let modified = next != *last;
+            *last = next;
+            modified
+        });
+    }
+}

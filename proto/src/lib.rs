@@ -1,0 +1,34 @@
+//! Wire format of an Imago cluster, sans-IO: what a client and a gateway, and a gateway and a
+//! logic server, say to each other, as bytes.
+//!
+//! Nothing in this crate opens a socket or reads a clock. Decoders take a buffer and say what is
+//! in it; whoever owns the socket feeds them.
+
+pub mod command;
+mod frame;
+mod id;
+mod limits;
+mod link_frame;
+mod packet;
+mod status;
+pub mod tcp;
+pub mod ws;
+
+pub use frame::{Frame, FrameError, Opcode};
+pub use id::{Account, App, ChannelId, ConversationId, Incarnation, Seq, ServiceId, SessionId};
+pub use limits::Limits;
+pub use link_frame::{LinkDecoder, LinkError, LinkFrame};
+pub use packet::{BasicCode, BasicPacket, LogicPacket, Packet, PacketError};
+pub use status::Status;
+
+/// Messages on the client's wire, generated from `proto/client.proto`.
+pub mod msg {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/imago.client.v1.rs"));
+}
+
+/// Messages on the inner link, generated from `proto/link.proto`.
+pub mod link {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/imago.link.v1.rs"));
+}

@@ -1,0 +1,209 @@
+//! Frames on the WebSocket transport (RFC 6455 §5), for both sides of a connection.
+//!
+//! Ours rather than a library's, because a packet that is pushed to many clients is encoded once
+//! and sent as it is, and because text frames that hold a packet are accepted.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::{Frame, FrameError, Limits, Opcode};
+
+/// Largest payload of a control frame (RFC 6455 §5.5).
+const CONTROL_MAX: usize = 125;
+
+/// Largest header: two bytes, a 64-bit length, a mask.
+pub const HEADER_MAX: usize = 14;
+
+/// Which side of the connection the frames come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Frames from a client, which must be masked.
+    Client,
+    /// Frames from a server, which must not be.
+    Server,
+}
+
+/// Appends the header of an unfragmented, unmasked frame, as a server sends it.
+pub fn put_header(opcode: Opcode, payload_len: usize, out: &mut impl BufMut) {
+    out.put_u8(0x80 | opcode as u8);
+    put_len(0, payload_len, out);
+}
+
+fn put_len(mask_bit: u8, len: usize, out: &mut impl BufMut) {
+    match len {
+        0..=125 => out.put_u8(mask_bit | len as u8),
+        126..=0xFFFF => {
+            out.put_u8(mask_bit | 126);
+            out.put_u16(len as u16);
+        }
+        _ => {
+            out.put_u8(mask_bit | 127);
+            out.put_u64(len as u64);
+        }
+    }
+}
+
+/// Appends a whole frame as a server sends it.
+pub fn encode(frame: &Frame, out: &mut BytesMut) {
+    out.reserve(HEADER_MAX + frame.payload.len());
+    put_header(frame.opcode, frame.payload.len(), out);
+    out.put_slice(&frame.payload);
+}
+
+/// Appends a whole frame as a client sends it, masked with `key`.
+pub fn encode_masked(frame: &Frame, key: [u8; 4], out: &mut BytesMut) {
+    out.reserve(HEADER_MAX + frame.payload.len());
+    out.put_u8(0x80 | frame.opcode as u8);
+    put_len(0x80, frame.payload.len(), out);
+    out.put_slice(&key);
+    let start = out.len();
+    out.put_slice(&frame.payload);
+    if let Some(payload) = out.get_mut(start..) {
+        apply_mask(payload, key);
+    }
+}
+
+fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
+    for (byte, key) in payload.iter_mut().zip(key.into_iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// Payload of a close frame: code and reason, cut to what a control frame holds.
+pub fn close_payload(code: u16, reason: &str) -> Bytes {
+    let mut end = reason.len().min(CONTROL_MAX - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut payload = BytesMut::with_capacity(2 + end);
+    payload.put_u16(code);
+    payload.put_slice(reason.get(..end).unwrap_or_default().as_bytes());
+    payload.freeze()
+}
+
+/// Code of a close frame's payload; `None` where it carries none.
+pub fn close_code(payload: &[u8]) -> Option<u16> {
+    payload.first_chunk().map(|code| u16::from_be_bytes(*code))
+}
+
+/// Takes messages out of what has arrived: unmasks, and puts fragments together up to the limit.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    from: Peer,
+    partial: Option<(Opcode, BytesMut)>,
+}
+
+/// The fixed part of a frame, read before anything is allocated.
+struct Head {
+    fin: bool,
+    opcode: Opcode,
+    mask: Option<[u8; 4]>,
+    header_len: usize,
+    payload_len: usize,
+}
+
+impl Decoder {
+    /// A decoder of frames that come `from` that side, with messages up to `limits`.
+    pub const fn new(from: Peer, limits: Limits) -> Self {
+        Self { limits, from, partial: None }
+    }
+
+    /// The next message in `buffer`, or `None` until more bytes have arrived.
+    ///
+    /// # Errors
+    /// When the bytes break RFC 6455 or a limit; before memory is taken for the payload.
+    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        loop {
+            let Some(head) = self.head(buffer)? else { return Ok(None) };
+            let whole = head.header_len + head.payload_len;
+            if buffer.len() < whole {
+                return Ok(None);
+            }
+            buffer.advance(head.header_len);
+            let mut payload = buffer.split_to(head.payload_len);
+            if let Some(key) = head.mask {
+                apply_mask(&mut payload, key);
+            }
+            if let Some(frame) = self.join(&head, payload)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    fn head(&self, buffer: &BytesMut) -> Result<Option<Head>, FrameError> {
+        let Some((&[first, second], rest)) = buffer.split_first_chunk::<2>() else {
+            return Ok(None);
+        };
+        if first & 0x70 != 0 {
+            return Err(FrameError::Reserved(first & 0x70));
+        }
+        let opcode = Opcode::from_code(first & 0x0F).ok_or(FrameError::Opcode(first & 0x0F))?;
+        let masked = second & 0x80 != 0;
+        match self.from {
+            Peer::Client if !masked => return Err(FrameError::Unmasked),
+            Peer::Server if masked => return Err(FrameError::Masked),
+            _ => {}
+        }
+        let fin = first & 0x80 != 0;
+        let (len_bytes, announced) = match second & 0x7F {
+            126 => match rest.first_chunk() {
+                Some(len) => (2, u64::from(u16::from_be_bytes(*len))),
+                None => return Ok(None),
+            },
+            127 => match rest.first_chunk() {
+                Some(len) => (8, u64::from_be_bytes(*len)),
+                None => return Ok(None),
+            },
+            len => (0, u64::from(len)),
+        };
+        if opcode.is_control() && (!fin || announced > CONTROL_MAX as u64) {
+            return Err(FrameError::Control);
+        }
+        let payload_len = self.check_len(opcode, announced)?;
+        let header_len = 2 + len_bytes + if masked { 4 } else { 0 };
+        let mask = if masked {
+            match rest.get(len_bytes..).and_then(<[u8]>::first_chunk) {
+                Some(key) => Some(*key),
+                None => return Ok(None),
+            }
+        } else {
+            None
+        };
+        Ok(Some(Head { fin, opcode, mask, header_len, payload_len }))
+    }
+
+    /// The length of this frame, with the pieces before it, must be within the limit.
+    fn check_len(&self, opcode: Opcode, announced: u64) -> Result<usize, FrameError> {
+        let before = match (&self.partial, opcode) {
+            (Some((_, partial)), Opcode::Continuation) => partial.len() as u64,
+            _ => 0,
+        };
+        let total = before.saturating_add(announced);
+        if total > self.limits.payload as u64 {
+            return Err(FrameError::TooLarge { announced: total, limit: self.limits.payload });
+        }
+        Ok(announced as usize)
+    }
+
+    fn join(&mut self, head: &Head, payload: BytesMut) -> Result<Option<Frame>, FrameError> {
+        if head.opcode.is_control() {
+            return Ok(Some(Frame { opcode: head.opcode, payload: payload.freeze() }));
+        }
+        match (head.opcode, self.partial.take()) {
+            (Opcode::Continuation, Some((opcode, mut partial))) => {
+                partial.unsplit(payload);
+                if head.fin {
+                    return Ok(Some(Frame { opcode, payload: partial.freeze() }));
+                }
+                self.partial = Some((opcode, partial));
+                Ok(None)
+            }
+            (Opcode::Continuation, None) | (_, Some(_)) => Err(FrameError::Fragmentation),
+            (opcode, None) if head.fin => Ok(Some(Frame { opcode, payload: payload.freeze() })),
+            (opcode, None) => {
+                self.partial = Some((opcode, payload));
+                Ok(None)
+            }
+        }
+    }
+}
