@@ -37,7 +37,7 @@ pub struct Container {
 
 enum Runner {
     Gateway(Box<GatewayRuntime>, Arc<dyn GatewayRole>),
-    Logic(Box<LogicRuntime>, runtime::Acceptor, Arc<dyn LogicRole>),
+    Logic(Box<LogicRuntime>, Box<runtime::Acceptor>, Arc<dyn LogicRole>),
 }
 
 /// Collects what a [`Container`] needs.
@@ -83,7 +83,7 @@ impl Container {
         }
         match self.runner {
             Runner::Gateway(runtime, role) => runtime.run(role, shutdown).await,
-            Runner::Logic(runtime, acceptor, role) => runtime.run(acceptor, role, shutdown).await,
+            Runner::Logic(runtime, acceptor, role) => runtime.run(*acceptor, role, shutdown).await,
         }
         Ok(())
     }
@@ -181,7 +181,7 @@ impl ContainerBuilder {
             Kind::Logic { listener, new } => {
                 let (runtime, acceptor, handle) = runtime::logic(common, listener)?;
                 let source = runtime.report.clone();
-                (Runner::Logic(Box::new(runtime), acceptor, new(handle)), source)
+                (Runner::Logic(Box::new(runtime), Box::new(acceptor), new(handle)), source)
             }
         };
         Ok(Container { runner, source, monitor: self.monitor, tasks, stop })

@@ -3,10 +3,12 @@
 //!
 //! `gateway` and `logic` are built on this crate; [`GatewayRole`] and [`LogicRole`] are the seam.
 
+pub mod cli;
 mod config;
 mod container;
 mod error;
 mod forward;
+pub mod io;
 mod link;
 mod metrics;
 pub mod monitor;

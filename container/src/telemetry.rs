@@ -1,9 +1,12 @@
 //! Logs to standard error, and the recorder behind `/metrics`.
 
-use std::sync::OnceLock;
+use std::{
+    io::{IsTerminal, stderr},
+    sync::OnceLock,
+};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{metrics, settings::Settings};
 
@@ -16,43 +19,109 @@ pub struct LogConfig {
     pub json: bool,
 }
 
+// === impl LogConfig ===
+
 impl LogConfig {
     /// Reads the `log` section. Errors are collected in `settings`.
     pub fn read(settings: &mut Settings) -> Self {
         let level = settings.text("log.level");
-        if let Err(error) = EnvFilter::try_new(&level) {
-            let why = format!(
-                "expected off, error, warn, info, debug, trace, or a filter of them ({error})"
-            );
+        if let Err(why) = filter(&level) {
             settings.reject("log.level", &why);
         }
         Self { level, json: settings.choice("log.format", &["text", "json"]) == "json" }
     }
 
-    /// Starts logging to standard error. A second call in one process changes nothing.
+    /// Starts logging to standard error. A second call in one process changes nothing: loggers
+    /// are of the process, which may hold several containers. A filter that cannot be used, which
+    /// [`read`](Self::read) would have refused, counts as `info`.
     pub fn init(&self) {
-        let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        // Another container of this process logs already.
+        let filter = filter(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            // Colours are for people, not for files.
+            .with_ansi(stderr().is_terminal())
+            .with_writer(stderr);
+        // Fails only where this process logs already.
         let _ = if self.json { logs.json().try_init() } else { logs.try_init() };
     }
 }
 
-/// The recorder is of the process, not of a container: the metrics facade knows only one.
+/// A filter; a lone word must be a level, because `EnvFilter` takes a mistyped one for the name of
+/// a module and then logs nothing at all.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    const EXPECTED: &str = "expected off, error, warn, info, debug, trace, or a filter like info,imago_container=debug";
+    let lone = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+    for word in lone {
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            return Err(format!("{EXPECTED}; {word:?} is no level"));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("{EXPECTED}; {error}"))
+}
+
+/// The recorder is of the process, not of a container: the metrics facade knows only one, and the
+/// containers of a process share it.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Bounds of the buckets of all histograms, in seconds.
-const BUCKETS: [f64; 14] =
-    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+    120.0,
+];
 
 /// Installs the recorder once a process, and returns it; `None` where the process brought a
-/// recorder of its own.
+/// recorder of its own. What was counted before is lost, so this belongs at the start; the
+/// monitor port calls it, and keeps the recorder from growing while nobody reads it.
 pub fn metrics_recorder() -> Option<PrometheusHandle> {
     let recorder = RECORDER.get_or_init(|| {
-        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).ok()?;
-        let handle = builder.install_recorder().ok()?;
+        let installed =
+            PrometheusBuilder::new().set_buckets(&BUCKETS).and_then(|b| b.install_recorder());
         metrics::describe();
-        Some(handle)
+        installed.ok()
     });
     recorder.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: &str = "[log]\nlevel = \"info\"\nformat = \"text\"";
+
+    fn read(level: &str) -> Result<LogConfig, String> {
+        let overrides = [("log.level".to_owned(), level.to_owned())];
+        let mut settings = Settings::load(DEFAULTS, None, &overrides).unwrap();
+        let config = LogConfig::read(&mut settings);
+        settings.finish().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn levels_and_filters_are_taken_and_mistyped_ones_refused() {
+        for level in ["off", "INFO", "trace", "info,imago_container=debug", "warn,[link]=trace"] {
+            assert_eq!(read(level).unwrap().level, level);
+        }
+        for level in ["infoo", "verbose", "", "info,", "imago_container=loud"] {
+            let error = read(level).unwrap_err();
+            assert!(error.contains("log.level = "), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_recorder_is_shared_by_all_containers_of_the_process() {
+        let (one, other) = (metrics_recorder().unwrap(), metrics_recorder().unwrap());
+        metrics::promoted(std::time::Duration::from_millis(20));
+        for recorder in [one, other] {
+            let text = recorder.render();
+            assert!(text.contains("# HELP imago_promotions_total"), "{text}");
+            assert!(text.contains("imago_promotion_seconds_bucket"), "{text}");
+        }
+    }
+
+    #[test]
+    fn logging_may_be_started_twice() {
+        let config = LogConfig { level: "off".to_owned(), json: true };
+        config.init();
+        config.init();
+    }
 }

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! A gateway of an Imago cluster: holds the clients, checks who they are, forwards their requests
+//! in order, and pushes what is for them.
+//!
+//! Own authentication, admission, rate limits or selection: change [`Extensions`] and
+//! [`GatewayConfig`], then [`serve`].
+
+mod accept;
+mod auth;
+pub mod cli;
+mod config;
+mod connection;
+mod gateway;
+mod limit;
+mod metrics;
+mod outbox;
+mod server;
+mod session;
+mod transport;
+
+pub use auth::{Authenticator, HmacAlgorithm, Identity, JwtAuthenticator, Unauthorized};
+pub use config::{ClientLimits, DEFAULT_CONFIG, GatewayConfig, SECRET_MIN};
+pub use limit::{AcceptAll, Acceptor, ConnectionRate, RateLimit, TokenBuckets};
+pub use server::{Extensions, serve};

@@ -1,1 +1,24 @@
-//! Placeholder.
+//! A logic server of an Imago cluster: runs the handlers, knows every session of every gateway,
+//! and keeps the messages.
+//!
+//! Own commands: [`handlers::router`]`().handle("my.command", my_handler)`, then [`serve`].
+
+pub mod cli;
+mod config;
+mod context;
+mod directory;
+pub mod handlers;
+mod layer;
+mod metrics;
+mod router;
+mod server;
+mod service;
+pub mod store;
+
+pub use config::{DEFAULT_CONFIG, LogicConfig, SECRET_MIN, Secret};
+pub use context::Context;
+pub use directory::{DirectoryCore, Kick, Replicated, Session, SessionDirectory};
+pub use layer::{Layer, Recover, Timing};
+pub use router::{Handler, Reject, Router};
+pub use server::{LogicPorts, serve};
+pub use service::WorkLimits;

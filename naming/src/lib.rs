@@ -2,15 +2,26 @@
 //!
 //! A backend is chosen by URL, see [`open`].
 
+mod consul;
 mod error;
+mod gossip;
+mod hub;
+mod memory;
+mod params;
 mod service;
 mod subscription;
 
+use std::sync::Arc;
+
+pub use consul::{Check, Consul, ConsulOptions};
 pub use error::{Error, Result};
+pub use gossip::{Gossip, GossipOptions};
+pub use memory::Memory;
 pub use service::{Health, Instance, ServiceRegistration, ServiceState, meta_key};
 pub use subscription::{Publisher, Snapshot, Subscription};
 
 use async_trait::async_trait;
+use url::Url;
 
 /// A service registry.
 ///
@@ -55,4 +66,42 @@ pub trait Naming: Send + Sync + 'static {
     /// Whether a read sees every write that returned before it, by whomever. Consul: yes; gossip:
     /// no, then a joining server may be seen late (nothing is lost, only later delivered).
     fn is_consistent(&self) -> bool;
+}
+
+/// Opens the registry that a URL names.
+///
+/// | URL | registry |
+/// | --- | --- |
+/// | `memory://name` | within this process |
+/// | `gossip://0.0.0.0:7946?seed=host:port` | none needed: members tell each other |
+/// | `consul://host:8500?token=…&dc=…` | Consul, see [`ConsulOptions`] |
+///
+/// # Errors
+/// When the URL names no registry, or has a parameter that is unknown or out of range.
+pub async fn open(url: &str) -> Result<Arc<dyn Naming>> {
+    let parsed = Url::parse(url).map_err(|error| {
+        Error::Url(format!("expected scheme://host:port, got {url:?}: {error}"))
+    })?;
+    Ok(match parsed.scheme() {
+        "memory" => {
+            params::Params::of(&parsed).finish("no parameters")?;
+            Arc::new(Memory::named(parsed.host_str().unwrap_or_default()))
+        }
+        "gossip" => Arc::new(Gossip::join(GossipOptions::parse(&parsed)?).await?),
+        "consul" | "consul+https" => Arc::new(Consul::connect(ConsulOptions::parse(&parsed)?)?),
+        other => {
+            return Err(Error::Url(format!(
+                "unknown scheme {other}, expected memory, gossip, consul or consul+https"
+            )));
+        }
+    })
+}
+
+/// What `find` returns of all instances.
+fn passing(instances: Vec<Instance>, tags: &[&str]) -> Vec<ServiceRegistration> {
+    instances
+        .into_iter()
+        .filter(|instance| instance.health == Health::Passing && instance.service.has_tags(tags))
+        .map(|instance| instance.service)
+        .collect()
 }

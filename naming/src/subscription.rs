@@ -80,14 +80,9 @@ impl Publisher {
         self.set(|last| Snapshot { instances: last.instances.clone(), error: Some(error.into()) });
     }
 
-    /// The last published snapshot.
-    pub fn last(&self) -> Snapshot {
-        self.sender.borrow().clone()
-    }
-
-    /// Resolves once the subscription is dropped.
-    pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+    /// Whether the subscription was dropped.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
     }
 
     fn set(&self, next: impl FnOnce(&Snapshot) -> Snapshot) {

@@ -14,6 +14,10 @@ impl Limits {
     /// Cap on what we send in one frame to a client: less than 1 MiB, because old clients have
     /// buffers of that size.
     pub const OUTBOUND_PAYLOAD: usize = (1 << 20) - 1;
+
+    /// Cap on the header of a packet: 16 KiB. A decoded header takes up to thirty times its bytes
+    /// (an empty meta is two bytes on the wire), and it is decoded before anybody has logged in.
+    pub const HEADER: usize = 16 << 10;
 }
 
 impl Default for Limits {

@@ -72,7 +72,7 @@ impl LinkFrame {
 
     /// Roughly what this frame takes in a queue, in bytes.
     pub fn weight(&self) -> usize {
-        64 + self.payload.len()
+        64 + self.kind.encoded_len() + self.payload.len()
     }
 }
 
@@ -126,3 +126,6 @@ impl LinkDecoder {
         Ok(Some(LinkFrame { kind, payload: frame }))
     }
 }
+
+#[cfg(test)]
+mod tests;

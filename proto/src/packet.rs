@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::{
-    Status,
+    Limits, Status,
     msg::{Flag, Header},
 };
 
@@ -133,6 +133,14 @@ pub enum PacketError {
     /// More bytes than the packet says it has.
     #[error("{0} bytes follow the packet, expected none")]
     Trailing(usize),
+    /// A header over [`Limits::HEADER`].
+    #[error("header of {announced} bytes is over the limit of {limit}")]
+    HeaderTooLarge {
+        /// What the peer announced, in bytes.
+        announced: usize,
+        /// What is accepted, in bytes.
+        limit: usize,
+    },
     /// The header is no protobuf `Header`.
     #[error("header does not decode: {0}")]
     Header(prost::DecodeError),
@@ -147,7 +155,7 @@ impl Packet {
         let have = bytes.len();
         match take_u32(&mut bytes, have)? {
             LOGIC_MAGIC => {
-                let header_bytes = take_block(&mut bytes, have)?;
+                let header_bytes = take_header(&mut bytes, have)?;
                 let body = take_block(&mut bytes, have)?;
                 expect_end(&bytes)?;
                 let header = Header::decode(header_bytes).map_err(PacketError::Header)?;
@@ -212,6 +220,15 @@ fn take_u32(bytes: &mut Bytes, whole: usize) -> Result<u32, PacketError> {
         return Err(PacketError::Truncated { need, have: whole });
     }
     Ok(bytes.get_u32())
+}
+
+fn take_header(bytes: &mut Bytes, whole: usize) -> Result<Bytes, PacketError> {
+    let header = take_block(bytes, whole)?;
+    if header.len() > Limits::HEADER {
+        let announced = header.len();
+        return Err(PacketError::HeaderTooLarge { announced, limit: Limits::HEADER });
+    }
+    Ok(header)
 }
 
 fn take_block(bytes: &mut Bytes, whole: usize) -> Result<Bytes, PacketError> {

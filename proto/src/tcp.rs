@@ -72,3 +72,6 @@ impl Decoder {
         Ok(Some(Frame { opcode, payload: buffer.split_to(len).freeze() }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ impl Decoder {
         }
         match (head.opcode, self.partial.take()) {
             (Opcode::Continuation, Some((opcode, mut partial))) => {
-                partial.unsplit(payload);
+                append(&mut partial, &payload, self.limits);
                 if head.fin {
                     return Ok(Some(Frame { opcode, payload: partial.freeze() }));
                 }
@@ -207,3 +207,18 @@ impl Decoder {
         }
     }
 }
+
+/// Appends a fragment, doubling the memory as it grows, but never beyond the limit.
+fn append(message: &mut BytesMut, fragment: &[u8], limits: Limits) {
+    let needed = message.len() + fragment.len();
+    if message.capacity() < needed {
+        let room = (2 * needed).min(limits.payload.max(needed));
+        let mut larger = BytesMut::with_capacity(room);
+        larger.put_slice(message);
+        *message = larger;
+    }
+    message.put_slice(fragment);
+}
+
+#[cfg(test)]
+mod tests;

@@ -297,6 +297,11 @@ impl Lane {
         self.shared.lock().len()
     }
 
+    /// Whether fewer requests than the window are unanswered.
+    pub fn has_room(&self) -> bool {
+        self.in_flight() < self.shared.forwarder.config.window
+    }
+
     /// Resolves when fewer requests than the window are unanswered: until then no more should be
     /// read from the client.
     pub async fn room(&self) {

@@ -1,20 +1,15 @@
 //! Moves a link's frames between queue and socket, and notices when the peer is gone.
 
-use std::{
-    collections::VecDeque,
-    io::{self, IoSlice},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use imago_proto::{
     Limits, LinkDecoder, LinkFrame,
     link::{Ping, Pong, frame::Kind},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -23,13 +18,8 @@ use tokio::{
 };
 
 use super::{Link, LinkConfig};
-use crate::metrics;
+use crate::{io::Chunks, metrics};
 
-/// Payloads from this size on are sent from where they lie; smaller ones are copied together,
-/// which is cheaper than one more slice for the kernel.
-const GATHER_FROM: usize = 1024;
-/// Slices in one vectored write; Linux takes at most 1024 (`IOV_MAX`).
-const SLICES_MAX: usize = 64;
 const READ_BUFFER: usize = 64 * 1024;
 
 /// Takes the frames of one link in the order of their arrival.
@@ -105,63 +95,26 @@ async fn write_frames(
                 frames.push_back(LinkFrame::new(Kind::Ping(Ping { id: pings })));
             }
         }
-        let chunks = gather(&mut frames);
-        write_chunks(&mut socket, chunks, config.ping_timeout).await?;
+        let mut chunks = Chunks::default();
+        for frame in frames.drain(..) {
+            chunks.push(|head| frame.encode_head(head), &frame.payload);
+        }
+        write_all(&mut socket, chunks, config.ping_timeout).await?;
         link.queue().written();
     }
 }
 
-/// Lays frames out for vectored writes; large payloads are not copied.
-fn gather(frames: &mut VecDeque<LinkFrame>) -> VecDeque<Bytes> {
-    let mut chunks = VecDeque::new();
-    let mut small = BytesMut::new();
-    for frame in frames.drain(..) {
-        frame.encode_head(&mut small);
-        if frame.payload.len() < GATHER_FROM {
-            small.extend_from_slice(&frame.payload);
-        } else {
-            chunks.push_back(small.split().freeze());
-            chunks.push_back(frame.payload);
-        }
-    }
-    if !small.is_empty() {
-        chunks.push_back(small.freeze());
-    }
-    chunks
-}
-
 /// Writes everything; fails when the peer takes nothing for `patience`.
-async fn write_chunks(
+async fn write_all(
     socket: &mut OwnedWriteHalf,
-    mut chunks: VecDeque<Bytes>,
+    mut chunks: Chunks,
     patience: Duration,
 ) -> io::Result<()> {
     while !chunks.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        for (slice, chunk) in slices.iter_mut().zip(&chunks) {
-            *slice = IoSlice::new(chunk);
-        }
-        let used = chunks.len().min(SLICES_MAX);
-        let slices = slices.get(..used).unwrap_or_default();
-        let written = timeout(patience, socket.write_vectored(slices)).await.map_err(|_| {
+        let written = timeout(patience, chunks.write_some(socket)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("peer took nothing for {patience:?}"))
         })??;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
         metrics::link_bytes_sent(written);
-        advance(&mut chunks, written);
     }
     Ok(())
-}
-
-fn advance(chunks: &mut VecDeque<Bytes>, mut written: usize) {
-    while let Some(first) = chunks.front_mut() {
-        if written < first.len() {
-            first.advance(written);
-            return;
-        }
-        written -= first.len();
-        chunks.pop_front();
-    }
 }

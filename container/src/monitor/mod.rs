@@ -1,30 +1,36 @@
 //! The monitor port: what people, registries and collectors ask a running server.
 
+mod admin;
+mod connection;
 mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
-    middleware::{self, Next},
+    extract::{ConnectInfo, Path, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use connection::{BoundedListener, Bounds, Caller};
 pub use report::{PeerReport, PeersReport, SelfReport, Waiting};
 
 use crate::telemetry;
 
-/// How long one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the recorder puts its histograms in order.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+const ROUTES: &str =
+    "GET /health, GET /ready, GET /peers, GET /metrics, POST /admin/promotion/exclude/{gateway}";
 
 /// What a server tells of itself on its monitor port.
 pub trait MonitorSource: Send + Sync + 'static {
@@ -46,38 +52,84 @@ pub trait MonitorSource: Send + Sync + 'static {
 struct Monitor {
     source: Arc<dyn MonitorSource>,
     admin_token: Option<Arc<str>>,
+    recorder: Option<PrometheusHandle>,
 }
 
-/// Serves the monitor port until `stop`.
-pub(crate) async fn serve(
+/// Serves the monitor port until `stop`. From the call on, not only from the first poll, metrics
+/// are recorded.
+pub(crate) fn serve(
     listener: TcpListener,
     source: Arc<dyn MonitorSource>,
     admin_token: Option<String>,
     stop: CancellationToken,
-) -> std::io::Result<()> {
-    let monitor = Monitor { source, admin_token: admin_token.map(Into::into) };
-    let app = Router::new()
+) -> impl Future<Output = io::Result<()>> + Send {
+    // An empty token would admit everybody who sends an empty one.
+    let admin_token = admin_token.filter(|token| !token.is_empty()).map(Into::into);
+    let monitor = Monitor { source, admin_token, recorder: telemetry::metrics_recorder() };
+    serve_within(Bounds::default(), listener, monitor, stop)
+}
+
+async fn serve_within(
+    bounds: Bounds,
+    listener: TcpListener,
+    monitor: Monitor,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let end = CancellationToken::new();
+    // Axum spawns a task for each connection: none outlives this future.
+    let _end_all = end.clone().drop_guard();
+    let listener = BoundedListener::new(listener, &bounds, end.clone());
+    let recorder = monitor.recorder.clone();
+    let app = routes(monitor).into_make_service_with_connect_info::<Caller>();
+    let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        served = server.into_future() => served,
+        never = end_after(&stop, bounds.grace, &end) => match never {},
+        never = keep_up(recorder) => match never {},
+    }
+}
+
+/// Ends connections that are still open some time after the stop.
+async fn end_after(
+    stop: &CancellationToken,
+    grace: Duration,
+    end: &CancellationToken,
+) -> Infallible {
+    stop.cancelled().await;
+    tokio::time::sleep(grace).await;
+    end.cancel();
+    pending().await
+}
+
+/// The recorder keeps every value of a histogram until it is read or told to sum them up.
+async fn keep_up(recorder: Option<PrometheusHandle>) -> Infallible {
+    let Some(recorder) = recorder else { return pending().await };
+    loop {
+        tokio::time::sleep(UPKEEP_INTERVAL).await;
+        recorder.run_upkeep();
+    }
+}
+
+fn routes(monitor: Monitor) -> Router {
+    Router::new()
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
-        .route(
-            "/peers",
-            get(|State(monitor): State<Monitor>| async move { Json(monitor.source.peers()) }),
-        )
+        .route("/peers", get(peers))
         .route("/metrics", get(metrics))
         .route("/admin/promotion/exclude/{gateway}", post(exclude))
         .fallback(unknown)
-        .layer(middleware::from_fn(within_time))
-        .with_state(monitor);
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(one_request))
+        .with_state(monitor)
 }
 
-async fn within_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
-    }
+/// Each connection serves one request: then no idle one holds a place, and none is cut between two
+/// requests.
+async fn one_request(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response {
@@ -85,10 +137,11 @@ fn refuse(status: StatusCode, why: &str) -> Response {
 }
 
 async fn unknown() -> Response {
-    refuse(
-        StatusCode::NOT_FOUND,
-        "expected GET /health, /ready, /peers, /metrics, or POST /admin/promotion/exclude/{gateway}",
-    )
+    refuse(StatusCode::NOT_FOUND, &format!("expected one of {ROUTES}"))
+}
+
+async fn wrong_method() -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("expected one of {ROUTES}"))
 }
 
 async fn ready(State(monitor): State<Monitor>) -> Response {
@@ -101,8 +154,12 @@ async fn ready(State(monitor): State<Monitor>) -> Response {
     }
 }
 
-async fn metrics() -> Response {
-    let Some(recorder) = telemetry::metrics_recorder() else {
+async fn peers(State(monitor): State<Monitor>) -> Json<PeersReport> {
+    Json(monitor.source.peers())
+}
+
+async fn metrics(State(monitor): State<Monitor>) -> Response {
+    let Some(recorder) = &monitor.recorder else {
         return refuse(StatusCode::NOT_FOUND, "this process brought a metrics recorder of its own");
     };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], recorder.render()).into_response()
@@ -110,36 +167,23 @@ async fn metrics() -> Response {
 
 async fn exclude(
     State(monitor): State<Monitor>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
-    Path(gateway): Path<String>,
+    ConnectInfo(Caller(remote)): ConnectInfo<Caller>,
     headers: HeaderMap,
+    gateway: Result<Path<String>, PathRejection>,
 ) -> Response {
-    if let Err(why) = monitor.admit(remote, &headers) {
-        return refuse(StatusCode::FORBIDDEN, why);
+    if let Err(refused) = admin::admit(monitor.admin_token.as_deref(), remote, &headers) {
+        tracing::warn!(%remote, why = refused.why(), "admin request refused");
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, refuse(refused.status(), refused.why())).into_response();
     }
+    let Ok(Path(gateway)) = gateway else {
+        return refuse(StatusCode::BAD_REQUEST, "expected a gateway's id in UTF-8");
+    };
     match monitor.source.exclude(&gateway) {
-        Ok(()) => (StatusCode::ACCEPTED, Json(json!({ "excluded": gateway }))).into_response(),
-        Err(why) => refuse(StatusCode::CONFLICT, &why),
-    }
-}
-
-impl Monitor {
-    /// With a token: only who knows it. Without: only callers on this machine.
-    fn admit(&self, remote: SocketAddr, headers: &HeaderMap) -> Result<(), &'static str> {
-        let Some(token) = &self.admin_token else {
-            let local = remote.ip().to_canonical().is_loopback();
-            return if local {
-                Ok(())
-            } else {
-                Err("expected a caller on this machine, or monitor.admin_token to be configured")
-            };
-        };
-        let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-        if bool::from(given.ct_eq(token.as_bytes())) {
-            Ok(())
-        } else {
-            Err("expected the header Authorization: Bearer with monitor.admin_token")
+        Ok(()) => {
+            tracing::warn!(%remote, peer = %gateway, "an operator excludes a gateway");
+            (StatusCode::ACCEPTED, Json(json!({ "excluded": gateway }))).into_response()
         }
+        Err(why) => refuse(StatusCode::CONFLICT, &why),
     }
 }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A server and all of its peers.
+/// A server and all of its peers. Fields that a server of another version does not send have their
+/// default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PeersReport {
     /// The server asked.
     #[serde(rename = "self")]
@@ -14,6 +16,7 @@ pub struct PeersReport {
 
 /// A server as it sees itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SelfReport {
     /// Name of its service.
     pub service: String,
@@ -43,6 +46,7 @@ pub struct SelfReport {
 
 /// A peer that is waited for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Waiting {
     /// Its id.
     pub id: String,
@@ -52,6 +56,7 @@ pub struct Waiting {
 
 /// A peer as the asked server sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PeerReport {
     /// Name of its service.
     pub service: String,

@@ -1,11 +1,16 @@
-use std::sync::Mutex;
+use std::{net::SocketAddr, sync::Mutex};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinHandle,
+    time::timeout,
 };
 
 use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+const EXCLUDE: &str = "/admin/promotion/exclude/gateway-2";
 
 struct Source {
     ready: Result<(), Vec<String>>,
@@ -37,27 +42,40 @@ struct Server {
     address: SocketAddr,
     source: Arc<Source>,
     stop: CancellationToken,
+    task: JoinHandle<io::Result<()>>,
 }
 
 impl Server {
     async fn start(ready: Result<(), Vec<String>>, admin_token: Option<&str>) -> Self {
+        Self::bounded(Bounds::default(), ready, admin_token).await
+    }
+
+    async fn bounded(
+        bounds: Bounds,
+        ready: Result<(), Vec<String>>,
+        admin_token: Option<&str>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let source = Arc::new(Source { ready, excluded: Mutex::default() });
         let stop = CancellationToken::new();
-        let token = admin_token.map(ToOwned::to_owned);
-        tokio::spawn(serve(listener, source.clone(), token, stop.clone()));
-        Self { address, source, stop }
+        let monitor = Monitor {
+            source: source.clone(),
+            admin_token: admin_token.map(Into::into),
+            recorder: telemetry::metrics_recorder(),
+        };
+        let task = tokio::spawn(serve_within(bounds, listener, monitor, stop.clone()));
+        Self { address, source, stop, task }
     }
 
-    /// Status line, headers and body of the answer.
+    /// Status line, headers and body of the answer. Does not ask for the connection to be closed:
+    /// the server does so by itself.
     async fn ask(&self, method: &str, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         answer
     }
 }
@@ -68,6 +86,12 @@ impl Drop for Server {
     }
 }
 
+/// Resolves when the server has ended the connection.
+async fn ended(stream: &mut TcpStream) {
+    let mut byte = [0];
+    while timeout(SOON, stream.read(&mut byte)).await.unwrap().is_ok_and(|read| read > 0) {}
+}
+
 #[tokio::test]
 async fn a_ready_server_says_so_on_every_route() {
     let server = Server::start(Ok(()), None).await;
@@ -75,9 +99,28 @@ async fn a_ready_server_says_so_on_every_route() {
         let answer = server.ask("GET", path, "").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
-    assert!(server.ask("GET", "/peers", "").await.contains("\"logic-1\""));
-    let lost = server.ask("GET", "/nonsense", "").await;
-    assert!(lost.starts_with("HTTP/1.1 404") && lost.contains("/peers"), "{lost}");
+}
+
+#[tokio::test]
+async fn the_peers_report_reads_back_what_it_wrote() {
+    let server = Server::start(Ok(()), None).await;
+    let answer = server.ask("GET", "/peers", "").await;
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(serde_json::from_str::<PeersReport>(body).unwrap(), server.source.peers());
+    let older: PeersReport = serde_json::from_str(r#"{"self":{"id":"x"},"peers":[{}]}"#).unwrap();
+    assert_eq!((older.own.id.as_str(), older.peers.len()), ("x", 1));
+}
+
+#[tokio::test]
+async fn metrics_are_recorded_from_the_call_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let source = Arc::new(Source { ready: Ok(()), excluded: Mutex::default() });
+    let unpolled = serve(listener, source, None, CancellationToken::new());
+    crate::metrics::handshake_refused("test");
+    drop(unpolled);
+    let server = Server::start(Ok(()), None).await;
+    let answer = server.ask("GET", "/metrics", "").await;
+    assert!(answer.contains("imago_link_refused_total{reason=\"test\"} "), "{answer}");
 }
 
 #[tokio::test]
@@ -90,30 +133,80 @@ async fn an_unready_server_says_why() {
 }
 
 #[tokio::test]
+async fn whatever_else_is_asked_gets_a_clear_error() {
+    let server = Server::start(Ok(()), None).await;
+    for (method, path, status) in [
+        ("GET", "/nonsense", 404),
+        ("GET", "/", 404),
+        ("POST", "/peers", 405),
+        ("GET", EXCLUDE, 405),
+        ("POST", "/admin/promotion/exclude/", 404),
+    ] {
+        let answer = server.ask(method, path, "content-length: 0\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("{\"error\":\"expected one of GET /health"), "{answer}");
+    }
+    let answer = server.ask("POST", "/admin/promotion/exclude/%ff", "").await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"error\""), "{answer}");
+}
+
+#[tokio::test]
 async fn an_operator_excludes_a_gateway_and_a_stranger_does_not() {
     let server = Server::start(Ok(()), None).await;
-    let path = "/admin/promotion/exclude/gateway-2";
-    assert!(server.ask("POST", path, "").await.starts_with("HTTP/1.1 202"));
+    assert!(server.ask("POST", EXCLUDE, "").await.starts_with("HTTP/1.1 202"));
     assert_eq!(*server.source.excluded.lock().unwrap(), ["gateway-2"]);
     let refused = server.ask("POST", "/admin/promotion/exclude/nobody", "").await;
     assert!(refused.starts_with("HTTP/1.1 409"), "{refused}");
+    let page = server.ask("POST", EXCLUDE, "origin: http://page.example\r\n").await;
+    assert!(page.starts_with("HTTP/1.1 403"), "{page}");
 
     let guarded = Server::start(Ok(()), Some("open-sesame")).await;
-    assert!(guarded.ask("POST", path, "").await.starts_with("HTTP/1.1 403"));
-    let wrong = guarded.ask("POST", path, "authorization: Bearer open\r\n").await;
-    assert!(wrong.starts_with("HTTP/1.1 403"), "{wrong}");
-    let right = guarded.ask("POST", path, "authorization: Bearer open-sesame\r\n").await;
+    let nothing = guarded.ask("POST", EXCLUDE, "").await;
+    assert!(nothing.starts_with("HTTP/1.1 401"), "{nothing}");
+    assert!(nothing.contains("www-authenticate: Bearer"), "{nothing}");
+    let wrong = guarded.ask("POST", EXCLUDE, "authorization: Bearer open\r\n").await;
+    assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
+    assert!(guarded.source.excluded.lock().unwrap().is_empty());
+    let right = guarded.ask("POST", EXCLUDE, "authorization: Bearer open-sesame\r\n").await;
     assert!(right.starts_with("HTTP/1.1 202"), "{right}");
 }
 
-#[test]
-fn without_a_token_only_this_machine_may_administer() {
-    let monitor = Monitor {
-        source: Arc::new(Source { ready: Ok(()), excluded: Mutex::default() }),
-        admin_token: None,
+#[tokio::test]
+async fn an_idle_connection_holds_its_place_for_a_bounded_time_only() {
+    let life = Duration::from_millis(200);
+    let bounds = Bounds { connections: 1, life, ..Bounds::default() };
+    let server = Server::bounded(bounds, Ok(()), None).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /health HT").await.unwrap();
+    let answer = server.ask("GET", "/health", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    ended(&mut idle).await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_even_a_connection_with_half_a_request() {
+    let bounds = Bounds {
+        life: Duration::from_secs(3600),
+        grace: Duration::from_millis(100),
+        ..Bounds::default()
     };
-    let far = "192.0.2.7:4000".parse().unwrap();
-    assert!(monitor.admit(far, &HeaderMap::new()).is_err());
-    let near = "127.0.0.1:4000".parse().unwrap();
-    assert!(monitor.admit(near, &HeaderMap::new()).is_ok());
+    let mut server = Server::bounded(bounds, Ok(()), None).await;
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    half.write_all(b"GET /health HT").await.unwrap();
+    // Connections are accepted in order: this answer says that the one before is open.
+    server.ask("GET", "/health", "").await;
+    server.stop.cancel();
+    timeout(SOON, &mut server.task).await.unwrap().unwrap().unwrap();
+    ended(&mut half).await;
+}
+
+#[tokio::test]
+async fn a_dropped_server_leaves_no_connection_behind() {
+    let bounds = Bounds { life: Duration::from_secs(3600), ..Bounds::default() };
+    let server = Server::bounded(bounds, Ok(()), None).await;
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    half.write_all(b"GET /health HT").await.unwrap();
+    server.ask("GET", "/health", "").await;
+    server.task.abort();
+    ended(&mut half).await;
 }

@@ -177,7 +177,7 @@ impl GatewayRuntime {
         );
         metrics::promoted(self.report.age());
         role.open_doors();
-        self.links.announce(State { state: ServerState::Adult.into(), excluded: Vec::new() });
+        self.links.announce(&State { state: ServerState::Adult.into(), excluded: Vec::new() });
         desired.send_replace(self.entry(ServiceState::Adult));
     }
 
@@ -212,7 +212,7 @@ impl GatewayRuntime {
     ) {
         tracing::info!("leaving: accepting nobody, handing the clients over");
         desired.send_replace(self.entry(ServiceState::Leaving));
-        self.links.announce(State { state: ServerState::Leaving.into(), excluded: Vec::new() });
+        self.links.announce(&State { state: ServerState::Leaving.into(), excluded: Vec::new() });
         let snapshot = subscription.as_ref().map(Subscription::current).unwrap_or_default();
         let drained = role.drain(self.config.drain_timeout);
         tokio::pin!(drained);

@@ -114,7 +114,7 @@ impl Links {
     }
 
     /// Tells every logic server our state.
-    pub(crate) fn announce(&self, state: State) {
+    pub(crate) fn announce(&self, state: &State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
         for link in self.all() {
             // A full queue: the registry and the end of the link tell it too.

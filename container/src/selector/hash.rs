@@ -1,6 +1,6 @@
 //! Rendezvous hashing: a session stays with its server while others come and go.
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::{Candidate, Selector};
 use crate::Route;
@@ -27,6 +27,11 @@ pub(super) fn key_of(route: &Route) -> u64 {
     hash.update(&[0]);
     hash.update(route.account.as_str().as_bytes());
     hash.digest()
+}
+
+/// One number for all accounts of an app.
+pub(super) fn key_of_app(route: &Route) -> u64 {
+    xxh3_64(route.app.as_str().as_bytes())
 }
 
 /// The candidate with the highest score; of equal ones the first.

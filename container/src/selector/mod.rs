@@ -12,7 +12,7 @@ use imago_proto::ServiceId;
 
 pub use hash::Hash;
 pub use simple::{LeastPending, Random, RoundRobin};
-pub use zone::{Zone, ZoneRules};
+pub use zone::{Spread, Zone, ZoneRules};
 
 use crate::{Route, settings::Settings};
 

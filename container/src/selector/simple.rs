@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::{Candidate, Selector, hash};
 use crate::Route;
 
-/// One server after the other.
+/// One server after the other, whatever their weights.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     next: AtomicUsize,
@@ -20,13 +20,14 @@ impl Selector for RoundRobin {
     }
 }
 
-/// Any server.
+/// Any server, by weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Random;
 
 impl Selector for Random {
     fn pick(&self, candidates: &[Candidate], _: &Route) -> Option<usize> {
-        (!candidates.is_empty()).then(|| rand::rng().random_range(0..candidates.len()))
+        // Rendezvous with a random key is a weighted draw.
+        hash::best(candidates.iter().enumerate(), rand::rng().random())
     }
 }
 

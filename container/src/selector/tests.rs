@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod zones;
+
 fn route(account: &str) -> Route {
     Route { app: "kim".into(), account: account.into() }
 }
@@ -43,6 +45,29 @@ fn hash_spreads_accounts_by_weight() {
 
 proptest! {
     #[test]
+    fn whatever_the_names_and_weights_each_server_gets_its_share(
+        names in proptest::collection::btree_set("[a-z0-9-]{1,16}", 2..6),
+        weights in proptest::collection::vec(1_u32..8, 6),
+        app in "[a-z]{0,8}",
+    ) {
+        const ACCOUNTS: usize = 4000;
+        let candidates: Vec<_> =
+            names.iter().zip(&weights).map(|(name, &weight)| server(name, "", weight, 0)).collect();
+        let mut counts = vec![0_f64; candidates.len()];
+        for account in 0..ACCOUNTS {
+            let route = Route { app: app.as_str().into(), ..route(&format!("user-{account}")) };
+            counts[Hash.pick(&candidates, &route).unwrap()] += 1.0;
+        }
+        let total: u32 = candidates.iter().map(|candidate| candidate.weight).sum();
+        for (candidate, count) in candidates.iter().zip(counts) {
+            let share = f64::from(candidate.weight) / f64::from(total);
+            let deviation = (ACCOUNTS as f64 * share * (1.0 - share)).sqrt();
+            // Six standard deviations of a fair draw: a few false alarms in a billion.
+            prop_assert!((count - ACCOUNTS as f64 * share).abs() < 6.0 * deviation + 1.0);
+        }
+    }
+
+    #[test]
     fn removing_a_server_moves_only_its_own_accounts(
         count in 2_usize..8, removed in 0_usize..8, account in "[a-z]{1,12}"
     ) {
@@ -78,32 +103,30 @@ fn round_robin_takes_turns_and_random_reaches_everybody() {
 }
 
 #[test]
+fn random_draws_by_weight() {
+    let mut candidates = servers(2);
+    candidates[0].weight = 9;
+    let counts = counts(&Random, &candidates, 2000);
+    // Expected 1800; the bounds are more than five standard deviations wide.
+    assert!((1720..=1880).contains(&counts[0]), "{counts:?}");
+}
+
+#[test]
+fn least_pending_breaks_ties_by_hash_so_that_all_gateways_agree() {
+    let mut candidates = servers(4);
+    candidates[1].pending = 7;
+    let idle: Vec<_> = [0, 2, 3].map(|index: usize| candidates[index].clone()).into();
+    let counts = counts(&LeastPending, &candidates, 600);
+    assert!(counts[1] == 0 && counts.iter().filter(|count| **count > 100).count() == 3);
+    for account in ["alice", "bob", "carol"] {
+        let picked = LeastPending.pick(&candidates, &route(account)).unwrap();
+        let expected = Hash.pick(&idle, &route(account)).unwrap();
+        assert_eq!(candidates[picked].service_id, idle[expected].service_id);
+    }
+}
+
+#[test]
 fn least_pending_takes_the_idle_one() {
     let candidates = [server("a", "", 1, 2), server("b", "", 1, 1), server("c", "", 1, 5)];
     assert_eq!(LeastPending.pick(&candidates, &route("alice")), Some(1));
-}
-
-fn zones() -> Zone {
-    Zone::new(ZoneRules {
-        whitelist: [("vip".to_owned(), "east".to_owned())].into(),
-        by_app: [("game".to_owned(), vec![("west".to_owned(), 1)])].into(),
-        shares: vec![("east".to_owned(), 1), ("west".to_owned(), 3)],
-    })
-}
-
-#[test]
-fn zones_follow_whitelist_then_app_then_shares() {
-    let candidates = [server("a", "east", 1, 0), server("b", "west", 1, 0)];
-    let zone = zones();
-    assert_eq!(zone.pick(&candidates, &route("vip")), Some(0));
-    let game = Route { app: "game".into(), ..route("bob") };
-    assert_eq!(zone.pick(&candidates, &game), Some(1));
-    let counts = counts(&zone, &candidates, 4000);
-    assert!((850..=1150).contains(&counts[0]), "{counts:?}");
-}
-
-#[test]
-fn an_empty_zone_falls_back_to_another() {
-    let candidates = [server("b", "west", 1, 0), server("c", "west", 1, 0)];
-    assert!(zones().pick(&candidates, &route("vip")).is_some());
 }

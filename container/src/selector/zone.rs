@@ -1,6 +1,6 @@
 //! Keeps sessions in zones, and lets them out when a zone has no server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use super::{Candidate, Selector, hash};
 use crate::{Route, metrics, settings::Settings};
@@ -8,105 +8,168 @@ use crate::{Route, metrics, settings::Settings};
 /// Zones with their shares of the traffic.
 type Shares = Vec<(String, u32)>;
 
-/// Who belongs to which zone.
+/// Who belongs to which zone. The first that speaks of a session decides: `whitelist`,
+/// `by_account`, `by_app`, `shares`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZoneRules {
-    /// Account → zone, before everything else.
+    /// Account → zone.
     pub whitelist: HashMap<String, String>,
+    /// Account → zones with their shares.
+    pub by_account: HashMap<String, Shares>,
     /// App → zones with their shares.
     pub by_app: HashMap<String, Shares>,
     /// Zones with their shares for everybody else.
     pub shares: Shares,
+    /// What is spread over the zones.
+    pub spread: Spread,
 }
 
-impl ZoneRules {
-    /// Reads `selector.zone.whitelist` (`account=zone`) and `selector.zone.weights`
-    /// (`app:zone=share,zone=share`, where the app `*` is everybody else).
-    pub fn read(settings: &mut Settings) -> Self {
-        let mut rules = Self::default();
-        for entry in settings.list("selector.zone.whitelist") {
-            match entry.split_once('=') {
-                Some((account, zone)) if !account.is_empty() && !zone.is_empty() => {
-                    rules.whitelist.insert(account.to_owned(), zone.to_owned());
-                }
-                _ => settings
-                    .reject("selector.zone.whitelist", "expected entries like \"account=zone\""),
-            }
-        }
-        for entry in settings.list("selector.zone.weights") {
-            match parse_weights(&entry) {
-                Some(("*", shares)) => rules.shares = shares,
-                Some((app, shares)) => {
-                    rules.by_app.insert(app.to_owned(), shares);
-                }
-                None => settings.reject(
-                    "selector.zone.weights",
-                    "expected entries like \"app:zone-a=80,zone-b=20\" with shares from 1 to 1000, app * for everybody else",
-                ),
-            }
-        }
-        rules
-    }
+/// What is spread over zones by their shares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// Each account goes its own way.
+    #[default]
+    Account,
+    /// All accounts of an app go to the same zone, and meet there.
+    App,
 }
 
-fn parse_weights(entry: &str) -> Option<(&str, Shares)> {
-    let (app, shares) = entry.split_once(':')?;
-    let shares = shares
-        .split(',')
-        .map(|share| {
-            let (zone, share) = share.split_once('=')?;
-            let share = share.trim().parse().ok().filter(|share| (1..=1000).contains(share))?;
-            Some((zone.trim().to_owned(), share)).filter(|(zone, _)| !zone.is_empty())
-        })
-        .collect::<Option<Shares>>()?;
-    Some((app.trim(), shares)).filter(|(app, _)| !app.is_empty())
-}
-
-/// Chooses a zone (whitelist, then shares of the app, then shares for everybody), then a server in
-/// it by rendezvous hash. Where the zone has no server, the other zones follow in an order
-/// fixed for the account; each such request is counted.
+/// Chooses a zone by [`ZoneRules`], then a server in it by rendezvous hash. Where the zone has no
+/// server, the session's other zones follow by their shares, then those that no rule names, in an
+/// order fixed for the session; each such request is counted. Without a rule for a session, all
+/// zones are equal.
 #[derive(Clone, Debug)]
 pub struct Zone {
     rules: ZoneRules,
 }
+
+// === impl ZoneRules ===
+
+impl ZoneRules {
+    /// Reads the section `selector.zone`: `whitelist` (`account=zone`), `weights`
+    /// (`scope:zone=share,zone=share`, the scope being `*`, `app/<app>` or `account/<account>`)
+    /// and `by` (`account` or `app`). Errors are collected in `settings`.
+    pub fn read(settings: &mut Settings) -> Self {
+        let mut rules = Self::default();
+        for entry in settings.list("selector.zone.whitelist") {
+            if let Err(why) = rules.allow(&entry) {
+                settings.reject("selector.zone.whitelist", &format!("{entry:?}: {why}"));
+            }
+        }
+        for entry in settings.list("selector.zone.weights") {
+            if let Err(why) = rules.weigh(&entry) {
+                settings.reject("selector.zone.weights", &format!("{entry:?}: {why}"));
+            }
+        }
+        if settings.choice("selector.zone.by", &["account", "app"]) == "app" {
+            rules.spread = Spread::App;
+        }
+        rules
+    }
+
+    fn allow(&mut self, entry: &str) -> Result<(), &'static str> {
+        let pair = entry.rsplit_once('=').map(|(account, zone)| (account.trim(), zone.trim()));
+        let (account, zone) = pair
+            .filter(|(account, zone)| !account.is_empty() && !zone.is_empty())
+            .ok_or("expected account=zone")?;
+        insert_new(&mut self.whitelist, account, zone.to_owned())
+    }
+
+    fn weigh(&mut self, entry: &str) -> Result<(), &'static str> {
+        const EXPECTED: &str = "expected scope:zone=share,zone=share with shares from 1 to 1000 \
+             and the scope *, app/<app> or account/<account>";
+        let (scope, shares) = entry.rsplit_once(':').ok_or(EXPECTED)?;
+        let shares = parse_shares(shares).ok_or(EXPECTED)?;
+        let zones: HashSet<&str> = shares.iter().map(|(zone, _)| zone.as_str()).collect();
+        if zones.len() < shares.len() {
+            return Err("expected each zone once");
+        }
+        match scope.trim().split_once('/') {
+            None if scope.trim() == "*" && self.shares.is_empty() => {
+                self.shares = shares;
+                Ok(())
+            }
+            None if scope.trim() == "*" => Err(TWICE),
+            Some(("app", app)) if !app.is_empty() => insert_new(&mut self.by_app, app, shares),
+            Some(("account", account)) if !account.is_empty() => {
+                insert_new(&mut self.by_account, account, shares)
+            }
+            _ => Err(EXPECTED),
+        }
+    }
+
+    /// Zones with their shares for a session; empty where no rule speaks of it.
+    fn shares_of(&self, route: &Route) -> &[(String, u32)] {
+        let by_account = self.by_account.get(route.account.as_str());
+        by_account.or_else(|| self.by_app.get(route.app.as_str())).unwrap_or(&self.shares)
+    }
+}
+
+const TWICE: &str = "expected one entry for each account or scope";
+
+fn insert_new<T>(map: &mut HashMap<String, T>, name: &str, value: T) -> Result<(), &'static str> {
+    match map.entry(name.to_owned()) {
+        Entry::Occupied(_) => Err(TWICE),
+        Entry::Vacant(place) => {
+            place.insert(value);
+            Ok(())
+        }
+    }
+}
+
+fn parse_shares(text: &str) -> Option<Shares> {
+    let shares = text.split(',').map(|share| {
+        let (zone, share) = share.split_once('=')?;
+        let share = share.trim().parse().ok().filter(|share| (1..=1000).contains(share))?;
+        Some((zone.trim().to_owned(), share)).filter(|(zone, _)| !zone.is_empty())
+    });
+    shares.collect()
+}
+
+// === impl Zone ===
 
 impl Zone {
     /// A selector with these rules.
     pub fn new(rules: ZoneRules) -> Self {
         Self { rules }
     }
-
-    /// The zone that a session belongs to; `None` where no rule names one.
-    fn home(&self, route: &Route, key: u64) -> Option<&str> {
-        if let Some(zone) = self.rules.whitelist.get(route.account.as_str()) {
-            return Some(zone);
-        }
-        let shares = self.rules.by_app.get(route.app.as_str()).unwrap_or(&self.rules.shares);
-        let scored = shares.iter().map(|(zone, share)| (hash::score(zone, *share, key), zone));
-        scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, zone)| zone.as_str())
-    }
 }
 
 impl Selector for Zone {
     fn pick(&self, candidates: &[Candidate], route: &Route) -> Option<usize> {
         let key = hash::key_of(route);
-        let in_zone = |zone: &str| {
-            hash::best(candidates.iter().enumerate().filter(|(_, other)| &*other.zone == zone), key)
-        };
-        let Some(home) = self.home(route, key) else {
+        let shares = self.rules.shares_of(route);
+        let listed = self.rules.whitelist.get(route.account.as_str()).map(String::as_str);
+        if listed.is_none() && shares.is_empty() {
             return hash::best(candidates.iter().enumerate(), key);
-        };
-        if let Some(picked) = in_zone(home) {
-            return Some(picked);
         }
-        let mut others: Vec<&str> = candidates.iter().map(|candidate| &*candidate.zone).collect();
-        others.sort_unstable();
-        others.dedup();
-        others.sort_by(|a, b| hash::score(b, 1, key).total_cmp(&hash::score(a, 1, key)));
-        let picked = others.first().and_then(|zone| in_zone(zone));
-        if picked.is_some() {
+        let spread = match self.rules.spread {
+            Spread::Account => key,
+            Spread::App => hash::key_of_app(route),
+        };
+        let zones = || candidates.iter().map(|candidate| &*candidate.zone);
+        let rank = |zone: &str| rank(zone, listed, shares, spread);
+        let zone = zones().max_by(|a, b| rank(a).total_cmp(&rank(b)).then_with(|| b.cmp(a)))?;
+        let home = listed.or_else(|| {
+            let weighted = shares.iter().map(|(zone, _)| zone.as_str());
+            weighted.max_by(|a, b| rank(a).total_cmp(&rank(b)))
+        });
+        if home != Some(zone) {
             metrics::zone_fallback();
         }
-        picked
+        hash::best(candidates.iter().enumerate().filter(|(_, other)| &*other.zone == zone), key)
+    }
+}
+
+/// How much a session wants to be in a zone: the whitelisted one most, then weighted ones by
+/// weighted rendezvous, then the rest by plain rendezvous.
+fn rank(zone: &str, listed: Option<&str>, shares: &[(String, u32)], key: u64) -> f64 {
+    if listed == Some(zone) {
+        return f64::INFINITY;
+    }
+    match shares.iter().find(|(name, _)| name == zone) {
+        Some((_, share)) => hash::score(zone, *share, key),
+        // Scores are positive, so this is below each of theirs and keeps the order.
+        None => -1.0 / hash::score(zone, 1, key),
     }
 }

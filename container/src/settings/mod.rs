@@ -3,7 +3,9 @@
 //! The default file holds every key there is, so it is the schema too. All errors are reported in
 //! one go, each with the key, the value, where it came from, and what is allowed.
 
+mod secret;
 mod source;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -12,10 +14,7 @@ use std::{
     str::FromStr, time::Duration,
 };
 
-use source::{Given, Origin};
-
-/// Keys whose last part is one of these are secrets: never printed, never taken from flags.
-const SECRETS: [&str; 3] = ["secret", "jwt_secret", "admin_token"];
+use source::{Given, Layer, Origin, Shape};
 
 /// What is wrong with a configuration, a line each.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +46,20 @@ impl Settings {
         file: Option<&Path>,
         overrides: &[(String, String)],
     ) -> Result<Self, SettingsError> {
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Self::layered(defaults, file, environment, overrides)
+        let mut variables = Vec::new();
+        let mut unreadable = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => variables.push((name, value)),
+                (Ok(name), Err(_)) if source::key_of(&name).is_some() => unreadable.push(name),
+                _ => {}
+            }
+        }
+        let mut settings = Self::layered(defaults, file, variables.into_iter(), overrides)?;
+        for name in unreadable {
+            settings.error(format!("{name}: expected Unicode text"));
+        }
+        Ok(settings)
     }
 
     fn layered(
@@ -69,19 +78,41 @@ impl Settings {
         Ok(settings)
     }
 
-    fn lay_over(&mut self, layer: BTreeMap<String, Given>) {
+    fn lay_over(&mut self, layer: Layer) {
         for (key, given) in layer {
-            if !self.values.contains_key(&key) {
-                let hint = source::closest(&key, self.values.keys());
-                let hint = hint.map(|name| format!(", did you mean {name}?")).unwrap_or_default();
-                self.errors.push(format!("{key} (from {}): unknown key{hint}", given.origin));
-            } else if is_secret(&key) && given.origin == Origin::Flag {
-                self.errors.push(format!(
-                    "{key} (from --set): secrets are taken only from a file or the environment, where other users cannot see them"
-                ));
-            } else {
-                self.values.insert(key, given);
+            match self.objection(&key, &given) {
+                Some(why) => self.error(format!("{key} (from {}): {why}", given.origin)),
+                None if given.shape == Shape::EmptySection => {}
+                None => {
+                    self.values.insert(key, given);
+                }
             }
+        }
+    }
+
+    /// Why a key cannot be set to this.
+    fn objection(&self, key: &str, given: &Given) -> Option<String> {
+        let Some(known) = self.values.get(key) else {
+            let section = format!("{key}.");
+            return match given.shape {
+                _ if !self.values.keys().any(|name| name.starts_with(&section)) => {
+                    let hint = suggest::closest(key, self.values.keys());
+                    let hint = hint.map(|name| format!(", did you mean {name}?"));
+                    Some(format!("unknown key{}", hint.unwrap_or_default()))
+                }
+                Shape::EmptySection => None,
+                _ => Some(format!("expected a section with keys of its own, [{key}]")),
+            };
+        };
+        match (&known.shape, &given.shape) {
+            (_, Shape::EmptySection) => Some("expected a value, got a section".to_owned()),
+            (Shape::List(_), Shape::Nested) => {
+                Some("expected a list of texts, got lists or tables in it".to_owned())
+            }
+            (Shape::Plain, Shape::List(_) | Shape::Nested) => {
+                Some("expected one value, got a list".to_owned())
+            }
+            _ => secret::misplaced(key, &given.text, &given.origin).map(ToOwned::to_owned),
         }
     }
 
@@ -89,16 +120,21 @@ impl Settings {
         if let Some(given) = self.values.get(key) {
             return given.clone();
         }
-        self.errors.push(format!("{key}: missing in the compiled-in defaults"));
-        Given { text: String::new(), items: None, origin: Origin::Default }
+        self.error(format!("{key}: missing in the compiled-in defaults"));
+        Given::plain(String::new(), Origin::Default)
+    }
+
+    fn error(&mut self, line: String) {
+        if !self.errors.contains(&line) {
+            self.errors.push(line);
+        }
     }
 
     /// Records that a value cannot be used, for a reason of the caller's.
     pub fn reject(&mut self, key: &str, why: &str) {
         let given = self.given(key);
-        let value =
-            if is_secret(key) { "(not shown)".to_owned() } else { format!("{:?}", given.text) };
-        self.errors.push(format!("{key} = {value} (from {}): {why}", given.origin));
+        let value = secret::shown(key, &given.text);
+        self.error(format!("{key} = {value} (from {}): {why}", given.origin));
     }
 
     fn parsed<T: Clone>(
@@ -130,10 +166,11 @@ impl Settings {
     /// A list of texts; from the environment and flags separated by semicolons.
     pub fn list(&mut self, key: &str) -> Vec<String> {
         let given = self.given(key);
-        given.items.unwrap_or_else(|| {
-            let items = given.text.split(';').map(str::trim).filter(|item| !item.is_empty());
-            items.map(ToOwned::to_owned).collect()
-        })
+        if let Shape::List(items) = given.shape {
+            return items;
+        }
+        let items = given.text.split(';').map(str::trim).filter(|item| !item.is_empty());
+        items.map(ToOwned::to_owned).collect()
     }
 
     /// A whole number within a range.
@@ -179,36 +216,6 @@ impl Settings {
         })
     }
 
-    /// A secret of at least `min_len` bytes, given as it is or in the file that `<key>_file`
-    /// names. Empty where neither is given and `min_len` is 0.
-    pub fn secret(&mut self, key: &str, min_len: usize) -> String {
-        let file_key = format!("{key}_file");
-        let path = self.values.get(&file_key).map(|given| given.text.clone()).unwrap_or_default();
-        let inline = self.given(key).text;
-        let secret = match (inline.is_empty(), path.is_empty()) {
-            (false, false) => {
-                self.reject(&file_key, &format!("expected either this or {key}, not both"));
-                return inline;
-            }
-            (true, false) => match std::fs::read_to_string(&path) {
-                Ok(text) => text.trim().to_owned(),
-                Err(error) => {
-                    self.reject(&file_key, &format!("expected a readable file: {error}"));
-                    return String::new();
-                }
-            },
-            _ => inline,
-        };
-        if secret.len() < min_len {
-            let variable = source::variable(key);
-            self.errors.push(format!(
-                "{key}: expected at least {min_len} bytes, got {}; set it in the file, as {variable}, or in the file that {file_key} names",
-                secret.len()
-            ));
-        }
-        secret
-    }
-
     /// Ends the reading.
     ///
     /// # Errors
@@ -216,10 +223,6 @@ impl Settings {
     pub fn finish(self) -> Result<(), SettingsError> {
         if self.errors.is_empty() { Ok(()) } else { Err(SettingsError(self.errors)) }
     }
-}
-
-fn is_secret(key: &str) -> bool {
-    key.rsplit('.').next().is_some_and(|name| SECRETS.contains(&name))
 }
 
 fn parse_bytes(text: &str) -> Option<usize> {

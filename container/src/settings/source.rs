@@ -6,7 +6,10 @@ use config::{Config, File, FileFormat, Value, ValueKind};
 
 use super::SettingsError;
 
-/// Where a value came from.
+/// One layer: keys such as `forward.hold` with what was given for them.
+pub(super) type Layer = BTreeMap<String, Given>;
+
+/// Where a value came from; the later one wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     Default,
@@ -26,13 +29,43 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// Place in the order of layers.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File(_) => 1,
+            Self::Variable(_) => 2,
+            Self::Flag => 3,
+        }
+    }
+}
+
+/// What stands behind a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One value.
+    Plain,
+    /// A TOML array of plain values.
+    List(Vec<String>),
+    /// An array with arrays or tables in it.
+    Nested,
+    /// A table without keys.
+    EmptySection,
+}
+
 /// A value as it was given.
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) text: String,
-    /// Set for TOML arrays.
-    pub(super) items: Option<Vec<String>>,
+    pub(super) shape: Shape,
     pub(super) origin: Origin,
+}
+
+impl Given {
+    pub(super) fn plain(text: String, origin: Origin) -> Self {
+        Self { text, shape: Shape::Plain, origin }
+    }
 }
 
 /// Values may be secrets.
@@ -42,27 +75,37 @@ impl fmt::Debug for Given {
     }
 }
 
-pub(super) fn read_file(path: &Path) -> Result<BTreeMap<String, Given>, SettingsError> {
+pub(super) fn read_file(path: &Path) -> Result<Layer, SettingsError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| SettingsError(vec![format!("{name}: cannot be read: {error}")]))?;
     read_toml(&text, &Origin::File(name))
 }
 
-pub(super) fn read_toml(
-    text: &str,
-    origin: &Origin,
-) -> Result<BTreeMap<String, Given>, SettingsError> {
+pub(super) fn read_toml(text: &str, origin: &Origin) -> Result<Layer, SettingsError> {
     let config = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
-    let config =
-        config.map_err(|error| SettingsError(vec![format!("{origin}: not TOML: {error}")]))?;
-    let mut values = BTreeMap::new();
-    flatten("", &config.cache, origin, &mut values);
-    Ok(values)
+    let config = config.map_err(|error| {
+        let why = without_excerpt(&error.to_string());
+        SettingsError(vec![format!("{origin}: not TOML: {why}")])
+    })?;
+    let mut layer = Layer::new();
+    flatten("", &config.cache, origin, &mut layer);
+    Ok(layer)
 }
 
-fn flatten(prefix: &str, value: &Value, origin: &Origin, into: &mut BTreeMap<String, Given>) {
-    let items = match &value.kind {
+/// A parser's message in one line, without the lines of the file that it shows: they may hold a
+/// secret.
+fn without_excerpt(message: &str) -> String {
+    let is_excerpt = |line: &str| {
+        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
+    };
+    let lines = message.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    lines.filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(": ")
+}
+
+fn flatten(prefix: &str, value: &Value, origin: &Origin, into: &mut Layer) {
+    let (text, shape) = match &value.kind {
+        ValueKind::Table(table) if table.is_empty() => (String::new(), Shape::EmptySection),
         ValueKind::Table(table) => {
             for (key, value) in table {
                 let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
@@ -70,27 +113,32 @@ fn flatten(prefix: &str, value: &Value, origin: &Origin, into: &mut BTreeMap<Str
             }
             return;
         }
-        ValueKind::Array(items) => {
-            Some(items.iter().map(|item| item.kind.to_string()).collect::<Vec<_>>())
-        }
-        _ => None,
+        ValueKind::Array(items) => list(items),
+        plain => (plain.to_string(), Shape::Plain),
     };
-    let text = items.as_ref().map_or_else(|| value.kind.to_string(), |items| items.join(";"));
-    into.insert(prefix.to_owned(), Given { text, items, origin: origin.clone() });
+    if !prefix.is_empty() {
+        into.insert(prefix.to_owned(), Given { text, shape, origin: origin.clone() });
+    }
+}
+
+fn list(items: &[Value]) -> (String, Shape) {
+    if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_) | ValueKind::Array(_))) {
+        return (String::new(), Shape::Nested);
+    }
+    let items: Vec<String> = items.iter().map(|item| item.kind.to_string()).collect();
+    (items.join(";"), Shape::List(items))
 }
 
 /// Variables `IMAGO_SECTION__KEY`; others that begin with `IMAGO_` mean something else.
-pub(super) fn from_environment(
-    variables: impl Iterator<Item = (String, String)>,
-) -> BTreeMap<String, Given> {
-    variables
-        .filter_map(|(name, text)| {
-            let key = name.strip_prefix("IMAGO_")?;
-            key.contains("__").then(|| key.to_lowercase().replace("__", ".")).map(|key| {
-                (key, Given { text, items: None, origin: Origin::Variable(name.clone()) })
-            })
-        })
-        .collect()
+pub(super) fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Layer {
+    let ours = variables.filter_map(|(name, text)| Some((key_of(&name)?, name, text)));
+    ours.map(|(key, name, text)| (key, Given::plain(text, Origin::Variable(name)))).collect()
+}
+
+/// The key that a variable sets, if it is one of ours.
+pub(super) fn key_of(variable: &str) -> Option<String> {
+    let key = variable.strip_prefix("IMAGO_")?;
+    key.contains("__").then(|| key.to_lowercase().replace("__", "."))
 }
 
 /// Name of the variable that sets a key.
@@ -98,38 +146,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("IMAGO_{}", key.replace('.', "__").to_uppercase())
 }
 
-pub(super) fn from_overrides(overrides: &[(String, String)]) -> BTreeMap<String, Given> {
-    overrides
-        .iter()
-        .map(|(key, text)| {
-            (key.clone(), Given { text: text.clone(), items: None, origin: Origin::Flag })
-        })
-        .collect()
-}
-
-/// The known key that is most like a mistyped one, if any is much like it.
-pub(super) fn closest<'a>(
-    key: &str,
-    known: impl Iterator<Item = &'a String>,
-) -> Option<&'a String> {
-    let scored = known.map(|name| (distance(key, name), name));
-    scored.min().filter(|(distance, _)| *distance <= 3).map(|(_, name)| name)
-}
-
-/// Edits that turn one word into another (Levenshtein 1966).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(b.chars()) {
-            let edited = (diagonal + usize::from(from != to)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, edited);
-            left = edited;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+pub(super) fn from_overrides(overrides: &[(String, String)]) -> Layer {
+    let owned = overrides.iter().cloned();
+    owned.map(|(key, text)| (key, Given::plain(text, Origin::Flag))).collect()
 }

@@ -115,3 +115,79 @@ fn a_file_that_is_no_toml_is_named() {
     assert!(error.to_string().contains("broken.toml"), "{error}");
     assert!(error.to_string().contains("line 1"), "{error}");
 }
+
+#[test]
+fn a_syntax_error_does_not_show_the_line_because_it_may_hold_a_secret() {
+    let text = "[auth]\njwt_secret = \"hush-hush\n";
+    let error = source::read_toml(text, &Origin::File("x.toml".into())).unwrap_err().to_string();
+    assert!(error.contains("line 2") && !error.contains("hush"), "{error}");
+}
+
+#[test]
+fn the_later_of_a_secret_and_its_file_wins_and_both_in_one_layer_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, "from-a-file\n").unwrap();
+    let path = path.to_str().unwrap();
+    let file = format!("[auth]\njwt_secret_file = {path:?}");
+
+    let mut settings = load(&file, &[("IMAGO_AUTH__JWT_SECRET", "from-outside")], &[]);
+    assert_eq!(settings.secret("auth.jwt_secret", 4), "from-outside");
+    settings.finish().unwrap();
+
+    let mut settings = load(&format!("{file}\njwt_secret = \"inline\""), &[], &[]);
+    settings.secret("auth.jwt_secret", 4);
+    let text = settings.finish().unwrap_err().to_string();
+    assert!(text.contains("not both") && !text.contains("inline"), "{text}");
+}
+
+#[test]
+fn a_secret_file_that_cannot_be_read_is_one_error() {
+    let mut settings = load("", &[("IMAGO_AUTH__JWT_SECRET_FILE", "/nowhere/at/all")], &[]);
+    settings.secret("auth.jwt_secret", 16);
+    let text = settings.finish().unwrap_err().to_string();
+    assert!(text.starts_with("1 error ") && text.contains("/nowhere/at/all"), "{text}");
+}
+
+#[test]
+fn an_optional_secret_may_be_left_out_but_not_be_short() {
+    assert_eq!(load("", &[], &[]).optional_secret("auth.jwt_secret", 8), None);
+    let mut settings = load("", &[("IMAGO_AUTH__JWT_SECRET", "short")], &[]);
+    settings.optional_secret("auth.jwt_secret", 8);
+    let text = settings.finish().unwrap_err().to_string();
+    assert!(text.contains("(from IMAGO_AUTH__JWT_SECRET): expected at least 8 bytes"), "{text}");
+}
+
+#[test]
+fn a_token_in_a_url_is_a_secret_too() {
+    let url = "consul://h:8500?token=hush";
+    let mut settings = load("", &[("IMAGO_SERVICE__NAME", url)], &[("service.name", url)]);
+    settings.reject("service.name", "is no good");
+    let text = settings.finish().unwrap_err().to_string();
+    assert!(text.contains("2 errors") && text.contains("only from a file"), "{text}");
+    assert!(text.contains("consul://h:8500?token=(hidden)") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn lists_sections_and_values_are_not_mixed_up() {
+    let file = "listen = 1\n[forward]\nhold = [\"1s\"]\n[service]\ntags = [[\"a\"]]\n[service.name]\n[limits]\n[nonsense]";
+    let settings = load(file, &[("IMAGO_SERVICE__TAGS", " a; b ;")], &[]);
+    let text = settings.finish().unwrap_err().to_string();
+    for part in [
+        "5 errors",
+        "expected a section with keys of its own, [listen]",
+        "expected one value, got a list",
+        "expected a list of texts, got lists",
+        "expected a value, got a section",
+        "nonsense (from ",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_list_from_the_environment_is_separated_by_semicolons() {
+    let mut settings = load("", &[("IMAGO_SERVICE__TAGS", " a; b,c ;")], &[]);
+    assert_eq!(settings.list("service.tags"), ["a", "b,c"]);
+    settings.finish().unwrap();
+}

@@ -1,0 +1,90 @@
+//! What the command lines of both servers share: flags, signals, and the line that says where a
+//! server listens.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Settings, SettingsError};
+
+/// Flags of a server.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServerArgs {
+    /// Configuration file (TOML); see --print-config
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key, over file and environment: --set forward.hold=5s
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// Read the configuration, say whether it is right, and end
+    #[arg(long)]
+    pub check: bool,
+    /// Print the default configuration with every key explained, and end
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// The text under `--help` that both servers share.
+pub const ENVIRONMENT_HELP: &str = "Keys come from the defaults, then the file, then the environment \
+(IMAGO_SECTION__KEY, for example IMAGO_FORWARD__HOLD=5s), then --set; the later wins. Secrets are \
+taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__JWT_SECRET.\n\n\
+One line of JSON on standard output says where the server listens; logs go to standard error. \
+SIGTERM or Ctrl-C: leave without losing anything; a second one: end at once.";
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("expected KEY=VALUE, got {text:?}")),
+    }
+}
+
+impl ServerArgs {
+    /// The layers of the configuration.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load(&self, defaults: &str) -> Result<Settings, SettingsError> {
+        Settings::load(defaults, self.config.as_deref(), &self.set)
+    }
+}
+
+/// Cancelled at the first SIGTERM or SIGINT; the second ends the process.
+///
+/// # Errors
+/// When the process may not handle signals.
+pub fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    let cancel = shutdown.clone();
+    tokio::spawn(async move {
+        for ends_process in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if ends_process {
+                tracing::warn!("second signal, ending at once");
+                std::process::exit(130);
+            }
+            cancel.cancel();
+        }
+    });
+    Ok(shutdown)
+}
+
+/// Tells scripts where a server listens: one line of JSON on standard output.
+pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::SocketAddr>)]) {
+    use std::io::Write;
+    let mut line = serde_json::Map::new();
+    line.insert("service".into(), service.into());
+    line.insert("id".into(), id.into());
+    for (name, address) in ports {
+        if let Some(address) = address {
+            line.insert((*name).into(), address.to_string().into());
+        }
+    }
+    // Whoever started the server may have closed the pipe: that is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{}", serde_json::Value::Object(line));
+}

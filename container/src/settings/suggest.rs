@@ -1,0 +1,53 @@
+//! Finds the key that a mistyped one was meant to be.
+
+/// The known key that is most like a mistyped one, if any is much like it: a few letters off, or
+/// the same name in another section.
+pub(super) fn closest<'a>(
+    key: &str,
+    known: impl Iterator<Item = &'a String>,
+) -> Option<&'a String> {
+    let scored = known.map(|name| (unlikeness(key, name), name));
+    scored.min().filter(|(unlikeness, _)| *unlikeness <= 3).map(|(_, name)| name)
+}
+
+fn unlikeness(key: &str, name: &str) -> usize {
+    let letters = distance(key, name);
+    if last_part(key) == last_part(name) { letters.min(3) } else { letters }
+}
+
+fn last_part(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// Edits that turn one word into another (Levenshtein 1966).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(b.chars()) {
+            let edited = (diagonal + usize::from(from != to)).min(left + 1).min(*cell + 1);
+            diagonal = std::mem::replace(cell, edited);
+            left = edited;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_and_a_wrong_section_are_understood_and_nonsense_is_not() {
+        let known = ["forward.hold", "forward.held", "link.park"].map(ToOwned::to_owned);
+        let closest = |key| closest(key, known.iter()).map(String::as_str);
+        assert_eq!(closest("forward.holt"), Some("forward.hold"));
+        assert_eq!(closest("foward.held"), Some("forward.held"));
+        assert_eq!(closest("promotion.park"), Some("link.park"));
+        assert_eq!(closest("something.else"), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! The command line of a gateway.
+
+use clap::Parser;
+use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, serve};
+
+/// Gateway of an Imago cluster: holds the clients' connections (WebSocket and TCP)
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, after_help = ENVIRONMENT_HELP)]
+pub struct Cli {
+    /// What both kinds of server share.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Does what the arguments say, with the default extensions.
+///
+/// # Errors
+/// When the configuration is wrong or the gateway cannot start.
+pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
+    let shutdown = shutdown_on_signal()?;
+    run_with(args, |_| {}, shutdown).await
+}
+
+/// Does what the arguments say until `shutdown`; `extend` may change configuration and extensions.
+///
+/// # Errors
+/// When the configuration is wrong or the gateway cannot start.
+pub async fn run_with(
+    args: &ServerArgs,
+    extend: impl FnOnce(&mut (GatewayConfig, Extensions)),
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    if args.print_config {
+        print!("{DEFAULT_CONFIG}");
+        return Ok(());
+    }
+    let config = GatewayConfig::read(args.load(DEFAULT_CONFIG)?)?;
+    if args.check {
+        println!("configuration ok");
+        return Ok(());
+    }
+    config.log.init();
+    let extensions = Extensions::of(&config);
+    let mut parts = (config, extensions);
+    extend(&mut parts);
+    serve(parts.0, parts.1, shutdown).await
+}

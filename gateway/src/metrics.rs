@@ -1,0 +1,56 @@
+//! Metrics of a gateway, named and described in one place.
+
+use imago_proto::Status;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+/// Describes every metric to the recorder, for the `# HELP` lines.
+pub(crate) fn describe() {
+    describe_gauge!("imago_connections_open", "Clients connected");
+    describe_counter!("imago_connections_total", "Clients that connected");
+    describe_gauge!("imago_sessions_open", "Clients logged in or logging in");
+    describe_counter!("imago_requests_total", "Requests of clients");
+    describe_counter!(
+        "imago_requests_refused_total",
+        "Requests that this gateway refused, by status"
+    );
+    describe_counter!("imago_logins_refused_total", "Logins that this gateway refused, by status");
+    describe_counter!("imago_slow_readers_total", "Clients cut off because they read too slowly");
+    describe_counter!("imago_client_sent_bytes_total", "Bytes sent to clients");
+}
+
+pub(crate) fn connection_opened() {
+    counter!("imago_connections_total").increment(1);
+    gauge!("imago_connections_open").increment(1.0);
+}
+
+pub(crate) fn connection_closed() {
+    gauge!("imago_connections_open").decrement(1.0);
+}
+
+pub(crate) fn session_opened() {
+    gauge!("imago_sessions_open").increment(1.0);
+}
+
+pub(crate) fn session_closed() {
+    gauge!("imago_sessions_open").decrement(1.0);
+}
+
+pub(crate) fn request() {
+    counter!("imago_requests_total").increment(1);
+}
+
+pub(crate) fn refused(status: Status) {
+    counter!("imago_requests_refused_total", "status" => status.code().to_string()).increment(1);
+}
+
+pub(crate) fn login_refused(status: Status) {
+    counter!("imago_logins_refused_total", "status" => status.code().to_string()).increment(1);
+}
+
+pub(crate) fn slow_reader() {
+    counter!("imago_slow_readers_total").increment(1);
+}
+
+pub(crate) fn sent(bytes: usize) {
+    counter!("imago_client_sent_bytes_total").increment(bytes as u64);
+}

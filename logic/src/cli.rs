@@ -1,0 +1,47 @@
+//! The command line of a logic server.
+
+use clap::Parser;
+use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{DEFAULT_CONFIG, LogicConfig, Router, handlers, serve};
+
+/// Logic server of an Imago cluster: runs the handlers, stores and routes the messages
+#[derive(Debug, Parser)]
+#[command(name = "logic", version, after_help = ENVIRONMENT_HELP)]
+pub struct Cli {
+    /// What both kinds of server share.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Does what the arguments say, with the built-in handlers.
+///
+/// # Errors
+/// When the configuration is wrong or the server cannot start.
+pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
+    let shutdown = shutdown_on_signal()?;
+    run_with(args, handlers::router(), shutdown).await
+}
+
+/// Does what the arguments say, with these handlers, until `shutdown`.
+///
+/// # Errors
+/// When the configuration is wrong or the server cannot start.
+pub async fn run_with(
+    args: &ServerArgs,
+    router: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    if args.print_config {
+        print!("{DEFAULT_CONFIG}");
+        return Ok(());
+    }
+    let config = LogicConfig::read(args.load(DEFAULT_CONFIG)?)?;
+    if args.check {
+        println!("configuration ok");
+        return Ok(());
+    }
+    config.log.init();
+    serve(config, router, shutdown).await
+}

@@ -1,0 +1,99 @@
+//! Configuration of a logic server.
+
+use std::{net::SocketAddr, time::Duration};
+
+use imago_container::{
+    ContainerConfig, ServerInfo,
+    settings::{Settings, SettingsError},
+    telemetry::LogConfig,
+};
+
+use crate::{service::WorkLimits, store::sqlite::SqliteOptions};
+
+/// The default configuration, every key explained; what is compiled in is what is shipped.
+pub const DEFAULT_CONFIG: &str = include_str!("../logic.toml");
+
+/// Bytes of a cluster secret at least: the strength of the HMAC (RFC 2104 §3 asks for no fewer
+/// than the hash's 32; 16 still hold against guessing).
+pub const SECRET_MIN: usize = 16;
+
+/// Everything a logic server is told.
+#[derive(Clone, Debug)]
+pub struct LogicConfig {
+    /// Who it is.
+    pub info: ServerInfo,
+    /// Bounds of its container.
+    pub container: ContainerConfig,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Secret of the cluster.
+    pub secret: Secret,
+    /// URL of the registry.
+    pub naming: String,
+    /// Where it listens for links.
+    pub listen: SocketAddr,
+    /// Where its monitor port listens.
+    pub monitor: SocketAddr,
+    /// Token for the monitor port's `/admin` routes.
+    pub admin_token: Option<Secret>,
+    /// Where messages are.
+    pub store: SqliteOptions,
+    /// How long they are kept.
+    pub retention: Duration,
+    /// Bounds of its work.
+    pub limits: WorkLimits,
+    /// How it logs.
+    pub log: LogConfig,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl LogicConfig {
+    /// Reads all keys.
+    ///
+    /// # Errors
+    /// With everything that is wrong, in one go.
+    pub fn read(mut settings: Settings) -> Result<Self, SettingsError> {
+        let s = &mut settings;
+        let secs = Duration::from_secs;
+        let localhost = SocketAddr::from(([127, 0, 0, 1], 0));
+        let store_url = s.text("store.url");
+        let mut store = SqliteOptions::parse(&store_url).unwrap_or_else(|error| {
+            s.reject("store.url", &error.to_string());
+            SqliteOptions::new("")
+        });
+        store.batch = s.integer("store.batch", 1..=10_000);
+        store.queue = s.integer("store.queue", 1..=1_000_000);
+        store.readers = s.integer("store.readers", 1..=64);
+        let admin_token = s.secret("monitor.admin_token", 0);
+        let config = Self {
+            info: ServerInfo::read(s),
+            container: ContainerConfig::read(s),
+            cluster: s.text("cluster.name"),
+            secret: Secret(s.secret("cluster.secret", SECRET_MIN)),
+            naming: s.text("naming.url"),
+            listen: s.address("listen.link").unwrap_or(localhost),
+            monitor: s.address("monitor.listen").unwrap_or(localhost),
+            admin_token: Some(Secret(admin_token)).filter(|token| !token.0.is_empty()),
+            store,
+            retention: s.duration("store.retention", secs(60)..=secs(3650 * 86_400)),
+            limits: WorkLimits {
+                in_flight: s.integer("limits.in_flight", 1..=10_000_000),
+                session_queue: s.integer("limits.session_queue", 1..=65_536),
+                handler_timeout: s
+                    .duration("limits.handler_timeout", Duration::from_millis(10)..=secs(300)),
+            },
+            log: LogConfig::read(s),
+        };
+        settings.finish()?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,62 @@
+//! What came while the client was away.
+
+use imago_proto::msg::{
+    MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexReq,
+    MessageIndexResp,
+};
+
+use crate::{Context, Reject, store::Page};
+
+/// Ids in one content request (client wire, section 6).
+const CONTENTS_MAX: usize = 200;
+
+/// Answers `chat.offline.index`. On a failure the body is still a list that decodes, an empty one.
+pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageIndexResp, Reject> {
+    let listed = list(&ctx, req.message_id).await;
+    listed.map_err(|reject| reject.with_body(&MessageIndexResp::default()))
+}
+
+async fn list(ctx: &Context, message_id: i64) -> Result<MessageIndexResp, Reject> {
+    let session = ctx.session();
+    let page = if message_id < 0 { Page::Everything } else { Page::Unread(message_id) };
+    if message_id > 0 {
+        ctx.store().ack_until(&session.app, &session.account, message_id).await?;
+    }
+    let messages = ctx.store().index(&session.app, &session.account, page).await?;
+    let indexes = messages.into_iter().map(|message| MessageIndex {
+        message_id: message.message_id,
+        direction: 0,
+        send_time: message.send_time,
+        account_b: message.sender.to_string(),
+        group: String::new(),
+        conversation: message.conversation.to_string(),
+        seq: message.seq.0,
+    });
+    Ok(MessageIndexResp { indexes: indexes.collect() })
+}
+
+/// Answers `chat.offline.content`: in the order asked, an entry for each id.
+pub(super) async fn content(
+    ctx: Context,
+    req: MessageContentReq,
+) -> Result<MessageContentResp, Reject> {
+    let ids = req.message_ids;
+    if ids.is_empty() || ids.len() > CONTENTS_MAX {
+        return Err(Reject::invalid(format!(
+            "message_ids: expected 1 to {CONTENTS_MAX}, got {}",
+            ids.len()
+        )));
+    }
+    let session = ctx.session();
+    let found = ctx.store().contents(&session.app, &session.account, ids.clone()).await?;
+    let contents = ids.into_iter().zip(found).map(|(message_id, message)| {
+        let content = message.map(|message| message.content).unwrap_or_default();
+        MessageContent {
+            message_id,
+            r#type: content.kind,
+            body: content.body,
+            extra: content.extra,
+        }
+    });
+    Ok(MessageContentResp { contents: contents.collect() })
+}

@@ -1,0 +1,61 @@
+//! Metrics of a logic server, named and described in one place.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// Describes every metric to the recorder, for the `# HELP` lines.
+pub(crate) fn describe() {
+    describe_histogram!(
+        "imago_handler_seconds",
+        metrics::Unit::Seconds,
+        "Time in a handler, by command"
+    );
+    describe_counter!("imago_handler_panics_total", "Requests whose handler panicked");
+    describe_counter!(
+        "imago_requests_refused_total",
+        "Requests refused before their handler, by reason"
+    );
+    describe_counter!("imago_store_batches_total", "Commits of the message store");
+    describe_counter!("imago_store_writes_total", "Writes in these commits");
+    describe_counter!("imago_kicks_total", "Sessions ended for a newer login");
+    describe_counter!("imago_redelivered_messages_total", "Messages pushed again");
+    describe_counter!("imago_pruned_messages_total", "Messages removed after the retention");
+    describe_gauge!("imago_directory_sessions", "Sessions in the directory");
+    describe_gauge!("imago_requests_in_flight", "Requests being worked on");
+}
+
+pub(crate) fn handler_timer(command: &str) -> metrics::Histogram {
+    histogram!("imago_handler_seconds", "command" => command.to_owned())
+}
+
+pub(crate) fn handler_panic() {
+    counter!("imago_handler_panics_total").increment(1);
+}
+
+pub(crate) fn refused(reason: &'static str) {
+    counter!("imago_requests_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn store_batch(writes: usize) {
+    counter!("imago_store_batches_total").increment(1);
+    counter!("imago_store_writes_total").increment(writes as u64);
+}
+
+pub(crate) fn kicked() {
+    counter!("imago_kicks_total").increment(1);
+}
+
+pub(crate) fn redelivered(messages: usize) {
+    counter!("imago_redelivered_messages_total").increment(messages as u64);
+}
+
+pub(crate) fn pruned(messages: usize) {
+    counter!("imago_pruned_messages_total").increment(messages as u64);
+}
+
+pub(crate) fn sessions(count: usize) {
+    gauge!("imago_directory_sessions").set(count as f64);
+}
+
+pub(crate) fn in_flight(count: usize) {
+    gauge!("imago_requests_in_flight").set(count as f64);
+}

@@ -1,0 +1,136 @@
+//! Which handler answers which command, and what is wrapped around the handlers.
+
+use std::{collections::HashMap, future::Future, marker::PhantomData, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use imago_proto::Status;
+use prost::Message;
+
+use crate::{Context, layer::Layer};
+
+/// Why a request is refused: the status on the wire, and words for a developer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {message}")]
+pub struct Reject {
+    /// Status of the response.
+    pub status: Status,
+    /// Text of its `ErrorResp`; never internals, never secrets.
+    pub message: String,
+    /// A body to send instead of an `ErrorResp`.
+    pub body: Option<Bytes>,
+}
+
+impl Reject {
+    /// A refusal with this status.
+    pub fn new(status: Status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), body: None }
+    }
+
+    /// The body, or one of its fields, cannot be used (101).
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Status::InvalidPacketBody, message)
+    }
+
+    /// Something of ours failed (300): may be retried.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Status::SystemException, message)
+    }
+
+    /// Sends this body in place of an `ErrorResp`.
+    #[must_use]
+    pub fn with_body(mut self, body: &impl Message) -> Self {
+        self.body = Some(body.encode_to_vec().into());
+        self
+    }
+}
+
+/// Answers requests whose bodies are still bytes; what layers wrap.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, ctx: Context, body: Bytes) -> BoxFuture<'static, Result<Bytes, Reject>>;
+}
+
+/// Commands and their handlers. Layers wrap every handler; the first one is outermost.
+#[derive(Default)]
+pub struct Router {
+    layers: Vec<Arc<dyn Layer>>,
+    handlers: HashMap<String, Arc<dyn Handler>>,
+}
+
+impl Router {
+    /// A router without commands.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Wraps all handlers, those added later too.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Answers `command` with an async function of [`Context`] and the decoded body. A later
+    /// handler of the same command replaces the earlier one.
+    #[must_use]
+    pub fn handle<F, Fut, Req, Resp>(mut self, command: &str, handler: F) -> Self
+    where
+        F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, Reject>> + Send + 'static,
+        Req: Message + Default + Send + 'static,
+        Resp: Message + 'static,
+    {
+        let typed = Typed { handler: Arc::new(handler), types: PhantomData::<fn(Req) -> Resp> };
+        self.handlers.insert(command.to_owned(), Arc::new(typed));
+        self
+    }
+
+    /// The commands with everything wrapped around their handlers.
+    pub(crate) fn build(self) -> Routes {
+        let wrap = |(command, mut handler): (String, Arc<dyn Handler>)| {
+            for layer in self.layers.iter().rev() {
+                handler = layer.wrap(&command, handler);
+            }
+            (command, handler)
+        };
+        Routes { handlers: self.handlers.into_iter().map(wrap).collect() }
+    }
+}
+
+/// A finished [`Router`].
+pub(crate) struct Routes {
+    handlers: HashMap<String, Arc<dyn Handler>>,
+}
+
+impl Routes {
+    pub(crate) async fn answer(&self, ctx: Context, body: Bytes) -> Result<Bytes, Reject> {
+        match self.handlers.get(ctx.command()) {
+            Some(handler) => handler.call(ctx, body).await,
+            None => Err(Reject::new(Status::NotImplemented, "unknown command")),
+        }
+    }
+}
+
+/// A handler with its types.
+struct Typed<F, Req, Resp> {
+    handler: Arc<F>,
+    types: PhantomData<fn(Req) -> Resp>,
+}
+
+impl<F, Fut, Req, Resp> Handler for Typed<F, Req, Resp>
+where
+    F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Resp, Reject>> + Send + 'static,
+    Req: Message + Default + Send + 'static,
+    Resp: Message + 'static,
+{
+    fn call(&self, ctx: Context, body: Bytes) -> BoxFuture<'static, Result<Bytes, Reject>> {
+        let handler = self.handler.clone();
+        Box::pin(async move {
+            let request = Req::decode(body)
+                .map_err(|error| Reject::invalid(format!("body does not decode: {error}")))?;
+            Ok(handler(ctx, request).await?.encode_to_vec().into())
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Starts a logic server: listeners, store, registry, container.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use imago_container::{Container, cli::announce_ports, telemetry};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    LogicConfig, Router, metrics,
+    service::LogicService,
+    store::{MessageStore, sqlite::SqliteStore},
+};
+
+/// Name of the gateways' service.
+const GATEWAY_SERVICE: &str = "gateway";
+/// How often old messages are looked for.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Where a logic server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogicPorts {
+    /// For links of gateways.
+    pub link: SocketAddr,
+    /// The monitor port.
+    pub monitor: SocketAddr,
+}
+
+/// Runs a logic server with these handlers until `shutdown`, then drains. When it listens, one
+/// line of JSON on standard output says where.
+///
+/// # Errors
+/// When a port, the store or the registry cannot be used.
+pub async fn serve(
+    config: LogicConfig,
+    router: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let listen = |key: &'static str, address: SocketAddr| async move {
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{key}: cannot listen on {address}"))
+    };
+    let link = listen("listen.link", config.listen).await?;
+    let monitor = listen("monitor.listen", config.monitor).await?;
+    let ports = LogicPorts { link: link.local_addr()?, monitor: monitor.local_addr()? };
+    telemetry::metrics_recorder();
+    metrics::describe();
+    let options = config.store.clone();
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await??;
+    let store: Arc<dyn MessageStore> = Arc::new(store);
+    let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
+
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(prune(store.clone(), config.retention, stop.clone()));
+    let (limits, service_tasks, service_stop) = (config.limits, tasks.clone(), stop.clone());
+    let service = config.info.service.clone();
+    let id = config.info.id.to_string();
+    let container = Container::builder(config.info)
+        .config(config.container)
+        .cluster(&config.cluster, config.secret.0.as_bytes())
+        .naming(naming)
+        .depends_on(GATEWAY_SERVICE)
+        .monitor(monitor, config.admin_token.map(|token| token.0))
+        .logic(link, move |handle| {
+            let stop = service_stop;
+            Arc::new(LogicService::new(handle, router, store, limits, service_tasks, stop))
+        })
+        .build()?;
+    announce_ports(&service, &id, &[("link", Some(ports.link)), ("monitor", Some(ports.monitor))]);
+    container.run(shutdown).await?;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// Removes what is older than the retention, a little at a time, until stopped.
+async fn prune(store: Arc<dyn MessageStore>, retention: Duration, stop: CancellationToken) {
+    loop {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let before = i64::try_from(now.saturating_sub(retention).as_nanos()).unwrap_or(i64::MAX);
+        let pruned = tokio::select! {
+            pruned = store.prune(before) => pruned,
+            () = stop.cancelled() => return,
+        };
+        let pause = match pruned {
+            Ok(0) => PRUNE_INTERVAL,
+            Ok(messages) => {
+                metrics::pruned(messages);
+                Duration::from_millis(100)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot remove old messages");
+                PRUNE_INTERVAL
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

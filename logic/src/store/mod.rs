@@ -1,0 +1,145 @@
+//! Where accepted messages are: the trait, and what goes through it.
+
+pub mod sqlite;
+
+use async_trait::async_trait;
+use imago_proto::{Account, App, ConversationId, Seq};
+
+/// Most entries that one index answer holds (client wire, section 6).
+pub const INDEX_MAX: usize = 2000;
+
+/// A message that a sender wants stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Tenant of both accounts.
+    pub app: App,
+    /// Who sends it.
+    pub sender: Account,
+    /// Who is to receive it.
+    pub receiver: Account,
+    /// Key under which a repeat of the same request of this sender is known.
+    pub request: String,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// 1 text, 2 image, 3 voice, 4 video.
+    pub kind: i32,
+    /// Its body.
+    pub body: String,
+    /// Free text beside the body.
+    pub extra: String,
+}
+
+/// The result of storing a message; a repeat gets the first one's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Unique, positive, roughly ordered by time.
+    pub message_id: i64,
+    /// Unix nanoseconds.
+    pub send_time: i64,
+    /// The conversation of sender and receiver.
+    pub conversation: ConversationId,
+    /// Position in it.
+    pub seq: Seq,
+    /// The request had been stored before, with this content.
+    pub repeat_of: Option<Content>,
+}
+
+/// A message as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Unique, positive, roughly ordered by time.
+    pub message_id: i64,
+    /// Unix nanoseconds.
+    pub send_time: i64,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Position in it.
+    pub seq: Seq,
+    /// Who sent it.
+    pub sender: Account,
+    /// What it says.
+    pub content: Content,
+}
+
+/// Which messages an index lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Past the stored cursors, and past this message id (0: all of them).
+    Unread(i64),
+    /// Everything that is kept.
+    Everything,
+}
+
+/// Error of a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store cannot be opened as configured.
+    #[error("store {url}: {reason}")]
+    Open {
+        /// The configured URL.
+        url: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// More is waiting than the store takes: try again.
+    #[error("store is busy")]
+    Busy,
+    /// The database failed.
+    #[error("store failed: {0}")]
+    Failed(String),
+}
+
+/// Result of a store operation.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Keeps messages and cursors. Accounts of different apps never meet in it.
+#[async_trait]
+pub trait MessageStore: Send + Sync + 'static {
+    /// Stores a message once. When this returns, the message is durable.
+    async fn append(&self, message: NewMessage) -> Result<Appended>;
+
+    /// Acknowledges every message to `account` up to this id. Never goes back; ids ≤ 0 do nothing.
+    async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()>;
+
+    /// Acknowledges conversations up to a sequence. Never goes back, nor past the newest message;
+    /// conversations of others are ignored.
+    async fn ack_cursors(
+        &self,
+        app: &App,
+        account: &Account,
+        cursors: Vec<(ConversationId, Seq)>,
+    ) -> Result<()>;
+
+    /// Messages from others to `account`, ascending by id, at most [`INDEX_MAX`].
+    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Stored>>;
+
+    /// Messages by their ids, in the order asked; `None` for one that is missing or not for
+    /// `account` to see.
+    async fn contents(
+        &self,
+        app: &App,
+        account: &Account,
+        ids: Vec<i64>,
+    ) -> Result<Vec<Option<Stored>>>;
+
+    /// Unread messages from others, stored after `since` (Unix nanoseconds) and past this id,
+    /// ascending, at most `limit`.
+    async fn unread_since(
+        &self,
+        app: &App,
+        account: &Account,
+        since: i64,
+        past: i64,
+        limit: usize,
+    ) -> Result<Vec<Stored>>;
+
+    /// Removes some of the messages stored before `before` (Unix nanoseconds); says how many. 0:
+    /// none are left.
+    async fn prune(&self, before: i64) -> Result<usize>;
+}

@@ -1,0 +1,152 @@
+//! Messages in a SQLite file, which several processes of one machine may share.
+
+mod reads;
+mod schema;
+mod writer;
+mod writes;
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use imago_proto::{Account, App, ConversationId, Seq};
+use rusqlite::Connection;
+
+use self::{reads::Readers, writer::Writer};
+use super::{Appended, MessageStore, NewMessage, Page, Result, StoreError, Stored};
+
+/// How a file is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// The database file; made where it is missing, its folder too.
+    pub path: PathBuf,
+    /// Most writes that share one commit.
+    pub batch: usize,
+    /// Writes that may wait. Overflow policy: [`StoreError::Busy`].
+    pub queue: usize,
+    /// Threads that read.
+    pub readers: usize,
+}
+
+impl SqliteOptions {
+    /// A file with the default bounds.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), batch: 256, queue: 8192, readers: 2 }
+    }
+
+    /// Reads `sqlite://path`.
+    ///
+    /// # Errors
+    /// When the URL names no SQLite file.
+    pub fn parse(url: &str) -> Result<Self> {
+        let open =
+            |reason: &str| StoreError::Open { url: url.to_owned(), reason: reason.to_owned() };
+        let path = url.strip_prefix("sqlite://").ok_or_else(|| open("expected sqlite://path"))?;
+        if path.is_empty() {
+            return Err(open("expected a path after sqlite://"));
+        }
+        Ok(Self::new(path))
+    }
+}
+
+/// A store in a SQLite file. One thread writes, in batches that share a commit; others read.
+/// Dropping it ends the threads.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: Arc<Writer>,
+    readers: Arc<Readers>,
+}
+
+impl SqliteStore {
+    /// Opens the file, and brings its schema up to date. Blocks the thread.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or was written by a later version.
+    pub fn open(options: &SqliteOptions) -> Result<Self> {
+        let open = |reason: String| StoreError::Open {
+            url: format!("sqlite://{}", options.path.display()),
+            reason,
+        };
+        if let Some(folder) = options.path.parent().filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| open(format!("cannot make the folder: {error}")))?;
+        }
+        let connect = || -> Result<Connection> {
+            let connection =
+                Connection::open(&options.path).map_err(|error| open(error.to_string()))?;
+            schema::prepare(&connection).map_err(|error| open(error.to_string()))?;
+            Ok(connection)
+        };
+        let mut first = connect()?;
+        schema::migrate(&mut first).map_err(open)?;
+        let readers = (0..options.readers.max(1)).map(|_| connect()).collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            writer: Arc::new(Writer::start(first, options.queue, options.batch)),
+            readers: Arc::new(Readers::start(readers)),
+        })
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+#[async_trait]
+impl MessageStore for SqliteStore {
+    async fn append(&self, message: NewMessage) -> Result<Appended> {
+        self.writer.run(move |batch| writes::append(batch, &message)).await
+    }
+
+    async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()> {
+        if message_id <= 0 {
+            return Ok(());
+        }
+        let (app, account) = (app.clone(), account.clone());
+        self.writer.run(move |batch| writes::ack_until(batch, &app, &account, message_id)).await
+    }
+
+    async fn ack_cursors(
+        &self,
+        app: &App,
+        account: &Account,
+        cursors: Vec<(ConversationId, Seq)>,
+    ) -> Result<()> {
+        let (app, account) = (app.clone(), account.clone());
+        self.writer.run(move |batch| writes::ack_cursors(batch, &app, &account, &cursors)).await
+    }
+
+    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Stored>> {
+        let (app, account) = (app.clone(), account.clone());
+        self.readers.run(move |db| reads::index(db, &app, &account, page)).await
+    }
+
+    async fn contents(
+        &self,
+        app: &App,
+        account: &Account,
+        ids: Vec<i64>,
+    ) -> Result<Vec<Option<Stored>>> {
+        let (app, account) = (app.clone(), account.clone());
+        self.readers.run(move |db| reads::contents(db, &app, &account, &ids)).await
+    }
+
+    async fn unread_since(
+        &self,
+        app: &App,
+        account: &Account,
+        since: i64,
+        past: i64,
+        limit: usize,
+    ) -> Result<Vec<Stored>> {
+        let (app, account) = (app.clone(), account.clone());
+        self.readers
+            .run(move |db| reads::unread_since(db, &app, &account, since, past, limit))
+            .await
+    }
+
+    async fn prune(&self, before: i64) -> Result<usize> {
+        self.writer.run(move |batch| writes::prune(batch, before)).await
+    }
+}

@@ -1,0 +1,190 @@
+//! The writes, each within a batch's transaction.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use imago_proto::{Account, App, ConversationId, Seq};
+use rusqlite::{OptionalExtension, Result, params};
+
+use super::{
+    super::{Appended, Content, NewMessage},
+    reads::{conversation_id, conversation_row},
+    writer::Batch,
+};
+
+/// Messages removed in one go, so that no commit takes long.
+const PRUNE_BATCH: u32 = 500;
+/// Smallest message id (client wire, section 3).
+const FIRST_ID: i64 = 10_001;
+
+pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Result<Appended> {
+    // No part holds a NUL: the handler refuses it.
+    let request = format!("{}\0{}\0{}", message.app, message.sender, message.request);
+    if let Some(first) = find_request(batch, &request)? {
+        return Ok(first);
+    }
+    let conversation = conversation_of(batch, message)?;
+    let seq: i64 = batch
+        .transaction
+        .prepare_cached(
+            "UPDATE conversation SET head_seq = head_seq + 1 WHERE id = ?1 RETURNING head_seq",
+        )?
+        .query_row([conversation], |row| row.get(0))?;
+    let send_time = unix_nanos();
+    let message_id = next_id(batch, send_time)?;
+    batch
+        .transaction
+        .prepare_cached(
+            "INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            message_id,
+            conversation,
+            seq,
+            message.sender.as_str(),
+            message.content.kind,
+            message.content.body,
+            message.content.extra,
+            send_time,
+            request
+        ])?;
+    batch.last_id = Some(message_id);
+    Ok(Appended {
+        message_id,
+        send_time,
+        conversation: conversation_id(conversation),
+        seq: Seq(seq.unsigned_abs()),
+        repeat_of: None,
+    })
+}
+
+fn find_request(batch: &Batch<'_>, request: &str) -> Result<Option<Appended>> {
+    batch
+        .transaction
+        .prepare_cached(
+            "SELECT message_id, send_time, conversation, seq, kind, body, extra FROM message WHERE request = ?1",
+        )?
+        .query_row([request], |row| {
+            let content = Content { kind: row.get(4)?, body: row.get(5)?, extra: row.get(6)? };
+            Ok(Appended {
+                message_id: row.get(0)?,
+                send_time: row.get(1)?,
+                conversation: conversation_id(row.get(2)?),
+                seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
+                repeat_of: Some(content),
+            })
+        })
+        .optional()
+}
+
+/// The row of the two accounts' conversation, made with its members where it is missing.
+fn conversation_of(batch: &mut Batch<'_>, message: &NewMessage) -> Result<i64> {
+    let (a, b) = if message.sender <= message.receiver {
+        (&message.sender, &message.receiver)
+    } else {
+        (&message.receiver, &message.sender)
+    };
+    let key = (message.app.to_string(), a.to_string(), b.to_string());
+    if let Some(id) = batch.conversations.get(&key) {
+        return Ok(*id);
+    }
+    let found = batch
+        .transaction
+        .prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = ?2 AND b = ?3")?
+        .query_row(params![key.0, key.1, key.2], |row| row.get(0))
+        .optional()?;
+    let id = match found {
+        Some(id) => id,
+        None => {
+            batch
+                .transaction
+                .prepare_cached("INSERT INTO conversation (app, a, b) VALUES (?1, ?2, ?3)")?
+                .execute(params![key.0, key.1, key.2])?;
+            let id = batch.transaction.last_insert_rowid();
+            for account in [&key.1, &key.2] {
+                batch
+                    .transaction
+                    .prepare_cached(
+                        "INSERT INTO member (app, account, conversation) VALUES (?1, ?2, ?3)
+                         ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![key.0, account, id])?;
+            }
+            id
+        }
+    };
+    batch.conversations.insert(key, id);
+    Ok(id)
+}
+
+/// Minted within the transaction, so ids rise in the order of commits, whichever process writes.
+fn next_id(batch: &mut Batch<'_>, now: i64) -> Result<i64> {
+    let last = match batch.last_id {
+        Some(last) => last,
+        None => batch
+            .transaction
+            .prepare_cached("SELECT COALESCE(MAX(message_id), 0) FROM message")?
+            .query_row([], |row| row.get(0))?,
+    };
+    Ok(now.max(last.saturating_add(1)).max(FIRST_ID))
+}
+
+fn unix_nanos() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Ids and sequences of a conversation rise together, so its newest message up to the id is the
+/// first found from its end.
+pub(super) fn ack_until(
+    batch: &Batch<'_>,
+    app: &App,
+    account: &Account,
+    message_id: i64,
+) -> Result<()> {
+    batch
+        .transaction
+        .prepare_cached(
+            "UPDATE member SET cursor = MAX(cursor, COALESCE(
+                 (SELECT seq FROM message
+                  WHERE conversation = member.conversation AND message_id <= ?3 AND seq > member.cursor
+                  ORDER BY seq DESC LIMIT 1), 0))
+             WHERE app = ?1 AND account = ?2
+               AND cursor < (SELECT head_seq FROM conversation WHERE id = member.conversation)",
+        )?
+        .execute(params![app.as_str(), account.as_str(), message_id])?;
+    Ok(())
+}
+
+pub(super) fn ack_cursors(
+    batch: &Batch<'_>,
+    app: &App,
+    account: &Account,
+    cursors: &[(ConversationId, Seq)],
+) -> Result<()> {
+    let mut update = batch.transaction.prepare_cached(
+        "UPDATE member SET cursor = MAX(cursor,
+             MIN(?4, (SELECT head_seq FROM conversation WHERE id = member.conversation)))
+         WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+    )?;
+    for (conversation, seq) in cursors {
+        if let Some(row) = conversation_row(conversation) {
+            let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
+            update.execute(params![app.as_str(), account.as_str(), row, seq])?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the newest message of all, from whose id the next one is counted.
+pub(super) fn prune(batch: &Batch<'_>, before: i64) -> Result<usize> {
+    batch
+        .transaction
+        .prepare_cached(
+            "DELETE FROM message WHERE message_id IN (
+                 SELECT message_id FROM message
+                 WHERE send_time < ?1 AND message_id < (SELECT MAX(message_id) FROM message)
+                 ORDER BY message_id LIMIT ?2)",
+        )?
+        .execute(params![before, PRUNE_BATCH])
+}

@@ -1,0 +1,251 @@
+//! The parts of Consul's HTTP API that are used, and their limits.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::options::{Check, ConsulOptions};
+use crate::{Error, Result, ServiceRegistration, meta_key};
+
+/// Meta entries of a service.
+const META_PAIRS_MAX: usize = 64;
+/// Bytes of a meta key, of `[A-Za-z0-9_-]`.
+const META_KEY_MAX: usize = 128;
+/// Characters of a meta value.
+const META_VALUE_MAX: usize = 512;
+/// How long a plain request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Added to the longest time that a blocking query may take.
+const WAIT_SLACK: Duration = Duration::from_secs(5);
+
+/// Talks to one agent.
+#[derive(Debug)]
+pub(super) struct Api {
+    client: Client,
+    pub(super) options: ConsulOptions,
+}
+
+/// Services with their health, and the index to wait behind.
+pub(super) struct Answer {
+    pub(super) entries: Vec<Entry>,
+    pub(super) index: u64,
+}
+
+/// One instance as `/v1/health/service` gives it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Entry {
+    pub(super) node: Node,
+    pub(super) service: Service,
+    #[serde(default)]
+    pub(super) checks: Vec<CheckState>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Node {
+    #[serde(default)]
+    pub(super) address: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Service {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    #[serde(rename = "Service")]
+    pub(super) name: String,
+    #[serde(rename = "Address", default)]
+    pub(super) address: String,
+    #[serde(rename = "Port", default)]
+    pub(super) port: u16,
+    #[serde(rename = "Tags", default)]
+    pub(super) tags: Option<Vec<String>>,
+    #[serde(rename = "Meta", default)]
+    pub(super) meta: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CheckState {
+    pub(super) status: String,
+}
+
+impl Api {
+    pub(super) fn new(options: ConsulOptions) -> Result<Self> {
+        let client = Client::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .no_proxy()
+            .build()
+            .map_err(|error| Error::Url(format!("cannot set up HTTP: {error}")))?;
+        Ok(Self { client, options })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.options.base);
+        let mut request = self.client.request(method, url).timeout(REQUEST_TIMEOUT);
+        if let Some(token) = &self.options.token {
+            request = request.header("X-Consul-Token", token);
+        }
+        if let Some(datacenter) = &self.options.datacenter {
+            request = request.query(&[("dc", datacenter)]);
+        }
+        request
+    }
+
+    /// Sends a request; an answer other than 200 is an error.
+    async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response> {
+        let response = request.send().await.map_err(|error| unavailable(&error))?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let text = text.trim().chars().take(300).collect::<String>();
+        // Consul answers 400 and 403 to what it will never take; 429 and 5xx pass.
+        Err(match status.as_u16() {
+            400 | 403 | 405 => Error::Refused(format!("{status}: {text}")),
+            _ => Error::Unavailable(format!("{status}: {text}")),
+        })
+    }
+
+    pub(super) async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+        let body = self.body(service)?;
+        self.send(self.request(Method::PUT, "/v1/agent/service/register").json(&body)).await?;
+        Ok(())
+    }
+
+    pub(super) async fn deregister(&self, id: &str) -> Result<()> {
+        let path = format!("/v1/agent/service/deregister/{}", encode(id));
+        match self.send(self.request(Method::PUT, &path)).await {
+            // Later versions say so where there is nothing to remove.
+            Err(Error::Unavailable(text)) if text.starts_with("404") => Ok(()),
+            done => done.map(|_| ()),
+        }
+    }
+
+    /// Whether the agent still has a registration of ours.
+    pub(super) async fn has(&self, id: &str) -> Result<bool> {
+        let path = format!("/v1/agent/service/{}", encode(id));
+        match self.send(self.request(Method::GET, &path)).await {
+            Ok(_) => Ok(true),
+            Err(Error::Unavailable(text)) if text.starts_with("404") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the agent that a TTL-checked service is alive.
+    pub(super) async fn pass(&self, id: &str) -> Result<()> {
+        let path = format!("/v1/agent/check/pass/service:{}", encode(id));
+        self.send(self.request(Method::PUT, &path)).await?;
+        Ok(())
+    }
+
+    /// All instances with their health, in default consistency: never older than an own write that
+    /// has shown up before. With an index: waits for a change, at most `wait`.
+    pub(super) async fn health(&self, service: &str, behind: Option<u64>) -> Result<Answer> {
+        let path = format!("/v1/health/service/{}", encode(service));
+        let mut request = self.request(Method::GET, &path);
+        if let Some(index) = behind.filter(|index| *index > 0) {
+            let wait = self.options.wait;
+            // Consul adds up to a sixteenth of the wait.
+            request = request
+                .query(&[("index", index.to_string()), ("wait", format!("{}ms", wait.as_millis()))])
+                .timeout(wait + wait / 16 + WAIT_SLACK);
+        }
+        let response = self.send(request).await?;
+        let index = response.headers().get("X-Consul-Index");
+        let index = index.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let entries = response.json().await.map_err(|error| unavailable(&error))?;
+        Ok(Answer { entries, index })
+    }
+
+    fn body(&self, service: &ServiceRegistration) -> Result<Value> {
+        validate(service)?;
+        let mut body = json!({
+            "ID": service.id,
+            "Name": service.name,
+            "Address": service.address,
+            "Port": service.port,
+            "Tags": service.tags,
+            "Meta": service.meta,
+        });
+        let options = &self.options;
+        let check = match (options.check, service.meta(meta_key::HEALTH_URL)) {
+            (Check::Ttl, _) => json!({ "TTL": millis(options.ttl) }),
+            (Check::Http, Some(url)) => json!({
+                "HTTP": url,
+                "Interval": millis(options.check_interval),
+                "Timeout": millis(options.check_timeout),
+            }),
+            // Nothing to ask: alive as long as the agent is.
+            (Check::Http, None) => return Ok(body),
+        };
+        let mut check = check;
+        if let (Some(check), Some(body)) = (check.as_object_mut(), body.as_object_mut()) {
+            check.insert(
+                "DeregisterCriticalServiceAfter".into(),
+                millis(options.deregister_after).into(),
+            );
+            // Else a check is critical until its first run, at a random point of its interval.
+            check.insert("Status".into(), "passing".into());
+            body.insert("Check".into(), Value::Object(check.clone()));
+        }
+        Ok(body)
+    }
+}
+
+/// Addresses and tokens may be in the error's URL: only its cause is told.
+fn unavailable(error: &reqwest::Error) -> Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let kind = if error.is_timeout() { "no answer in time" } else { "no usable answer" };
+    Error::Unavailable(format!("consul: {kind}: {cause}"))
+}
+
+fn millis(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
+
+/// Ids and names in a path.
+fn encode(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// Checks what Consul refuses or, worse, takes and cuts.
+pub(super) fn validate(service: &ServiceRegistration) -> Result<()> {
+    let invalid = |field: String, reason: String| Err(Error::Invalid { field, reason });
+    for (field, value) in
+        [("id", &service.id), ("name", &service.name), ("address", &service.address)]
+    {
+        if value.is_empty() {
+            return invalid(field.into(), "expected a value, got none".into());
+        }
+    }
+    if service.port == 0 {
+        return invalid("port".into(), "expected 1 to 65535, got 0".into());
+    }
+    if service.meta.len() > META_PAIRS_MAX {
+        let reason =
+            format!("expected at most {META_PAIRS_MAX} entries, got {}", service.meta.len());
+        return invalid("meta".into(), reason);
+    }
+    for (key, value) in &service.meta {
+        let is_plain =
+            key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        if key.is_empty() || key.len() > META_KEY_MAX || !is_plain {
+            let reason =
+                format!("expected a key of 1 to {META_KEY_MAX} characters of A-Z a-z 0-9 _ -");
+            return invalid(format!("meta.{key}"), reason);
+        }
+        let len = value.chars().count();
+        if len > META_VALUE_MAX {
+            let reason = format!("expected at most {META_VALUE_MAX} characters, got {len}");
+            return invalid(format!("meta.{key}"), reason);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Follows one service by blocking queries, for all of its subscribers.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{Instant, interval, sleep};
+
+use super::{FIRST_CAP, Shared, jittered};
+use crate::Instance;
+
+/// How often a watch looks whether anybody still wants it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Runs until nobody subscribes to the service any more.
+pub(super) async fn run(shared: Arc<Shared>, service: String, first: Vec<Instance>, index: u64) {
+    shared.watches.fetch_add(1, Ordering::SeqCst);
+    tokio::select! {
+        () = follow(&shared, &service, first, index) => {}
+        () = unwanted(&shared, &service) => {}
+        () = shared.stop.cancelled() => {}
+    }
+    shared.watches.fetch_sub(1, Ordering::SeqCst);
+}
+
+async fn unwanted(shared: &Shared, service: &str) {
+    let mut look = interval(LOOK_INTERVAL);
+    while shared.hub.has_subscribers(service) {
+        look.tick().await;
+    }
+}
+
+async fn follow(shared: &Shared, service: &str, first: Vec<Instance>, mut index: u64) {
+    let mut cap = FIRST_CAP;
+    let mut doubt = Doubt { had_any: !first.is_empty(), empty_since: None };
+    loop {
+        match shared.read(service, Some(index)).await {
+            Ok((instances, now_at)) => {
+                cap = FIRST_CAP;
+                // After a restart of the agent the index begins again; waiting behind the old one
+                // would sleep through every change.
+                index = if now_at < index { 0 } else { now_at };
+                let grace = shared.api.options.empty_grace;
+                if doubt.believes(&instances, grace, Instant::now()) {
+                    shared.hub.publish(service, &instances);
+                } else {
+                    shared.hub.fail(
+                        service,
+                        "consul lists nobody all of a sudden: a lost registration, or a missing read permission? keeping the last list for now",
+                    );
+                    // The list may stay as it is, so no blocking query would wake us in time.
+                    index = 0;
+                    sleep((grace / 10).min(Duration::from_millis(500))).await;
+                }
+            }
+            Err(error) => {
+                shared.hub.fail(service, &error.to_string());
+                index = 0;
+                sleep(jittered(&mut cap)).await;
+            }
+        }
+    }
+}
+
+/// Doubts a list that is suddenly empty: an agent that restarted has no registrations, and one
+/// without a token that may read answers 200 with nobody.
+struct Doubt {
+    had_any: bool,
+    empty_since: Option<Instant>,
+}
+
+impl Doubt {
+    fn believes(&mut self, instances: &[Instance], grace: Duration, now: Instant) -> bool {
+        if !instances.is_empty() {
+            self.had_any = true;
+            self.empty_since = None;
+            return true;
+        }
+        let since = *self.empty_since.get_or_insert(now);
+        !self.had_any || now.saturating_duration_since(since) >= grace
+    }
+}

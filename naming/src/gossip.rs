@@ -1,0 +1,287 @@
+//! A registry without a server: the members tell each other (the `chitchat` crate, Scuttlebutt
+//! with a phi-accrual failure detector).
+//!
+//! Eventually consistent: a member may be seen some gossip rounds late, so a logic server may grow
+//! up without a gateway that it has not heard of. Nothing is lost then, only delivered later. The
+//! gossip itself is neither encrypted nor authenticated: keep its UDP port within a private network.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use chitchat::{
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState,
+    ProtocolVersion, spawn_chitchat,
+    transport::{Socket, Transport, UdpSocket},
+};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
+
+use crate::{
+    Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub,
+    params::Params,
+};
+
+/// Prefix of the keys under which members tell their registrations.
+const KEY_PREFIX: &str = "service:";
+/// How often members gossip.
+const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the view is looked at even where no key has changed, for members that fell silent.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a silent member is remembered as critical before it is gone.
+const DEAD_GRACE: Duration = Duration::from_secs(60);
+/// How long a removed registration is remembered as removed.
+const TOMBSTONE_GRACE: Duration = Duration::from_secs(600);
+
+/// A member of a gossiping cluster. Dropping it ends the membership.
+pub struct Gossip {
+    shared: Arc<Shared>,
+    handle: ChitchatHandle,
+    _stop: DropGuard,
+}
+
+struct Shared {
+    chitchat: Arc<tokio::sync::Mutex<Chitchat>>,
+    hub: Hub,
+    changed: Notify,
+    /// When a member was first seen critical.
+    critical_since: Mutex<HashMap<String, SystemTime>>,
+}
+
+/// What a member tells of one of its services.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    service: ServiceRegistration,
+    /// Unix milliseconds: of two members with the same service id, the later one is the living.
+    at: u64,
+}
+
+/// How a member joins.
+#[derive(Clone, Debug)]
+pub struct GossipOptions {
+    /// UDP address to listen on; port 0: any free one.
+    pub listen: SocketAddr,
+    /// Address under which the others reach this member; the one listened on otherwise.
+    pub advertise: Option<SocketAddr>,
+    /// `host:port` of members to join through.
+    pub seeds: Vec<String>,
+    /// Members of another cluster are ignored.
+    pub cluster: String,
+}
+
+impl GossipOptions {
+    /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
+    pub(crate) fn parse(url: &Url) -> Result<Self> {
+        let host = url.host_str().unwrap_or("0.0.0.0").trim_matches(['[', ']']);
+        let ip = host.parse().map_err(|_| {
+            Error::Url(format!("host {host}: expected an IP address to listen on, such as 0.0.0.0"))
+        })?;
+        let mut params = Params::of(url);
+        let advertise = params.text("advertise").map(|text| {
+            text.parse().map_err(|_| Error::Url(format!("advertise={text}: expected ip:port")))
+        });
+        let options = Self {
+            listen: SocketAddr::new(ip, url.port().unwrap_or(0)),
+            advertise: advertise.transpose()?,
+            seeds: params.all("seed"),
+            cluster: params.text("cluster").unwrap_or_else(|| "imago".to_owned()),
+        };
+        for seed in &options.seeds {
+            if seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
+                return Err(Error::Url(format!("seed={seed}: expected host:port")));
+            }
+        }
+        params.finish("seed, advertise or cluster")?;
+        Ok(options)
+    }
+}
+
+impl Gossip {
+    /// Joins the cluster.
+    ///
+    /// # Errors
+    /// When the UDP port cannot be used.
+    pub async fn join(options: GossipOptions) -> Result<Self> {
+        let unavailable = |error: anyhow::Error| Error::Unavailable(format!("{error:#}"));
+        let socket = UdpSocket::open(options.listen).await.map_err(unavailable)?;
+        let bound = socket.local_addr().map_err(unavailable)?;
+        let advertise = options.advertise.unwrap_or_else(|| reachable(bound));
+        let now = unix_millis();
+        let node_id = format!("{:016x}", rand::rng().random::<u64>());
+        let config = ChitchatConfig {
+            chitchat_id: ChitchatId::new(node_id, now, advertise),
+            cluster_id: options.cluster,
+            gossip_interval: GOSSIP_INTERVAL,
+            listen_addr: bound,
+            seed_nodes: options.seeds,
+            failure_detector_config: FailureDetectorConfig {
+                initial_interval: GOSSIP_INTERVAL * 5,
+                dead_node_grace_period: DEAD_GRACE,
+                ..FailureDetectorConfig::default()
+            },
+            marked_for_deletion_grace_period: TOMBSTONE_GRACE,
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+            protocol_version: ProtocolVersion::V0,
+        };
+        let transport = BoundTransport(Mutex::new(Some(socket)));
+        let handle = spawn_chitchat(config, Vec::new(), &transport).await.map_err(unavailable)?;
+        let shared = Arc::new(Shared {
+            chitchat: handle.chitchat(),
+            hub: Hub::default(),
+            changed: Notify::new(),
+            critical_since: Mutex::default(),
+        });
+        let stop = CancellationToken::new();
+        tokio::spawn(watch(shared.clone(), stop.clone()));
+        Ok(Self { shared, handle, _stop: stop.drop_guard() })
+    }
+
+    /// Address under which the others reach this member: a seed for them.
+    pub fn address(&self) -> SocketAddr {
+        self.handle.chitchat_id().gossip_advertise_addr
+    }
+}
+
+impl Drop for Gossip {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+/// Whoever listens everywhere is reached at least from the same machine.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let mut address = bound;
+    if bound.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
+fn unix_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Hands over a socket that is bound already, so that its port is known before the first gossip.
+struct BoundTransport(Mutex<Option<UdpSocket>>);
+
+#[async_trait]
+impl Transport for BoundTransport {
+    async fn open(&self, _: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Box::new(socket.ok_or_else(|| anyhow::anyhow!("the socket was handed over before"))?))
+    }
+}
+
+/// Publishes changes until stopped.
+async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
+    let weak = Arc::downgrade(&shared);
+    let listener = shared.chitchat.lock().await.subscribe_event(KEY_PREFIX, move |_| {
+        if let Some(shared) = weak.upgrade() {
+            shared.changed.notify_one();
+        }
+    });
+    listener.forever();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            _ = look.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        for service in shared.hub.services() {
+            shared.hub.publish(&service, &shared.instances(&service).await);
+        }
+    }
+}
+
+impl Shared {
+    async fn instances(&self, service: &str) -> Vec<Instance> {
+        let chitchat = self.chitchat.lock().await;
+        let dead: Vec<&ChitchatId> =
+            chitchat.dead_nodes().chain(chitchat.scheduled_for_deletion_nodes()).collect();
+        let mut newest: BTreeMap<String, (u64, Instance)> = BTreeMap::new();
+        for (member, state) in chitchat.node_states() {
+            for told in told_by(state).filter(|told| told.service.name == service) {
+                let known = newest.get(&told.service.id).map(|(at, _)| *at);
+                if known.is_none_or(|at| at <= told.at) {
+                    let health = self.health(&member.node_id, dead.contains(&member));
+                    let instance = Instance { service: told.service, health };
+                    newest.insert(instance.service.id.clone(), (told.at, instance));
+                }
+            }
+        }
+        newest.into_values().map(|(_, instance)| instance).collect()
+    }
+
+    fn health(&self, member: &str, is_dead: bool) -> Health {
+        let mut since = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_dead {
+            let since = *since.entry(member.to_owned()).or_insert_with(SystemTime::now);
+            Health::Critical { since }
+        } else {
+            since.remove(member);
+            Health::Passing
+        }
+    }
+}
+
+/// What a member of a later version tells in another form is skipped.
+fn told_by(state: &NodeState) -> impl Iterator<Item = Told> {
+    state
+        .key_values()
+        .filter(|(key, _)| key.starts_with(KEY_PREFIX))
+        .filter_map(|(_, value)| serde_json::from_str(value).ok())
+}
+
+#[async_trait]
+impl Naming for Gossip {
+    async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+        let told = Told { service: service.clone(), at: unix_millis() };
+        let value = serde_json::to_string(&told).map_err(|error| Error::Invalid {
+            field: "service".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let key = format!("{KEY_PREFIX}{}", service.id);
+        self.shared.chitchat.lock().await.self_node_state().set(key, value);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    async fn deregister(&self, service_id: &str) -> Result<()> {
+        let key = format!("{KEY_PREFIX}{service_id}");
+        self.shared.chitchat.lock().await.self_node_state().delete(&key);
+        self.shared.changed.notify_one();
+        // Leave the others a few rounds to hear of it before this member may fall silent.
+        tokio::time::sleep(GOSSIP_INTERVAL * 3).await;
+        Ok(())
+    }
+
+    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
+        Ok(crate::passing(self.shared.instances(service).await, tags))
+    }
+
+    async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
+        Ok(self.shared.instances(service).await)
+    }
+
+    async fn subscribe(&self, service: &str) -> Result<Subscription> {
+        let first = self.shared.instances(service).await;
+        let subscription = self.shared.hub.subscribe(service, first).0;
+        // What changed between the look and the subscription.
+        self.shared.changed.notify_one();
+        Ok(subscription)
+    }
+
+    fn is_consistent(&self) -> bool {
+        false
+    }
+}

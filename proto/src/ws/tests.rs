@@ -1,0 +1,124 @@
+//! Tests of WebSocket framing against RFC 6455.
+
+use super::*;
+
+const CLIENT: Peer = Peer::Client;
+const SERVER: Peer = Peer::Server;
+
+fn decode(from: Peer, wire: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    decode_with(&mut Decoder::new(from, Limits { payload: 1000 }), wire)
+}
+
+fn decode_with(decoder: &mut Decoder, wire: &[u8]) -> Result<Vec<Frame>, FrameError> {
+    let (mut buffer, mut frames) = (BytesMut::from(wire), Vec::new());
+    while let Some(frame) = decoder.decode(&mut buffer)? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+fn frame(opcode: Opcode, payload: &'static [u8]) -> Frame {
+    Frame { opcode, payload: Bytes::from_static(payload) }
+}
+
+fn wire(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+#[test]
+fn fragments_are_put_together() {
+    let bytes = wire(&[b"\x02\x02ab", b"\x00\x01c", b"\x00\x00", b"\x80\x02de"]);
+    assert_eq!(decode(SERVER, &bytes), Ok(vec![frame(Opcode::Binary, b"abcde")]));
+}
+
+#[test]
+fn masked_fragments_each_have_their_own_key() {
+    let bytes = wire(&[b"\x02\x82\x01\x01\x01\x01\x60\x63", b"\x80\x81\x02\x00\x00\x00\x61"]);
+    assert_eq!(decode(CLIENT, &bytes), Ok(vec![frame(Opcode::Binary, b"abc")]));
+}
+
+#[test]
+fn control_frames_between_fragments_come_out_first() {
+    let bytes = wire(&[b"\x01\x01a", b"\x89\x02hi", b"\x00\x01b", b"\x8a\x00", b"\x80\x01c"]);
+    let expected =
+        vec![frame(Opcode::Ping, b"hi"), frame(Opcode::Pong, b""), frame(Opcode::Text, b"abc")];
+    assert_eq!(decode(SERVER, &bytes), Ok(expected));
+}
+
+#[test]
+fn a_continuation_of_nothing_and_a_message_inside_another_are_refused() {
+    assert_eq!(decode(SERVER, b"\x80\x01a"), Err(FrameError::Fragmentation));
+    assert_eq!(decode(SERVER, b"\x02\x01a\x82\x01b"), Err(FrameError::Fragmentation));
+}
+
+#[test]
+fn a_new_message_may_follow_a_fragmented_one() {
+    let bytes = wire(&[b"\x02\x01a", b"\x80\x01b", b"\x82\x01c"]);
+    let expected = vec![frame(Opcode::Binary, b"ab"), frame(Opcode::Binary, b"c")];
+    assert_eq!(decode(SERVER, &bytes), Ok(expected));
+}
+
+#[test]
+fn each_side_must_mask_or_not_as_the_rfc_says() {
+    assert_eq!(decode(CLIENT, b"\x82\x01a"), Err(FrameError::Unmasked));
+    assert_eq!(decode(SERVER, b"\x82\x81\x00\x00\x00\x00a"), Err(FrameError::Masked));
+}
+
+#[test]
+fn reserved_bits_are_refused() {
+    for bit in [0x10, 0x20, 0x40] {
+        assert_eq!(decode(SERVER, &[0x82 | bit, 0]), Err(FrameError::Reserved(bit)));
+    }
+}
+
+#[test]
+fn reserved_opcodes_are_refused() {
+    for code in (3..8).chain(11..16) {
+        assert_eq!(decode(SERVER, &[0x80 | code, 0]), Err(FrameError::Opcode(code)));
+    }
+}
+
+#[test]
+fn control_frames_are_short_and_whole() {
+    assert_eq!(decode(SERVER, b"\x89\x7e\x00\x7e"), Err(FrameError::Control));
+    assert_eq!(decode(SERVER, b"\x09\x00"), Err(FrameError::Control));
+    let mut longest = vec![0x89, 125];
+    longest.extend([7; 125]);
+    assert_eq!(decode(SERVER, &longest).map(|frames| frames.len()), Ok(1));
+}
+
+#[test]
+fn absurd_lengths_are_refused_before_the_payload_comes() {
+    for len in [i64::MAX as u64, u64::MAX, 1 << 32, 1001] {
+        let bytes = wire(&[b"\x82\xff", &len.to_be_bytes()]);
+        let error = FrameError::TooLarge { announced: len, limit: 1000 };
+        assert_eq!(decode(CLIENT, &bytes), Err(error));
+    }
+}
+
+#[test]
+fn fragments_together_must_stay_under_the_limit() {
+    let mut decoder = Decoder::new(SERVER, Limits { payload: 8 });
+    assert_eq!(decode_with(&mut decoder, b"\x02\x05aaaaa"), Ok(vec![]));
+    assert_eq!(decode_with(&mut decoder, b"\x00\x03bbb"), Ok(vec![]), "exactly the limit");
+    let error = FrameError::TooLarge { announced: 9, limit: 8 };
+    assert_eq!(decode_with(&mut decoder, b"\x80\x01c"), Err(error));
+}
+
+#[test]
+fn a_length_written_longer_than_needed_is_read_as_what_it_says() {
+    let bytes = wire(&[b"\x82\x7e\x00\x01a", b"\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x01b"]);
+    let expected = vec![frame(Opcode::Binary, b"a"), frame(Opcode::Binary, b"b")];
+    assert_eq!(decode(SERVER, &bytes), Ok(expected));
+}
+
+#[test]
+fn a_close_payload_is_cut_at_a_character_and_read_back() {
+    let reason = "ü".repeat(100);
+    let payload = close_payload(1008, &reason);
+    assert_eq!(payload.len(), 2 + 122);
+    assert_eq!(close_code(&payload), Some(1008));
+    assert!(std::str::from_utf8(&payload[2..]).is_ok());
+    assert_eq!(close_code(b""), None);
+    assert_eq!(close_code(b"\x03"), None);
+}
