@@ -1,1 +1,47 @@
-//! Placeholder.
+//! Client of an Imago cluster: connect, talk, receive every message once and in order.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), imago_client::Error> {
+//! use futures::StreamExt;
+//! use imago_client::Client;
+//!
+//! let client = Client::builder(["ws://127.0.0.1:8000"]).token("a token").connect().await?;
+//! let receipt = client.talk("bob", "hello").await?;
+//! println!("stored as number {} of its conversation", receipt.seq);
+//! let mut messages = client.messages();
+//! while let Some(message) = messages.next().await {
+//!     println!("{}: {}", message.sender, message.body);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] keeps itself connected: it reconnects, with jittered and growing pauses, to the
+//! gateways it knows, repeats what was not answered, and fetches what it missed. What it does at
+//! the moment is its [`State`].
+
+mod backoff;
+mod builder;
+mod client;
+mod core;
+mod driver;
+mod error;
+mod inbox;
+mod marks;
+mod message;
+mod options;
+mod outbox;
+mod state;
+mod stream;
+mod sync;
+mod timers;
+mod transport;
+
+pub use builder::Builder;
+pub use client::Client;
+pub use error::Error;
+pub use imago_proto::{Account, ConversationId, Seq};
+pub use message::{Message, Outgoing, Receipt, content_type};
+pub use options::AckMode;
+pub use state::{CloseReason, Session, State};
+pub use stream::Messages;

@@ -1,7 +1,7 @@
 //! What the command lines of both servers share: flags, signals, and the line that says where a
 //! server listens.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,20 @@ pub fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(shutdown)
+}
+
+/// How a server's process ends: an error is told in words, without a backtrace.
+pub fn exit_code<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> ExitCode {
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    let error: Box<dyn std::error::Error> = error.into();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    eprintln!("error: {text}");
+    ExitCode::FAILURE
 }
 
 /// Tells scripts where a server listens: one line of JSON on standard output.

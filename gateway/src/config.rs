@@ -93,7 +93,7 @@ impl GatewayConfig {
         let (secs, millis) = (Duration::from_secs, Duration::from_millis);
         let mut info = ServerInfo::read(s);
         info.domain = s.text("service.domain");
-        let admin_token = s.secret("monitor.admin_token", 0);
+        let admin_token = s.optional_secret("monitor.admin_token", 16);
         let one = NonZeroU32::MIN;
         let config = Self {
             info,
@@ -105,7 +105,7 @@ impl GatewayConfig {
             listen_ws: s.address("listen.ws"),
             listen_tcp: s.address("listen.tcp"),
             monitor: s.address("monitor.listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
-            admin_token: Some(admin_token).filter(|token| !token.is_empty()),
+            admin_token,
             jwt_secret: s.secret("auth.jwt_secret", SECRET_MIN),
             algorithms: read_algorithms(s),
             limits: ClientLimits {
@@ -128,6 +128,9 @@ impl GatewayConfig {
             drain_pause: s.duration("drain.pause", Duration::ZERO..=secs(60)),
             log: LogConfig::read(s),
         };
+        if config.limits.packet > config.container.link.frame_max / 2 {
+            s.reject("limits.packet", "expected at most half of link.frame_max");
+        }
         if config.listen_ws.is_none() && config.listen_tcp.is_none() {
             s.reject("listen.ws", "expected at least one of listen.ws and listen.tcp");
         }

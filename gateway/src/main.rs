@@ -1,9 +1,11 @@
 //! The `gateway` server.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use imago_gateway::cli::{Cli, run};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    run(&Cli::parse().server).await
+async fn main() -> ExitCode {
+    imago_container::cli::exit_code(run(&Cli::parse().server).await)
 }

@@ -73,7 +73,7 @@ impl LogicConfig {
         store.batch = s.integer("store.batch", 1..=10_000);
         store.queue = s.integer("store.queue", 1..=1_000_000);
         store.readers = s.integer("store.readers", 1..=64);
-        let admin_token = s.secret("monitor.admin_token", 0);
+        let admin_token = s.optional_secret("monitor.admin_token", 16);
         let config = Self {
             info: ServerInfo::read(s),
             container: ContainerConfig::read(s),
@@ -82,7 +82,7 @@ impl LogicConfig {
             naming: s.text("naming.url"),
             listen: s.address("listen.link").unwrap_or(localhost),
             monitor: s.address("monitor.listen").unwrap_or(localhost),
-            admin_token: Some(Secret(admin_token)).filter(|token| !token.0.is_empty()),
+            admin_token: admin_token.map(Secret),
             store,
             retention: s.duration("store.retention", secs(60)..=secs(3650 * 86_400)),
             limits: WorkLimits {

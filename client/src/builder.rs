@@ -1,0 +1,115 @@
+//! Configures a client and connects it.
+
+use std::time::Duration;
+
+use imago_proto::msg::LoginReq;
+
+use crate::{
+    AckMode, Client, Error, backoff::Backoff, options::Options, transport::Endpoint,
+};
+
+/// Builds a [`Client`]; see [`Client::builder`].
+#[must_use = "nothing happens until `connect` is awaited"]
+pub struct Builder {
+    urls: Vec<String>,
+    options: Options,
+}
+
+impl Builder {
+    pub(crate) fn new(urls: Vec<String>) -> Self {
+        let options = Options {
+            gateways: Vec::new(),
+            login: LoginReq::default(),
+            acks: AckMode::default(),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(5),
+            talk_deadline: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+            queue: 512,
+            first: 0,
+        };
+        Self { urls, options }
+    }
+
+    /// The token that says who we are.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.options.login.token = token.into();
+        self
+    }
+
+    /// The zone we are in, for selectors that keep traffic local.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.options.login.zone = zone.into();
+        self
+    }
+
+    /// Tags of this session.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.options.login.tags = tags.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Who acknowledges messages. Default: the client, when the application asks for the next.
+    pub fn acks(mut self, mode: AckMode) -> Self {
+        self.options.acks = mode;
+        self
+    }
+
+    /// How long [`connect`](Self::connect) tries. Default: 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one request waits for its answer, before it counts as lost. Default: 5 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.options.request_timeout = timeout;
+        self
+    }
+
+    /// How long [`Client::talk`] repeats an unanswered message. Default: 30 s.
+    pub fn talk_deadline(mut self, deadline: Duration) -> Self {
+        self.options.talk_deadline = deadline;
+        self
+    }
+
+    /// Pause between pings, and how long an answer may take. Default: 20 s and 10 s.
+    pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.options.ping_interval = interval;
+        self.options.pong_timeout = timeout;
+        self
+    }
+
+    /// Bounds of the pause between two tries to connect; it grows from the one towards the other,
+    /// and a random part of it is waited. Default: 200 ms and 10 s.
+    pub fn backoff(mut self, least: Duration, most: Duration) -> Self {
+        self.options.backoff = Backoff::new(least, most);
+        self
+    }
+
+    /// Messages that wait for the application; what comes beyond stays on the server until the
+    /// application has caught up. Default: 512, at least 64.
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.options.queue = messages.max(64);
+        self
+    }
+
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`Error::Address`] and [`Error::NoGateway`] at once; [`Error::LoginRefused`] for a token
+    /// that is no good; [`Error::Unreachable`] when no gateway let us in within the connect
+    /// timeout.
+    pub async fn connect(mut self) -> Result<Client, Error> {
+        self.options.gateways =
+            self.urls.iter().map(|url| Endpoint::parse(url)).collect::<Result<_, _>>()?;
+        if self.options.gateways.is_empty() {
+            return Err(Error::NoGateway);
+        }
+        // Clients that share a list spread over it.
+        self.options.first = rand::random_range(0..self.options.gateways.len());
+        Client::connect(self.options).await
+    }
+}

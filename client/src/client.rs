@@ -1,0 +1,213 @@
+//! The handle of a client.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::{
+    AckMode, Builder, CloseReason, Error, Message, Messages, Outgoing, Receipt, Session, State,
+    driver::{self, Command},
+    marks::Marks,
+    options::Options,
+    outbox::Talk,
+};
+
+/// Commands that wait for the driver. Overflow policy: the caller waits, up to its deadline.
+const COMMANDS: usize = 256;
+/// Messages handed out to the application's stream. Overflow policy: the rest waits in the inbox,
+/// which is bounded, too.
+const HANDED_OUT: usize = 32;
+
+/// A connection to a cluster that keeps itself alive. Cheap to clone; when the last clone is
+/// dropped, it disconnects.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    commands: mpsc::Sender<Command>,
+    messages: Arc<Mutex<mpsc::Receiver<Message>>>,
+    marks: Arc<Marks>,
+    acks: AckMode,
+    state: watch::Receiver<State>,
+    session: watch::Receiver<Session>,
+    talk_deadline: Duration,
+    _stop: DropGuard,
+}
+
+impl Client {
+    /// A client of these gateways: `ws://host:port/path` or `tcp://host:port`, one or many.
+    pub fn builder<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> Builder {
+        Builder::new(urls.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) async fn connect(options: Options) -> Result<Self, Error> {
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (handed_out, messages) = mpsc::channel(HANDED_OUT);
+        let (state_in, state) = watch::channel(State::Connecting);
+        let (session_in, session) = watch::channel(Session::default());
+        let marks = Arc::new(Marks::default());
+        let stop = CancellationToken::new();
+        let (connect_timeout, acks, talk_deadline) =
+            (options.connect_timeout, options.acks, options.talk_deadline);
+        let shell = driver::Shell {
+            commands: inbox,
+            messages: handed_out,
+            marks: marks.clone(),
+            state: state_in,
+            session: session_in,
+            stop: stop.clone(),
+        };
+        tokio::spawn(driver::run(options, shell));
+        let messages = Arc::new(Mutex::new(messages));
+        let inner = Inner {
+            commands,
+            messages,
+            marks,
+            acks,
+            state,
+            session,
+            talk_deadline,
+            _stop: stop.drop_guard(),
+        };
+        let client = Self { inner: Arc::new(inner) };
+        client.first_login(connect_timeout).await?;
+        Ok(client)
+    }
+
+    async fn first_login(&self, timeout: Duration) -> Result<(), Error> {
+        let mut state = self.state();
+        let decided = |state: &State| matches!(state, State::Online | State::Closed { .. });
+        let outcome = timeout_at(Instant::now() + timeout, state.wait_for(decided)).await;
+        let last = match outcome {
+            Ok(Ok(state)) => match &*state {
+                State::Closed { why: CloseReason::Refused { status, message } } => {
+                    return Err(Error::LoginRefused { status: *status, message: message.clone() });
+                }
+                State::Closed { why } => return Err(Error::Closed(why.clone())),
+                _ => return Ok(()),
+            },
+            Ok(Err(_)) => return Err(Error::Closed(CloseReason::ClosedByUser)),
+            Err(_) => match &*self.inner.state.borrow() {
+                State::Reconnecting { why, .. } => why.clone(),
+                _ => "no answer".to_owned(),
+            },
+        };
+        Err(Error::Unreachable { waited: timeout, last })
+    }
+
+    /// Sends a message to an account and waits until it is stored. Over lost connections and busy
+    /// servers it is repeated under the same client message id, so it is stored once. Messages to
+    /// one account are stored in the order of the calls; others do not wait for them.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the server refuses it; [`Error::NotSent`] or
+    /// [`Error::Unconfirmed`] when the talk deadline passes; [`Error::Closed`].
+    pub async fn talk(
+        &self,
+        dest: impl Into<String>,
+        message: impl Into<Outgoing>,
+    ) -> Result<Receipt, Error> {
+        let message = message.into();
+        let deadline = Instant::now() + self.inner.talk_deadline;
+        let (answer, outcome) = oneshot::channel();
+        let id = message.id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let talk = Talk {
+            dest: dest.into(),
+            kind: message.kind,
+            body: message.body,
+            extra: message.extra,
+            id,
+            deadline,
+            waited: self.inner.talk_deadline,
+            tries: 0,
+            answer,
+        };
+        match timeout_at(deadline, self.inner.commands.send(Command::Talk(talk))).await {
+            Ok(sent) => sent.map_err(|_| self.closed())?,
+            Err(_) => return Err(Error::NotSent(self.inner.talk_deadline)),
+        }
+        outcome.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// The received messages. See [`Messages`] for when they count as consumed.
+    pub fn messages(&self) -> Messages {
+        Messages::new(self.inner.messages.clone(), self.inner.marks.clone(), self.inner.acks)
+    }
+
+    /// Acknowledges a message and all before it in its conversation: needed with
+    /// [`AckMode::Manual`], harmless otherwise. The server learns it with the next batch.
+    pub fn ack(&self, message: &Message) {
+        self.inner.marks.put(&message.conversation, message.seq);
+    }
+
+    /// Asks the server for what it has for us, and waits until it is fetched. Rarely needed: the
+    /// client does so by itself after each login and whenever it sees a gap. Where the server has
+    /// more than one page for us, the next one is fetched once the application has consumed this.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the talk deadline passes; [`Error::Closed`].
+    pub async fn sync(&self) -> Result<(), Error> {
+        let (done, outcome) = oneshot::channel();
+        self.ask(Command::Sync(done), outcome, self.inner.talk_deadline).await
+    }
+
+    /// Tells the server what was consumed and ends the session; the client is closed then, also
+    /// where no answer came.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the server did not answer; [`Error::Closed`] when it was closed
+    /// before.
+    pub async fn logout(&self) -> Result<(), Error> {
+        let (done, outcome) = oneshot::channel();
+        self.ask(Command::Logout(done), outcome, self.inner.talk_deadline).await
+    }
+
+    /// What the client is doing, and every change of it.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.inner.state.clone()
+    }
+
+    /// Where the client is logged in, or was last.
+    pub fn session(&self) -> Session {
+        self.inner.session.borrow().clone()
+    }
+
+    async fn ask(
+        &self,
+        command: Command,
+        outcome: oneshot::Receiver<Result<(), Error>>,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let asked = async {
+            self.inner.commands.send(command).await.map_err(|_| self.closed())?;
+            outcome.await.unwrap_or_else(|_| Err(self.closed()))
+        };
+        timeout_at(Instant::now() + within, asked).await.unwrap_or(Err(Error::Timeout(within)))
+    }
+
+    fn closed(&self) -> Error {
+        match &*self.inner.state.borrow() {
+            State::Closed { why } => Error::Closed(why.clone()),
+            _ => Error::Closed(CloseReason::ClosedByUser),
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("session", &*self.inner.session.borrow())
+            .field("state", &*self.inner.state.borrow())
+            .finish()
+    }
+}

@@ -1,0 +1,75 @@
+//! What can go wrong, and what to do about it.
+
+use std::time::Duration;
+
+use crate::CloseReason;
+
+/// Error of a client's operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address that cannot be a gateway's.
+    #[error("{url:?} is no gateway address: expected ws://host:port/path or tcp://host:port")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+    /// A builder without any gateway.
+    #[error("no gateway was given: pass at least one address to Client::builder")]
+    NoGateway,
+    /// No gateway let us in within the connect timeout.
+    #[error("no gateway let us in within {waited:?} (last: {last}): check the addresses, and that a gateway runs there")]
+    Unreachable {
+        /// How long it was tried.
+        waited: Duration,
+        /// What the last try ran into.
+        last: String,
+    },
+    /// The login was refused: the same token will be refused again.
+    #[error("login refused with status {status}{}: get a new token", colon(.message))]
+    LoginRefused {
+        /// Status of the answer.
+        status: u32,
+        /// What the server says about it, if anything.
+        message: String,
+    },
+    /// The server refused this request: sending it again will not help.
+    #[error("refused with status {status}{}", colon(.message))]
+    Rejected {
+        /// Status of the answer.
+        status: u32,
+        /// What the server says about it, if anything.
+        message: String,
+    },
+    /// The deadline passed before the message was ever sent: it was not delivered.
+    #[error("not sent within {0:?}, because no gateway could be reached or earlier messages were not answered: it was not delivered, send it again")]
+    NotSent(Duration),
+    /// The deadline passed without an answer: the message may be stored or not.
+    #[error("no answer within {waited:?}, the message may have been delivered: send it again with the client message id {client_message_id:?} to deliver it exactly once")]
+    Unconfirmed {
+        /// How long it was tried.
+        waited: Duration,
+        /// The id under which a repeat is recognised, see [`Outgoing::id`](crate::Outgoing::id).
+        client_message_id: String,
+    },
+    /// A request without side effects got no answer.
+    #[error("no answer within {0:?}: try again")]
+    Timeout(Duration),
+    /// The client is closed and will not connect again.
+    #[error("client is closed: {0}")]
+    Closed(CloseReason),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NotSent(_) | Self::Unconfirmed { .. } | Self::Timeout(_)
+        )
+    }
+}
+
+fn colon(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
