@@ -181,14 +181,14 @@ impl LaneCore {
                 return;
             }
             let Some(server) = self.choose(servers) else {
-                return self.hold_the_rest(servers, owner, now);
+                return self.hold_the_rest(servers, owner);
             };
             if self.send_the_rest(&server, servers, owner, now) {
                 return;
             }
             self.unsend(now);
         }
-        self.hold_the_rest(servers, owner, now);
+        self.hold_the_rest(servers, owner);
     }
 
     /// The server of the requests in flight, or a new one where there are none.
@@ -236,7 +236,7 @@ impl LaneCore {
         }
     }
 
-    fn hold_the_rest(&mut self, servers: &dyn Servers, owner: &dyn LaneOwner, _now: Instant) {
+    fn hold_the_rest(&mut self, servers: &dyn Servers, owner: &dyn LaneOwner) {
         let mut position = 0;
         let sent = self.sent;
         self.refuse_where(servers, owner, |entry| {

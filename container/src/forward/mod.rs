@@ -1,6 +1,8 @@
 //! Forwards requests to logic servers, and sees to it that each is answered.
 
 mod core;
+#[cfg(test)]
+mod tests;
 
 use std::{
     pin::pin,

@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(queue.try_push(push_of(2000)), Err(Rejected::Full));
         assert_eq!(queue.try_push(ping(2)), Ok(()));
         assert_eq!(queue.try_push(ping(3)), Err(Rejected::Full));
-        assert_eq!(queue.depth(), (2, 128));
+        assert_eq!(queue.depth(), (2, ping(1).weight() + ping(2).weight()));
     }
 
     #[test]

@@ -7,6 +7,10 @@
 
 mod gateway;
 mod logic;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 

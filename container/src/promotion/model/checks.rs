@@ -1,0 +1,113 @@
+//! The invariants of `promotion.md`, I1 to I4.
+
+use super::*;
+use crate::promotion::{GatewayPhase, LogicPhase};
+
+impl World {
+    /// I1: a promotion leaves out no gateway with open doors, but for those it names.
+    pub(super) fn check_promoted(&self, promoted: &PeerId) {
+        let logic = self.logics.iter().flatten().find(|logic| logic.peer == *promoted).unwrap();
+        for gateway in self.gateways.iter().flatten() {
+            let linked = self
+                .links
+                .iter()
+                .any(|link| link.gateway == gateway.peer && link.logic == *promoted && link.synced);
+            let excluded = logic.core.excluded().contains(&gateway.peer.service_id);
+            assert!(
+                gateway.core.phase() != GatewayPhase::Adult || linked || excluded,
+                "I1: {promoted} promoted without {}",
+                gateway.peer
+            );
+        }
+    }
+
+    /// I2: nobody is let in before the gateway has every Adult logic server.
+    pub(super) fn check_opened(&self, opened: &PeerId) {
+        for logic in self.logics.iter().flatten() {
+            let linked = self
+                .links
+                .iter()
+                .any(|link| link.gateway == *opened && link.logic == logic.peer && link.synced);
+            assert!(
+                logic.core.phase() != LogicPhase::Adult || linked,
+                "I2: {opened} opened without {}",
+                logic.peer
+            );
+        }
+    }
+
+    /// I1 (the chosen are Adult) and I4 (no stale life is chosen), at every moment.
+    pub(super) fn check(&self) {
+        for gateway in self.gateways.iter().flatten() {
+            for link in self.links.iter().filter(|link| link.gateway == gateway.peer) {
+                if !gateway.core.is_usable(&link.logic) {
+                    continue;
+                }
+                let grown = self.grown.contains(&link.logic);
+                assert!(
+                    grown,
+                    "I1: {} chooses {}, which was never adult",
+                    gateway.peer, link.logic
+                );
+            }
+            for number in 0..SERVERS {
+                for life in 1..=self.lives {
+                    let peer = PeerId {
+                        service_id: name("logic", number),
+                        incarnation: Incarnation(life),
+                    };
+                    let newer = gateway.shown.get(&peer.service_id);
+                    let is_stale = newer.is_some_and(|shown| shown.incarnation > peer.incarnation);
+                    assert!(
+                        !(is_stale && gateway.core.is_usable(&peer)),
+                        "I4: {} may choose {peer} after {newer:?}",
+                        gateway.peer
+                    );
+                }
+            }
+        }
+    }
+
+    /// I3: once everybody can reach everybody and all that was begun ends, all are Adult.
+    pub(in crate::promotion) fn settle(&mut self) {
+        self.blocked.clear();
+        self.time_out_half_open();
+        for number in 0..SERVERS {
+            self.notice(number);
+        }
+        // Past the grace of those that are critical, then rounds enough for every pending step.
+        self.pass(Duration::from_secs(20));
+        for _ in 0..400 {
+            for a in 0..SERVERS {
+                self.advance_gateway(a);
+                self.advance_logic(a);
+                for b in 0..SERVERS {
+                    self.link(a, b);
+                    self.deliver(a, b);
+                }
+            }
+            self.pass(Duration::from_millis(10));
+            self.check();
+        }
+        for logic in self.logics.iter().flatten() {
+            let waiting = logic.core.waiting_for();
+            assert_eq!(
+                logic.core.phase(),
+                LogicPhase::Adult,
+                "I3: {} waits for {waiting:?}",
+                logic.peer
+            );
+        }
+        if self.logics.iter().flatten().next().is_some() {
+            for gateway in self.gateways.iter().flatten() {
+                let waiting = gateway.core.waiting_for();
+                assert_eq!(
+                    gateway.core.phase(),
+                    GatewayPhase::Adult,
+                    "I3: {} waits for {waiting:?}",
+                    gateway.peer
+                );
+            }
+        }
+    }
+}
