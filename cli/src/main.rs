@@ -1,1 +1,53 @@
-fn main() {}
+//! `imago`: runs a cluster, chats, looks at it, measures it.
+
+mod bench;
+mod chat;
+mod dev;
+mod serve;
+mod status;
+mod table;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Instant-messaging cluster: run it, chat, look at it, measure it
+#[derive(Debug, Parser)]
+#[command(name = "imago", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster on this machine: gateways, logic servers, a registry and a store
+    Dev(dev::DevArgs),
+    /// Chat in the terminal
+    Chat(chat::ChatArgs),
+    /// Make a token for an account
+    Token(token::TokenArgs),
+    /// Show who is in the cluster, how grown up, and who waits for whom
+    Status(status::StatusArgs),
+    /// Measure a cluster
+    Bench(bench::BenchArgs),
+    /// Run one gateway (the same as the program `gateway`)
+    Gateway(serve::ServeArgs),
+    /// Run one logic server (the same as the program `logic`)
+    Logic(serve::ServeArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Chat(args) => chat::run(args).await,
+        Command::Token(args) => token::run(&args),
+        Command::Status(args) => status::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
+        Command::Gateway(args) => serve::gateway(args).await,
+        Command::Logic(args) => serve::logic(args).await,
+    };
+    imago_container::cli::exit_code(ended)
+}

@@ -44,7 +44,11 @@ mod tests {
         assert_eq!(ceilings, [100, 100, 200, 400, 800, 1600, 2000, 2000]);
         assert_eq!(backoff.ceiling(u32::MAX), Duration::from_secs(2));
         let pauses: Vec<_> = (0..50).map(|_| backoff.pause(4)).collect();
-        assert!(pauses.iter().all(|&p| p <= Duration::from_millis(800) && p >= Duration::from_millis(80)));
+        assert!(
+            pauses
+                .iter()
+                .all(|&p| p <= Duration::from_millis(800) && p >= Duration::from_millis(80))
+        );
         assert!(pauses.iter().any(|&p| p != pauses[0]), "no jitter");
     }
 }

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use imago_proto::msg::LoginReq;
 
-use crate::{
-    AckMode, Client, Error, backoff::Backoff, options::Options, transport::Endpoint,
-};
+use crate::{AckMode, Client, Error, backoff::Backoff, options::Options, transport::Endpoint};
 
 /// Builds a [`Client`]; see [`Client::builder`].
 #[must_use = "nothing happens until `connect` is awaited"]
 pub struct Builder {
     urls: Vec<String>,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 impl Builder {

@@ -41,7 +41,8 @@ struct Inner {
     state: watch::Receiver<State>,
     session: watch::Receiver<Session>,
     talk_deadline: Duration,
-    _stop: DropGuard,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
 }
 
 impl Client {
@@ -77,7 +78,8 @@ impl Client {
             state,
             session,
             talk_deadline,
-            _stop: stop.drop_guard(),
+            stop: stop.clone(),
+            _stop_on_drop: stop.drop_guard(),
         };
         let client = Self { inner: Arc::new(inner) };
         client.first_login(connect_timeout).await?;
@@ -169,7 +171,11 @@ impl Client {
     /// before.
     pub async fn logout(&self) -> Result<(), Error> {
         let (done, outcome) = oneshot::channel();
-        self.ask(Command::Logout(done), outcome, self.inner.talk_deadline).await
+        let ended = self.ask(Command::Logout(done), outcome, self.inner.talk_deadline).await;
+        if matches!(ended, Err(Error::Timeout(_))) {
+            self.inner.stop.cancel();
+        }
+        ended
     }
 
     /// What the client is doing, and every change of it.

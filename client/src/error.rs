@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use imago_proto::Status;
+
 use crate::CloseReason;
 
 /// Error of a client's operation.
@@ -18,7 +20,9 @@ pub enum Error {
     #[error("no gateway was given: pass at least one address to Client::builder")]
     NoGateway,
     /// No gateway let us in within the connect timeout.
-    #[error("no gateway let us in within {waited:?} (last: {last}): check the addresses, and that a gateway runs there")]
+    #[error(
+        "no gateway let us in within {waited:?} (last: {last}): check the addresses, and that a gateway runs there"
+    )]
     Unreachable {
         /// How long it was tried.
         waited: Duration,
@@ -42,10 +46,14 @@ pub enum Error {
         message: String,
     },
     /// The deadline passed before the message was ever sent: it was not delivered.
-    #[error("not sent within {0:?}, because no gateway could be reached or earlier messages were not answered: it was not delivered, send it again")]
+    #[error(
+        "not sent within {0:?}, because no gateway could be reached or earlier messages were not answered: it was not delivered, send it again"
+    )]
     NotSent(Duration),
     /// The deadline passed without an answer: the message may be stored or not.
-    #[error("no answer within {waited:?}, the message may have been delivered: send it again with the client message id {client_message_id:?} to deliver it exactly once")]
+    #[error(
+        "no answer within {waited:?}, the message may have been delivered: send it again with the client message id {client_message_id:?} to deliver it exactly once"
+    )]
     Unconfirmed {
         /// How long it was tried.
         waited: Duration,
@@ -65,9 +73,18 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::NotSent(_) | Self::Unconfirmed { .. } | Self::Timeout(_)
+            Self::Unreachable { .. }
+                | Self::NotSent(_)
+                | Self::Unconfirmed { .. }
+                | Self::Timeout(_)
         )
     }
+}
+
+/// Whether the request that was answered with this status may succeed later.
+pub(crate) fn is_temporary(status: u32) -> bool {
+    (300..400).contains(&status) && status != Status::NotImplemented.code()
+        || status == Status::SessionNotFound.code()
 }
 
 fn colon(message: &str) -> String {

@@ -140,9 +140,9 @@ impl Inbox {
         }
     }
 
-    /// Handed to the application, or waiting for it, and not consumed.
-    pub(crate) fn unconsumed(&self) -> usize {
-        self.unconsumed
+    /// Whether everything in order is consumed, and acknowledged or about to be.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.unconsumed == 0 && self.dirty.is_empty()
     }
 
     pub(crate) fn consumed_since_ack(&self) -> usize {

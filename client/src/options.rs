@@ -12,7 +12,8 @@ pub enum AckMode {
     /// The client itself, for a message when the application asks the stream for the next one.
     #[default]
     OnConsumption,
-    /// The application, by [`Client::ack`](crate::Client::ack).
+    /// The application, by [`Client::ack`](crate::Client::ack). Where more than 2000 messages are
+    /// waiting on the server, further ones come only once the first are acknowledged.
     Manual,
 }
 

@@ -35,6 +35,11 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
         }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.at.clear();
+        self.order.clear();
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)

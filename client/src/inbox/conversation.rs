@@ -1,6 +1,6 @@
 //! One conversation: what was delivered, what waits behind a hole.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::Message;
 
@@ -30,13 +30,7 @@ pub(super) struct Conversation {
 
 impl Default for Conversation {
     fn default() -> Self {
-        Self {
-            next: 1,
-            closed: 0,
-            slots: BTreeMap::new(),
-            unconsumed: VecDeque::new(),
-            acked: 0,
-        }
+        Self { next: 1, closed: 0, slots: BTreeMap::new(), unconsumed: VecDeque::new(), acked: 0 }
     }
 }
 
@@ -91,21 +85,19 @@ impl Conversation {
         self.slots.last_key_value().map(|(seq, _)| *seq)
     }
 
-    /// Sequences that can be delivered without closing a hole, if `listed` ones are fetched.
-    pub(super) fn reachable(&self, listed: impl Iterator<Item = u64>) -> Vec<u64> {
-        let (mut next, mut reachable) = (self.next, Vec::new());
-        let mut slots = self.slots.range(self.next..).peekable();
-        for seq in listed.filter(|seq| *seq >= self.next) {
-            while let Some((slot, _)) = slots.next_if(|(slot, _)| **slot < seq) {
-                if *slot > next.max(self.closed) {
-                    return reachable;
-                }
-                next = slot + 1;
+    /// The `listed` sequences that can be delivered, once fetched, without closing a hole.
+    pub(super) fn reachable(&self, listed: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let known: BTreeSet<u64> =
+            self.slots.keys().copied().chain(listed.iter().copied()).collect();
+        let (mut next, mut reachable) = (self.next, BTreeSet::new());
+        for seq in known.into_iter().filter(|seq| !self.is_past(*seq)) {
+            let held = matches!(self.slots.get(&seq), Some(Slot::Held(_) | Slot::Own));
+            if seq > next.max(self.closed) || !(held || listed.contains(&seq)) {
+                break;
             }
-            if seq > next.max(self.closed) {
-                return reachable;
+            if !held {
+                reachable.insert(seq);
             }
-            reachable.push(seq);
             next = seq + 1;
         }
         reachable

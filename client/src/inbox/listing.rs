@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imago_proto::ConversationId;
+use imago_proto::{Account, ConversationId};
 
-use super::Inbox;
+use super::{Inbox, conversation::Conversation};
 
 /// One entry of a listing.
-pub(crate) trait Listed {
-    /// The entry's conversation.
-    fn conversation(&self) -> ConversationId;
-    /// The entry's position in it.
-    fn seq(&self) -> u64;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) message_id: i64,
+    pub(crate) conversation: ConversationId,
+    pub(crate) seq: u64,
+    pub(crate) sender: Account,
+    pub(crate) group: Option<String>,
+    pub(crate) send_time: i64,
 }
+
+/// What is listed of each conversation.
+type BySeq = BTreeMap<ConversationId, BTreeSet<u64>>;
 
 impl Inbox {
     /// A listing is about to be asked for: what is received until now is older than it.
@@ -27,10 +33,10 @@ impl Inbox {
 
     /// The listing that began last has come. `full`: there may be more than it names. Returns
     /// the entries to fetch, in their order.
-    pub(crate) fn listed<L: Listed>(&mut self, listing: Vec<L>, full: bool) -> Vec<L> {
-        let mut by_conversation: BTreeMap<ConversationId, BTreeSet<u64>> = BTreeMap::new();
+    pub(crate) fn listed(&mut self, listing: Vec<Listed>, full: bool) -> Vec<Listed> {
+        let mut by_conversation = BySeq::new();
         for entry in &listing {
-            by_conversation.entry(entry.conversation()).or_default().insert(entry.seq());
+            by_conversation.entry(entry.conversation.clone()).or_default().insert(entry.seq);
         }
         if !full {
             self.close_holes(&by_conversation);
@@ -42,19 +48,22 @@ impl Inbox {
             // Each entry is behind a hole, and more of the listing is only to be had once these
             // are acknowledged. Message ids rise with time, so the holes are not further on in it.
             for (id, seqs) in &by_conversation {
+                let newest = seqs.last().copied().unwrap_or_default();
+                let gone = |seq| seq < newest && !seqs.contains(&seq);
+                self.conversation(id).retain_awaited(|seq| !gone(seq));
                 self.close_below(id, seqs);
             }
             return self.missing(listing);
         }
-        let fetch = |entry: &L| {
-            reachable.get(&entry.conversation()).is_some_and(|seqs| seqs.contains(&entry.seq()))
+        let fetch = |entry: &Listed| {
+            reachable.get(&entry.conversation).is_some_and(|seqs| seqs.contains(&entry.seq))
         };
         let listing = listing.into_iter().filter(fetch).collect();
         self.missing(listing)
     }
 
     /// A listing of everything: what it does not name is no hole.
-    fn close_holes(&mut self, listing: &BTreeMap<ConversationId, BTreeSet<u64>>) {
+    fn close_holes(&mut self, listing: &BySeq) {
         for id in self.open.clone() {
             let listed = listing.get(&id);
             if let Some(conversation) = self.conversations.get_mut(&id) {
@@ -82,17 +91,14 @@ impl Inbox {
         self.advance(id);
     }
 
-    fn reachable(
-        &self,
-        listing: &BTreeMap<ConversationId, BTreeSet<u64>>,
-    ) -> BTreeMap<ConversationId, BTreeSet<u64>> {
-        let unknown = super::Conversation::default();
+    fn reachable(&self, listing: &BySeq) -> BySeq {
+        let unknown = Conversation::default();
         listing
             .iter()
             .filter_map(|(id, seqs)| {
                 let conversation = self.conversations.get(id).unwrap_or(&unknown);
-                let reachable = conversation.reachable(seqs.iter().copied());
-                (!reachable.is_empty()).then(|| (id.clone(), reachable.into_iter().collect()))
+                let reachable = conversation.reachable(seqs);
+                (!reachable.is_empty()).then(|| (id.clone(), reachable))
             })
             .collect()
     }
@@ -103,15 +109,14 @@ impl Inbox {
     }
 
     /// The entries that are neither delivered nor held; expects them.
-    fn missing<L: Listed>(&mut self, listing: Vec<L>) -> Vec<L> {
+    fn missing(&mut self, listing: Vec<Listed>) -> Vec<Listed> {
         let mut missing = Vec::new();
         for entry in listing {
-            let id = entry.conversation();
-            let conversation = self.conversation(&id);
-            if conversation.wants(entry.seq()) {
-                conversation.await_seq(entry.seq());
+            let conversation = self.conversation(&entry.conversation);
+            if conversation.wants(entry.seq) {
+                conversation.await_seq(entry.seq);
+                self.open.insert(entry.conversation.clone());
                 missing.push(entry);
-                self.open.insert(id);
             }
         }
         missing

@@ -1,0 +1,105 @@
+//! Lines from the user, and lines to the user that do not tear what is being typed.
+
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use rustyline::{DefaultEditor, ExternalPrinter, error::ReadlineError};
+use tokio::sync::mpsc;
+
+/// Lines typed ahead that may wait. Overflow policy: the terminal waits.
+const TYPED_AHEAD: usize = 64;
+
+/// What the user did.
+pub(super) enum Line {
+    /// Typed a line.
+    Text(String),
+    /// Wants to leave.
+    End,
+}
+
+/// The user's terminal, or a pipe in its place.
+pub(super) struct Input {
+    prompt: Arc<Mutex<String>>,
+    printer: Mutex<Box<dyn FnMut(String) + Send>>,
+}
+
+impl Input {
+    /// Starts to read. With a terminal, lines are edited; from a pipe, they are taken as they are.
+    pub(super) fn start(
+        account: &str,
+        to: Option<&str>,
+    ) -> anyhow::Result<(Self, mpsc::Receiver<Line>)> {
+        let (sender, lines) = mpsc::channel(TYPED_AHEAD);
+        let prompt = Arc::new(Mutex::new(prompt(account, to)));
+        let printer: Box<dyn FnMut(String) + Send> = if std::io::stdin().is_terminal() {
+            let mut editor = DefaultEditor::new()?;
+            let mut printer = editor.create_external_printer()?;
+            let prompt = prompt.clone();
+            thread::spawn(move || edit(editor, &prompt, &sender));
+            Box::new(move |line| {
+                // The terminal is gone only when the chat is.
+                let _ = printer.print(line + "\n");
+            })
+        } else {
+            thread::spawn(move || read(&sender));
+            Box::new(|line| {
+                // Whoever reads the pipe may have left.
+                let _ = writeln!(std::io::stdout(), "{line}");
+            })
+        };
+        Ok((Self { prompt, printer: Mutex::new(printer) }, lines))
+    }
+
+    /// Prints a line above the one being typed.
+    pub(super) fn show(&self, line: &str) {
+        let mut printer = self.printer.lock().unwrap_or_else(PoisonError::into_inner);
+        printer(line.to_owned());
+    }
+
+    pub(super) fn set_prompt(&self, account: &str, to: Option<&str>) {
+        *self.prompt.lock().unwrap_or_else(PoisonError::into_inner) = prompt(account, to);
+    }
+}
+
+fn prompt(account: &str, to: Option<&str>) -> String {
+    match to {
+        Some(to) => format!("{account} to {to}> "),
+        None => format!("{account}> "),
+    }
+}
+
+fn edit(mut editor: DefaultEditor, prompt: &Mutex<String>, lines: &mpsc::Sender<Line>) {
+    loop {
+        let prompt = prompt.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let line = match editor.readline(&prompt) {
+            Ok(line) => {
+                // A history that is full forgets the oldest line.
+                let _ = editor.add_history_entry(&line);
+                Line::Text(line)
+            }
+            Err(ReadlineError::Interrupted | ReadlineError::Eof) => Line::End,
+            Err(error) => {
+                eprintln!("cannot read from the terminal: {error}");
+                Line::End
+            }
+        };
+        let ends = matches!(line, Line::End);
+        if lines.blocking_send(line).is_err() || ends {
+            return;
+        }
+    }
+}
+
+fn read(lines: &mpsc::Sender<Line>) {
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        if lines.blocking_send(Line::Text(line)).is_err() {
+            return;
+        }
+    }
+    // The chat may have ended before its input.
+    let _ = lines.blocking_send(Line::End);
+}

@@ -1,0 +1,297 @@
+//! `imago dev`: a whole cluster on this machine, gone with Ctrl-C.
+
+mod child;
+pub(crate) mod state;
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
+use imago_container::cli::shutdown_on_signal;
+use imago_naming::{Gossip, GossipOptions};
+use indicatif::ProgressBar;
+use rand::RngExt;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::child::{Launch, Server};
+use self::state::{DevState, Member};
+use crate::{table::table, token};
+
+/// Where the cluster keeps its files unless told otherwise.
+pub(crate) const DATA_DIR: &str = ".imago/dev";
+/// How long the cluster may take to grow up.
+const GROW_TIMEOUT: Duration = Duration::from_secs(60);
+/// Lifetime of the demo tokens.
+const DEMO_TTL: Duration = Duration::from_secs(7 * 86_400);
+
+/// Flags of `imago dev`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: imago dev --gateways 3 --logics 2\n\n\
+Then, in another terminal: imago chat --as alice, imago status, imago bench talk.")]
+pub(crate) struct DevArgs {
+    /// How many gateways
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    gateways: u16,
+    /// How many logic servers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    logics: u16,
+    /// Where messages and logs are kept
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
+    data: PathBuf,
+    /// WebSocket port of the first gateway; the next ones follow. Free ones otherwise
+    #[arg(long, value_name = "PORT")]
+    ws_port: Option<u16>,
+    /// TCP port of the first gateway; the next ones follow. Free ones otherwise
+    #[arg(long, value_name = "PORT")]
+    tcp_port: Option<u16>,
+    /// Registry to use in place of gossip, for example consul://127.0.0.1:8500
+    #[arg(long, value_name = "URL")]
+    naming: Option<String>,
+    /// How much the servers log, for example debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: String,
+}
+
+/// Runs the cluster until Ctrl-C, or until one of its servers has ended.
+pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    let shutdown = shutdown_on_signal()?;
+    let _lock = state::lock(&args.data)?;
+    let data = args.data.canonicalize()?;
+    let seed = match args.naming {
+        Some(_) => None,
+        None => Some(Gossip::join(local_seed()).await?),
+    };
+    let naming = match (&args.naming, &seed) {
+        (Some(url), _) => url.clone(),
+        (None, Some(seed)) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
+        (None, None) => bail!("no registry"),
+    };
+    let mut state = DevState {
+        naming,
+        store: format!("sqlite://{}", data.join("imago.db").display()),
+        cluster_secret: secret(),
+        jwt_secret: secret(),
+        members: Vec::new(),
+    };
+    let started = Instant::now();
+    let (servers, grown) = tokio::select! {
+        started = start(&args, &data, &mut state) => started?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let ended = match grown {
+        Ok(()) => {
+            state.write(&data)?;
+            print_welcome(&state, &data, started.elapsed())?;
+            watch(servers, &data, shutdown).await
+        }
+        Err(error) => {
+            stop(servers).await;
+            Err(error)
+        }
+    };
+    DevState::remove(&data);
+    ended
+}
+
+fn local_seed() -> GossipOptions {
+    GossipOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        advertise: None,
+        seeds: Vec::new(),
+        cluster: "imago".to_owned(),
+    }
+}
+
+/// Good for one run: 256 bits.
+fn secret() -> String {
+    let mut rng = rand::rng();
+    (0..4).map(|_| format!("{:016x}", rng.random::<u64>())).collect()
+}
+
+/// Starts all servers, and waits until they have grown up.
+async fn start(
+    args: &DevArgs,
+    data: &Path,
+    state: &mut DevState,
+) -> anyhow::Result<(Vec<Server>, anyhow::Result<()>)> {
+    let progress = if std::io::stderr().is_terminal() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    };
+    progress.enable_steady_tick(Duration::from_millis(100));
+    progress.set_message("starting the servers");
+    let mut starting = FuturesUnordered::new();
+    for number in 1..=args.logics {
+        starting.push(start_one(logic(state, args, number), data));
+    }
+    for number in 1..=args.gateways {
+        starting.push(start_one(gateway(state, args, number)?, data));
+    }
+    let mut servers = Vec::new();
+    let mut failed = Ok(());
+    while let Some(server) = starting.next().await {
+        match server {
+            Ok(server) => servers.push(server),
+            Err(error) => failed = Err(error),
+        }
+    }
+    drop(starting);
+    servers.sort_by(|a, b| a.member.id.cmp(&b.member.id));
+    state.members = servers.iter().map(|server| server.member.clone()).collect();
+    if failed.is_ok() {
+        failed = until_ready(&state.members, &progress).await;
+    }
+    progress.finish_and_clear();
+    Ok((servers, failed))
+}
+
+async fn start_one(launch: Launch<'_>, data: &Path) -> anyhow::Result<Server> {
+    let log = data.join(format!("{}.log", launch.id));
+    Server::start(launch, &log).await
+}
+
+/// How `imago dev` starts its logic servers; `imago bench promote` starts more of them.
+pub(crate) fn logic_launch<'a>(state: &DevState, id: String) -> Launch<'a> {
+    Launch {
+        role: "logic",
+        settings: vec![
+            ("service.id", id.clone()),
+            ("naming.url", state.naming.clone()),
+            ("listen.link", "127.0.0.1:0".to_owned()),
+            ("store.url", state.store.clone()),
+        ],
+        secrets: vec![("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone())],
+        id,
+    }
+}
+
+fn logic<'a>(state: &DevState, args: &DevArgs, number: u16) -> Launch<'a> {
+    let mut launch = logic_launch(state, format!("logic-{number}"));
+    launch.settings.push(("log.level", args.log.clone()));
+    launch
+}
+
+fn gateway<'a>(state: &DevState, args: &DevArgs, number: u16) -> anyhow::Result<Launch<'a>> {
+    let port = |first: Option<u16>| match first {
+        None => Ok("127.0.0.1:0".to_owned()),
+        Some(first) => match first.checked_add(number - 1) {
+            Some(port) => Ok(format!("127.0.0.1:{port}")),
+            None => bail!("ports end at 65535: expected a lower first port than {first}"),
+        },
+    };
+    let id = format!("gateway-{number}");
+    Ok(Launch {
+        role: "gateway",
+        settings: vec![
+            ("service.id", id.clone()),
+            ("naming.url", state.naming.clone()),
+            ("listen.ws", port(args.ws_port)?),
+            ("listen.tcp", port(args.tcp_port)?),
+            // A cluster to try out, and to measure on this machine.
+            ("limits.messages_per_second", "1000000".to_owned()),
+            ("limits.message_burst", "1000000".to_owned()),
+            ("log.level", args.log.clone()),
+        ],
+        secrets: vec![
+            ("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone()),
+            ("IMAGO_AUTH__JWT_SECRET", state.jwt_secret.clone()),
+        ],
+        id,
+    })
+}
+
+async fn until_ready(members: &[Member], progress: &ProgressBar) -> anyhow::Result<()> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let deadline = Instant::now() + GROW_TIMEOUT;
+    loop {
+        let mut waiting = Vec::new();
+        for member in members {
+            let ready = http.get(format!("{}/ready", member.monitor)).send().await;
+            if !ready.is_ok_and(|answer| answer.status().is_success()) {
+                waiting.push(member.id.as_str());
+            }
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        progress.set_message(format!("growing up: {}", waiting.join(", ")));
+        if Instant::now() >= deadline {
+            bail!("not grown up after {GROW_TIMEOUT:?}: {}; see their logs", waiting.join(", "));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn print_welcome(state: &DevState, data: &Path, took: Duration) -> anyhow::Result<()> {
+    let rows: Vec<Vec<String>> = state
+        .members
+        .iter()
+        .map(|member| {
+            let or_dash = |address: &Option<String>| address.clone().unwrap_or_else(|| "-".into());
+            vec![
+                member.id.clone(),
+                member.pid.to_string(),
+                "adult".to_owned(),
+                or_dash(&member.ws),
+                or_dash(&member.tcp),
+                member.monitor.clone(),
+            ]
+        })
+        .collect();
+    println!("{}", table(&["SERVER", "PID", "STATE", "WEBSOCKET", "TCP", "MONITOR"], &rows));
+    println!("grown up in {:.2} s; messages and logs in {}", took.as_secs_f64(), data.display());
+    for account in ["alice", "bob"] {
+        let token = token::make(&state.jwt_secret, account, "imago", "", DEMO_TTL)?;
+        println!("token of {account}: {token}");
+    }
+    let program = how_to_run();
+    println!("\nNow, in two other terminals in this directory:");
+    println!("  {program} chat --as alice --to bob");
+    println!("  {program} chat --as bob --to alice");
+    println!("Look at it with `{program} status`. Ctrl-C ends everything.");
+    Ok(())
+}
+
+/// How whoever started us starts us again.
+fn how_to_run() -> String {
+    if std::env::var_os("CARGO").is_some() {
+        let release = if cfg!(debug_assertions) { "" } else { "--release " };
+        return format!("cargo run {release}--");
+    }
+    std::env::args().next().unwrap_or_else(|| "imago".to_owned())
+}
+
+/// Until the user ends it, or a server ends: that is told, and nothing is restarted.
+async fn watch(
+    mut servers: Vec<Server>,
+    data: &Path,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    while !servers.is_empty() {
+        let (index, how) = {
+            let ends = servers.iter_mut().map(|server| Box::pin(server.ended()));
+            tokio::select! {
+                (how, index, _) = select_all(ends) => (index, how),
+                () = shutdown.cancelled() => break,
+            }
+        };
+        let id = servers.remove(index).member.id;
+        eprintln!("{id} has ended ({how}), see {}", data.join(format!("{id}.log")).display());
+    }
+    if shutdown.is_cancelled() {
+        println!("\nending: servers finish what they have begun");
+        stop(servers).await;
+        return Ok(());
+    }
+    bail!("all servers have ended")
+}
+
+async fn stop(servers: Vec<Server>) {
+    let mut stopping: FuturesUnordered<_> = servers.into_iter().map(Server::stop).collect();
+    while stopping.next().await.is_some() {}
+}

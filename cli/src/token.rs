@@ -1,0 +1,98 @@
+//! `imago token`: makes tokens that gateways accept.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, ensure};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde::Serialize;
+
+use crate::dev::state::DevState;
+
+/// Flags of `imago token`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: imago token --account alice --device phone --ttl 1h\n\n\
+The secret is that of the gateways (auth.jwt_secret): from --secret-file, else from the \
+environment (IMAGO_AUTH__JWT_SECRET), else that of the cluster that `imago dev` runs.")]
+pub(crate) struct TokenArgs {
+    /// Account that the token stands for
+    #[arg(long, short)]
+    account: String,
+    /// Tenant of the account
+    #[arg(long, default_value = "imago")]
+    app: String,
+    /// Device of the account: each has a session of its own
+    #[arg(long, default_value = "")]
+    device: String,
+    /// How long the token is good for
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    #[command(flatten)]
+    secret: SecretArgs,
+}
+
+/// Where the secret of tokens comes from.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SecretArgs {
+    /// File that holds the secret of the gateways' tokens
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Data directory of the `imago dev` whose secret is used otherwise
+    #[arg(long, value_name = "DIR", default_value = crate::dev::DATA_DIR)]
+    data: PathBuf,
+}
+
+impl SecretArgs {
+    /// The secret, from wherever it is.
+    pub(crate) fn read(&self) -> anyhow::Result<String> {
+        if let Some(path) = &self.secret_file {
+            let text = std::fs::read_to_string(path);
+            let text = text.with_context(|| format!("--secret-file {}", path.display()))?;
+            return Ok(text.trim().to_owned());
+        }
+        if let Ok(secret) = std::env::var("IMAGO_AUTH__JWT_SECRET") {
+            return Ok(secret);
+        }
+        Ok(DevState::read(&self.data)?.jwt_secret)
+    }
+
+    /// The cluster that `imago dev` runs.
+    pub(crate) fn dev(&self) -> anyhow::Result<DevState> {
+        DevState::read(&self.data)
+    }
+}
+
+/// Claims of a token (client wire, section 4).
+#[derive(Serialize)]
+struct Claims<'a> {
+    acc: &'a str,
+    app: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    device: &'a str,
+    exp: u64,
+}
+
+/// Prints a token.
+pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
+    let secret = args.secret.read()?;
+    println!("{}", make(&secret, &args.account, &args.app, &args.device, args.ttl)?);
+    Ok(())
+}
+
+/// A token for an account.
+pub(crate) fn make(
+    secret: &str,
+    account: &str,
+    app: &str,
+    device: &str,
+    ttl: Duration,
+) -> anyhow::Result<String> {
+    let len = account.chars().count();
+    ensure!((1..=60).contains(&len), "account: expected 1 to 60 characters, got {len}");
+    ensure!(!app.is_empty(), "app: expected a name");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let claims = Claims { acc: account, app, device, exp: (now + ttl).as_secs() };
+    Ok(encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))?)
+}

@@ -1,0 +1,259 @@
+//! All that a client decides, without IO: events and the time go in, actions come out.
+
+mod answers;
+mod link;
+mod upkeep;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use imago_proto::{ConversationId, LogicPacket, Seq};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    CloseReason, Error, Message, Session, State,
+    inbox::{Inbox, InboxLimits},
+    options::Options,
+    outbox::{Outbox, Talk, TalkId},
+    sync::{Sync, Waiter},
+    timers::Timers,
+};
+
+/// Messages that may wait for their answer. Overflow policy: further callers wait.
+const OUTBOX_MAX: usize = 1024;
+/// Messages that may wait behind a hole. Overflow policy: see [`InboxLimits`].
+const HELD_MAX: usize = 1024;
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Connect to this gateway and log in, with this sequence. Replaces a running try.
+    Connect {
+        /// Index into the gateways of the options.
+        gateway: usize,
+        /// Sequence of the login request.
+        sequence: u32,
+    },
+    /// Send this packet on the connection.
+    Send(Bytes),
+    /// Give the connection, or the try to make one, up.
+    Disconnect,
+    /// Tell whoever watches.
+    State(State),
+    /// Tell whoever asks.
+    Session(Session),
+}
+
+/// Who waits for the answer of which request.
+#[derive(Debug)]
+enum Request {
+    Talk(TalkId),
+    Listing,
+    Batch,
+    Ack(Vec<(ConversationId, Seq)>),
+    Signout,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Timer {
+    /// Time to connect again.
+    Connect,
+    /// A request was not answered.
+    Request(u32),
+    /// The caller of a talk has waited long enough.
+    Deadline(TalkId),
+    /// A talk may be tried again.
+    Rest(TalkId),
+    /// Time for a ping.
+    Ping,
+    /// Nothing has come since a ping.
+    Pong,
+    /// Time to acknowledge.
+    Ack,
+    /// A hole has not filled by itself.
+    Gap,
+    /// Time to synchronise again.
+    Sync,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Before the start, or until the timer says to connect.
+    Offline,
+    Connecting,
+    Online {
+        since: Instant,
+        session: Session,
+    },
+    Closed(CloseReason),
+}
+
+/// The decisions of one client.
+pub(crate) struct Core {
+    options: Options,
+    phase: Phase,
+    /// Gateway of the present or next connection.
+    gateway: usize,
+    /// Tries since the client was last online.
+    attempt: u32,
+    /// Connections that failed or did not last, in a row.
+    failures: u32,
+    sequence: u32,
+    requests: HashMap<u32, Request>,
+    outbox: Outbox,
+    inbox: Inbox,
+    sync: Sync,
+    logout: Option<Waiter>,
+    timers: Timers<Timer>,
+    actions: VecDeque<Action>,
+}
+
+// === impl Core ===
+
+impl Core {
+    pub(crate) fn new(options: Options) -> Self {
+        let limits = InboxLimits { ready: options.queue, held: HELD_MAX };
+        Self {
+            gateway: options.first,
+            options,
+            phase: Phase::Offline,
+            attempt: 0,
+            failures: 0,
+            sequence: 0,
+            requests: HashMap::new(),
+            outbox: Outbox::default(),
+            inbox: Inbox::new(limits),
+            sync: Sync::default(),
+            logout: None,
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What to do next, until there is nothing more.
+    pub(crate) fn action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`tick`](Self::tick).
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next message for the application.
+    pub(crate) fn next_message(&mut self, now: Instant) -> Option<Message> {
+        let message = self.inbox.next();
+        self.upkeep(now);
+        message
+    }
+
+    pub(crate) fn has_message(&self) -> bool {
+        self.inbox.has_ready()
+    }
+
+    /// Whether another talk may be given to it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.len() < OUTBOX_MAX
+    }
+
+    /// Why it is closed for good, if it is.
+    pub(crate) fn closed(&self) -> Option<&CloseReason> {
+        match &self.phase {
+            Phase::Closed(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Sends a message.
+    pub(crate) fn talk(&mut self, now: Instant, talk: Talk) {
+        if let Some(why) = self.unavailable() {
+            return talk.finish(Err(Error::Closed(why)));
+        }
+        let deadline = talk.deadline;
+        let id = self.outbox.push(talk);
+        self.timers.set(Timer::Deadline(id), deadline);
+        self.upkeep(now);
+    }
+
+    /// Synchronises.
+    pub(crate) fn synchronise(&mut self, now: Instant, waiter: Waiter) {
+        if let Some(why) = self.unavailable() {
+            return answer(waiter, Err(Error::Closed(why)));
+        }
+        self.sync.waiting.push(waiter);
+        self.upkeep(now);
+    }
+
+    /// The application has consumed these.
+    pub(crate) fn consumed(
+        &mut self,
+        now: Instant,
+        marks: impl IntoIterator<Item = (ConversationId, Seq)>,
+    ) {
+        for (conversation, seq) in marks {
+            self.inbox.consumed(&conversation, seq);
+        }
+        self.upkeep(now);
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Connect => self.connect(),
+                Timer::Request(sequence) => self.unanswered(now, sequence),
+                Timer::Deadline(id) => self.expire(id),
+                Timer::Rest(id) => self.outbox.wake(id),
+                Timer::Ping => self.ping(now),
+                Timer::Pong => self.lost(now, None, "no answer to a ping"),
+                Timer::Ack => self.acknowledge(now),
+                Timer::Gap | Timer::Sync => self.want_sync(),
+            }
+        }
+        self.upkeep(now);
+    }
+
+    /// Why nothing new is begun, if so.
+    fn unavailable(&self) -> Option<CloseReason> {
+        match &self.phase {
+            Phase::Closed(why) => Some(why.clone()),
+            _ if self.logout.is_some() => Some(CloseReason::ClosedByUser),
+            _ => None,
+        }
+    }
+
+    fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn request(&mut self, now: Instant, command: &str, dest: &str, body: Bytes, request: Request) {
+        let sequence = self.next_sequence();
+        let packet = LogicPacket::request(command, sequence, dest, body);
+        self.actions.push_back(Action::Send(packet.encode()));
+        self.requests.insert(sequence, request);
+        self.timers.set(Timer::Request(sequence), now + self.options.request_timeout);
+    }
+
+    fn expire(&mut self, id: TalkId) {
+        self.timers.cancel(Timer::Rest(id));
+        if let Some(talk) = self.outbox.take(id) {
+            talk.expire();
+        }
+    }
+
+    fn pause(&self, failures: u32) -> Duration {
+        self.options.backoff.pause(failures)
+    }
+}
+
+/// Tells somebody who may have stopped waiting.
+fn answer<T>(waiter: oneshot::Sender<T>, outcome: T) {
+    let _ = waiter.send(outcome);
+}
+
+#[cfg(test)]
+mod tests;

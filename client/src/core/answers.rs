@@ -1,0 +1,226 @@
+//! What comes from the gateway, and what does not come.
+
+use bytes::Bytes;
+use imago_proto::{
+    Account, BasicCode, BasicPacket, ConversationId, LogicPacket, Packet, Seq, Status, command,
+    msg::{
+        ErrorResp, Flag, KickoutNotify, MessageContent, MessageContentResp, MessageIndex,
+        MessageIndexResp, MessagePush, MessageResp,
+    },
+};
+use prost::Message as _;
+use tokio::time::Instant;
+
+use super::{Action, Core, Phase, Request, Timer, answer};
+use crate::{
+    CloseReason, Error, Message, Receipt,
+    error::is_temporary,
+    inbox::Listed,
+    outbox::TalkId,
+    sync::{PAGE, Phase as SyncPhase},
+};
+
+impl Core {
+    /// A packet has come.
+    pub(crate) fn packet(&mut self, now: Instant, packet: Packet) {
+        if !matches!(self.phase, Phase::Online { .. }) {
+            return;
+        }
+        // Whatever came, the gateway is alive.
+        self.timers.cancel(Timer::Pong);
+        match packet {
+            Packet::Basic(basic) if basic.code == BasicCode::Ping => {
+                self.actions.push_back(Action::Send(BasicPacket::PONG.encode()));
+            }
+            Packet::Basic(_) => {}
+            Packet::Logic(packet) if packet.header.flag() == Flag::Push => self.push(&packet),
+            Packet::Logic(packet) => self.response(now, &packet),
+        }
+        self.upkeep(now);
+    }
+
+    fn push(&mut self, packet: &LogicPacket) {
+        let body = packet.body.clone();
+        match packet.header.command.as_str() {
+            command::LOGIN_SIGNIN => {
+                let notice = KickoutNotify::decode(body).unwrap_or_default();
+                let own = matches!(&self.phase, Phase::Online { session, .. } if session.channel_id == notice.channel_id);
+                if own {
+                    self.close(CloseReason::Kicked);
+                }
+            }
+            command::CHAT_USER_TALK => self.message(body, None),
+            command::CHAT_GROUP_TALK => self.message(body, Some(packet.header.dest.clone())),
+            other => tracing::debug!(command = other, "push of an unknown command ignored"),
+        }
+    }
+
+    fn message(&mut self, body: Bytes, group: Option<String>) {
+        let Ok(push) = MessagePush::decode(body) else {
+            tracing::warn!("push does not decode: ignored, a later synchronisation finds it");
+            return;
+        };
+        if push.conversation.is_empty() || push.seq == 0 {
+            tracing::warn!("push without conversation and sequence ignored: server is too old");
+            return;
+        }
+        let Phase::Online { session, .. } = &self.phase else { return };
+        let own = push.sender == session.account;
+        if own && self.outbox.is_repeating(&push.peer, &push.body) {
+            let conversation = ConversationId::from(push.conversation);
+            return self.inbox.own(&conversation, Seq(push.seq));
+        }
+        self.inbox.pushed(Message {
+            message_id: push.message_id,
+            conversation: push.conversation.into(),
+            seq: Seq(push.seq),
+            sender: push.sender.into(),
+            sent_to: own.then(|| Account::from(push.peer)),
+            group,
+            send_time: push.send_time,
+            kind: push.r#type,
+            body: push.body,
+            extra: push.extra,
+        });
+    }
+
+    fn response(&mut self, now: Instant, packet: &LogicPacket) {
+        // An answer that comes after its request has timed out: a repeat gets the same.
+        let Some(request) = self.requests.remove(&packet.header.sequence) else { return };
+        self.timers.cancel(Timer::Request(packet.header.sequence));
+        let status = packet.header.status;
+        match request {
+            Request::Talk(id) => self.talk_answer(now, id, status, packet.body.clone()),
+            Request::Ack(cursors) if status == Status::Success.code() => self.inbox.acked(&cursors),
+            Request::Ack(cursors) => {
+                self.inbox.ack_failed(cursors);
+                self.timers.set(Timer::Ack, now + self.options.request_timeout);
+            }
+            Request::Listing if status == Status::Success.code() => {
+                self.listing(now, packet.body.clone());
+            }
+            Request::Batch if status == Status::Success.code() => {
+                self.batch(now, packet.body.clone());
+            }
+            Request::Listing | Request::Batch => self.sync_failed(now),
+            Request::Signout => self.close(CloseReason::ClosedByUser),
+        }
+        if status == Status::SessionNotFound.code() {
+            self.lost(now, None, "the server does not know the session any more");
+        }
+    }
+
+    fn talk_answer(&mut self, now: Instant, id: TalkId, status: u32, body: Bytes) {
+        let outcome = if status == Status::Success.code() {
+            let Ok(resp) = MessageResp::decode(body) else { return self.rest(now, id) };
+            Ok(self.receipt(resp))
+        } else if is_temporary(status) {
+            return self.rest(now, id);
+        } else {
+            let message = ErrorResp::decode(body).unwrap_or_default().message;
+            Err(Error::Rejected { status, message })
+        };
+        self.timers.cancel(Timer::Deadline(id));
+        if let Some(talk) = self.outbox.take(id) {
+            talk.finish(outcome);
+        }
+    }
+
+    fn receipt(&mut self, resp: MessageResp) -> Receipt {
+        let receipt = Receipt {
+            message_id: resp.message_id,
+            conversation: resp.conversation.into(),
+            seq: Seq(resp.seq),
+            send_time: resp.send_time,
+        };
+        if receipt.seq > Seq(0) {
+            self.inbox.own(&receipt.conversation, receipt.seq);
+        }
+        receipt
+    }
+
+    /// Tries a talk again after a pause.
+    fn rest(&mut self, now: Instant, id: TalkId) {
+        if let Some(tries) = self.outbox.rest(id) {
+            self.timers.set(Timer::Rest(id), now + self.pause(tries));
+        }
+    }
+
+    fn listing(&mut self, now: Instant, body: Bytes) {
+        let Ok(resp) = MessageIndexResp::decode(body) else { return self.sync_failed(now) };
+        let full = resp.indexes.len() >= PAGE;
+        let listing = resp.indexes.into_iter().filter_map(listed).collect();
+        let left = self.inbox.listed(listing, full);
+        self.sync.phase =
+            SyncPhase::Fetching { progress: !left.is_empty(), left: left.into(), full };
+    }
+
+    fn batch(&mut self, now: Instant, body: Bytes) {
+        let phase = std::mem::take(&mut self.sync.phase);
+        let SyncPhase::Batch { batch, left, full } = phase else { return };
+        let contents = MessageContentResp::decode(body).unwrap_or_default().contents;
+        let pairs = batch.len() == contents.len()
+            && batch.iter().zip(&contents).all(|(l, c)| l.message_id == c.message_id);
+        if !pairs {
+            return self.sync_failed(now);
+        }
+        for (listed, content) in batch.into_iter().zip(contents) {
+            self.inbox.fetched(fetched(listed, content));
+        }
+        self.sync.phase = SyncPhase::Fetching { progress: true, left, full };
+    }
+
+    pub(super) fn sync_failed(&mut self, now: Instant) {
+        self.sync.failed();
+        self.timers.set(Timer::Sync, now + self.pause(self.sync.failures + 2));
+    }
+
+    /// A request was not answered in time.
+    pub(super) fn unanswered(&mut self, now: Instant, sequence: u32) {
+        match self.requests.remove(&sequence) {
+            None => return,
+            Some(Request::Talk(id)) => {
+                // The pause was long enough.
+                self.outbox.rest(id);
+                self.outbox.wake(id);
+            }
+            Some(Request::Ack(cursors)) => self.inbox.ack_failed(cursors),
+            Some(Request::Listing | Request::Batch) => self.sync_failed(now),
+            Some(Request::Signout) => {
+                if let Some(waiter) = self.logout.take() {
+                    answer(waiter, Err(Error::Timeout(self.options.request_timeout)));
+                }
+                return self.close(CloseReason::ClosedByUser);
+            }
+        }
+        self.probe(now);
+    }
+}
+
+/// An entry of a listing; `None` for one that is not numbered.
+fn listed(index: MessageIndex) -> Option<Listed> {
+    let numbered = !index.conversation.is_empty() && index.seq > 0;
+    numbered.then(|| Listed {
+        message_id: index.message_id,
+        conversation: index.conversation.into(),
+        seq: index.seq,
+        sender: index.account_b.into(),
+        group: (!index.group.is_empty()).then_some(index.group),
+        send_time: index.send_time,
+    })
+}
+
+fn fetched(listed: Listed, content: MessageContent) -> Message {
+    Message {
+        message_id: listed.message_id,
+        conversation: listed.conversation,
+        seq: Seq(listed.seq),
+        sender: listed.sender,
+        sent_to: None,
+        group: listed.group,
+        send_time: listed.send_time,
+        kind: content.r#type,
+        body: content.body,
+        extra: content.extra,
+    }
+}

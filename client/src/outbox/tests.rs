@@ -1,0 +1,94 @@
+//! Tests of the outbox.
+
+use std::time::Duration;
+
+use super::*;
+
+fn talk(dest: &str, id: &str) -> (Talk, oneshot::Receiver<Result<Receipt, Error>>) {
+    let (answer, outcome) = oneshot::channel();
+    let talk = Talk {
+        dest: dest.into(),
+        kind: 1,
+        body: id.into(),
+        extra: String::new(),
+        id: id.into(),
+        deadline: Instant::now(),
+        waited: Duration::from_secs(1),
+        tries: 0,
+        answer,
+    };
+    (talk, outcome)
+}
+
+/// An outbox with these messages, receiver and id of each.
+fn outbox(talks: &[(&str, &str)]) -> (Outbox, Vec<TalkId>) {
+    let mut outbox = Outbox::default();
+    let ids = talks.iter().map(|(dest, id)| outbox.push(talk(dest, id).0)).collect();
+    (outbox, ids)
+}
+
+fn sent(outbox: &mut Outbox) -> Vec<String> {
+    let mut sent = Vec::new();
+    while let Some((_, talk)) = outbox.next() {
+        sent.push(talk.id.clone());
+    }
+    sent
+}
+
+#[test]
+fn one_message_of_a_receiver_is_under_way_at_a_time() {
+    let (mut outbox, ids) = outbox(&[("bob", "b1"), ("bob", "b2"), ("carol", "c1")]);
+    assert_eq!(sent(&mut outbox), ["b1", "c1"]);
+    assert_eq!(sent(&mut outbox), [""; 0]);
+    outbox.take(ids[0]).unwrap();
+    assert_eq!(sent(&mut outbox), ["b2"]);
+    assert_eq!(outbox.len(), 2);
+}
+
+#[test]
+fn a_resting_message_holds_its_receivers_others_back() {
+    let (mut outbox, ids) = outbox(&[("bob", "b1"), ("bob", "b2")]);
+    sent(&mut outbox);
+    assert_eq!(outbox.rest(ids[0]), Some(1));
+    assert_eq!(sent(&mut outbox), [""; 0]);
+    outbox.wake(ids[1]);
+    assert_eq!(sent(&mut outbox), [""; 0], "it is not its turn");
+    outbox.wake(ids[0]);
+    outbox.wake(ids[0]);
+    assert_eq!(sent(&mut outbox), ["b1"]);
+}
+
+#[test]
+fn after_a_loss_each_receivers_first_is_sent_again() {
+    let (mut outbox, ids) = outbox(&[("bob", "b1"), ("bob", "b2"), ("carol", "c1")]);
+    sent(&mut outbox);
+    outbox.rest(ids[2]);
+    outbox.wake_all();
+    let mut again = sent(&mut outbox);
+    again.sort();
+    assert_eq!(again, ["b1", "c1"]);
+    assert!(outbox.is_repeating("bob", "b1") && !outbox.is_repeating("bob", "b2"));
+}
+
+#[test]
+fn an_expired_message_makes_way() {
+    let (mut outbox, ids) = outbox(&[("bob", "b1"), ("bob", "b2"), ("bob", "b3")]);
+    sent(&mut outbox);
+    outbox.take(ids[1]).unwrap();
+    assert_eq!(sent(&mut outbox), [""; 0], "b1 is still under way");
+    outbox.take(ids[0]).unwrap();
+    assert_eq!(sent(&mut outbox), ["b3"]);
+    outbox.take(ids[2]).unwrap();
+    assert!(outbox.lanes.is_empty() && outbox.take(ids[2]).is_none());
+}
+
+#[test]
+fn an_expired_message_says_whether_it_was_ever_sent() {
+    let (never, mut outcome) = talk("bob", "b1");
+    never.expire();
+    assert_eq!(outcome.try_recv(), Ok(Err(Error::NotSent(Duration::from_secs(1)))));
+    let (mut tried, mut outcome) = talk("bob", "b1");
+    tried.tries = 2;
+    tried.expire();
+    assert!(matches!(outcome.try_recv(), Ok(Err(Error::Unconfirmed { .. }))));
+}

@@ -1,0 +1,351 @@
+//! A small server that speaks the client wire, with faults on demand.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
+
+mod connection;
+mod store;
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use imago_client::{Builder, Client, Message};
+use imago_proto::{
+    BasicCode, BasicPacket, LogicPacket, Packet, Status, command,
+    msg::{
+        Header, KickoutNotify, LoginReq, LoginResp, MessageAckReq, MessageContentReq,
+        MessageIndexReq, MessagePush, MessageReq,
+    },
+};
+use prost::Message as _;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use self::connection::Out;
+pub(crate) use self::store::Store;
+
+/// How a server misbehaves.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Statuses of the next logins; then they succeed.
+    pub(crate) logins: VecDeque<u32>,
+    /// Statuses of the next talks, which are not stored; then they succeed.
+    pub(crate) talks: VecDeque<u32>,
+    /// So many talks are stored and not answered.
+    pub(crate) swallowed: usize,
+    /// After so many talks each, the connection is cut: the talk is stored and not answered.
+    pub(crate) cut_every: Option<usize>,
+    /// Every how many pushes one is lost.
+    pub(crate) lose_every: Option<usize>,
+    /// Pushes are sent twice.
+    pub(crate) double: bool,
+    /// Nothing is answered but logins.
+    pub(crate) mute: bool,
+    /// Statuses of the next listings; then they succeed.
+    pub(crate) listings: VecDeque<u32>,
+}
+
+struct Session {
+    number: u64,
+    account: String,
+    channel: String,
+    out: mpsc::UnboundedSender<Out>,
+}
+
+/// Everything the gateways of one cluster share.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) faults: Faults,
+    sessions: Vec<Session>,
+    logins: u64,
+    talks: usize,
+    pushes: usize,
+}
+
+/// One gateway of a cluster.
+pub(crate) struct Server {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) address: SocketAddr,
+    scheme: &'static str,
+    stop: CancellationToken,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn ws() -> Self {
+        Self::start("ws", Arc::default()).await
+    }
+
+    pub(crate) async fn tcp() -> Self {
+        Self::start("tcp", Arc::default()).await
+    }
+
+    /// Another gateway of the same cluster.
+    pub(crate) async fn sibling(&self) -> Self {
+        Self::start(self.scheme, self.world.clone()).await
+    }
+
+    async fn start(scheme: &'static str, world: Arc<Mutex<World>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (shared, token) = (world.clone(), stop.clone());
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let serving = connection::serve(scheme, stream, shared.clone());
+                let token = token.clone();
+                tokio::spawn(async move { token.run_until_cancelled(serving).await });
+            }
+        });
+        Self { world, address, scheme, stop, _accepting: AbortOnDropHandle::new(accepting) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    pub(crate) fn client(&self, account: &str) -> Builder {
+        quick(Client::builder([self.url()]), account)
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    /// Cuts every connection without a word, and accepts no more.
+    pub(crate) fn kill(&self) {
+        self.stop.cancel();
+        self._accepting.abort();
+    }
+
+    /// Cuts the connections of every session.
+    pub(crate) fn cut(&self) {
+        self.close(&Out::Cut);
+    }
+
+    /// Closes the connections of every session with a code.
+    pub(crate) fn close_all(&self, code: u16) {
+        self.close(&Out::Close(code));
+    }
+
+    fn close(&self, how: &Out) {
+        for session in self.world().sessions.drain(..) {
+            let _ = session.out.send(how.clone());
+        }
+    }
+
+    /// Sends every session something that is no packet.
+    pub(crate) fn babble(&self) {
+        for session in &self.world().sessions {
+            let _ = session.out.send(Out::Packet(Bytes::from_static(b"babble")));
+        }
+    }
+
+    /// Sends every session of the account its notice, then closes it.
+    pub(crate) fn kick(&self, account: &str) {
+        for session in self.world().sessions.iter().filter(|s| s.account == account) {
+            let body = KickoutNotify { channel_id: session.channel.clone() }.encode_to_vec();
+            let notice = LogicPacket::push(command::LOGIN_SIGNIN, "", body.into());
+            let _ = session.out.send(Out::Packet(notice.encode()));
+            let _ = session.out.send(Out::Close(1000));
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        self.world().sessions.len()
+    }
+}
+
+/// A builder with short timeouts.
+pub(crate) fn quick(builder: Builder, account: &str) -> Builder {
+    let ms = Duration::from_millis;
+    builder
+        .token(account)
+        .request_timeout(ms(300))
+        .backoff(ms(5), ms(50))
+        .connect_timeout(Duration::from_secs(5))
+}
+
+impl World {
+    /// Takes a packet of a session (`None`: not logged in) and answers it.
+    fn on(&mut self, session: &mut Option<u64>, out: &mpsc::UnboundedSender<Out>, packet: Packet) {
+        let request = match packet {
+            Packet::Basic(basic) => {
+                if basic.code == BasicCode::Ping && !self.faults.mute {
+                    let _ = out.send(Out::Packet(BasicPacket::PONG.encode()));
+                }
+                return;
+            }
+            Packet::Logic(request) => request,
+        };
+        let Some(number) = *session else {
+            *session = self.log_in(&request, out);
+            return;
+        };
+        let Some(caller) = self.sessions.iter().find(|s| s.number == number) else { return };
+        let (account, channel) = (caller.account.clone(), caller.channel.clone());
+        let Some((status, body)) = self.answer(&account, number, &request) else { return };
+        if !self.faults.mute {
+            let answer = LogicPacket::response(&request.header, &channel, status, body);
+            let _ = out.send(Out::Packet(with_status(answer, status).encode()));
+        }
+        if request.header.command == command::LOGIN_SIGNOUT {
+            let _ = out.send(Out::Close(1000));
+        }
+    }
+
+    fn log_in(&mut self, request: &LogicPacket, out: &mpsc::UnboundedSender<Out>) -> Option<u64> {
+        if let Some(code) = self.faults.logins.pop_front() {
+            let mut answer =
+                LogicPacket::response(&request.header, "", Status::Unauthorized, Bytes::new());
+            answer.header.status = code;
+            let _ = out.send(Out::Packet(answer.encode()));
+            let _ = out.send(Out::Close(1008));
+            return None;
+        }
+        let account = LoginReq::decode(request.body.clone()).unwrap().token;
+        self.logins += 1;
+        let channel = format!("gate_{account}_{}", self.logins);
+        let resp = LoginResp { channel_id: channel.clone(), account: account.clone() };
+        let body = resp.encode_to_vec().into();
+        let answer = LogicPacket::response(&request.header, &channel, Status::Success, body);
+        let _ = out.send(Out::Packet(answer.encode()));
+        self.sessions.push(Session { number: self.logins, account, channel, out: out.clone() });
+        Some(self.logins)
+    }
+
+    /// The answer, or none.
+    fn answer(
+        &mut self,
+        account: &str,
+        number: u64,
+        request: &LogicPacket,
+    ) -> Option<(Status, Bytes)> {
+        let body = request.body.clone();
+        let body = match request.header.command.as_str() {
+            command::CHAT_USER_TALK => return self.talk(account, number, &request.header, body),
+            command::CHAT_TALK_ACK => {
+                self.store.ack(account, MessageAckReq::decode(body).unwrap());
+                Bytes::new()
+            }
+            command::CHAT_OFFLINE_INDEX => {
+                if let Some(code) = self.faults.listings.pop_front() {
+                    return Some((Status::from_code(code).unwrap(), Bytes::new()));
+                }
+                let request = MessageIndexReq::decode(body).unwrap();
+                assert_eq!(request.message_id, 0, "this would acknowledge");
+                self.store.index(account).encode_to_vec().into()
+            }
+            command::CHAT_OFFLINE_CONTENT => {
+                let request = MessageContentReq::decode(body).unwrap();
+                self.store.contents(&request.message_ids).encode_to_vec().into()
+            }
+            _ => Bytes::new(),
+        };
+        Some((Status::Success, body))
+    }
+
+    fn talk(
+        &mut self,
+        account: &str,
+        number: u64,
+        header: &Header,
+        body: Bytes,
+    ) -> Option<(Status, Bytes)> {
+        if let Some(code) = self.faults.talks.pop_front() {
+            return Some((Status::from_code(code).unwrap(), Bytes::new()));
+        }
+        let request = MessageReq::decode(body).unwrap();
+        let (resp, mut push) = self.store.append(account, &header.dest, request);
+        if header.dest != account {
+            self.push(&header.dest, None, &push);
+        }
+        push.peer = header.dest.clone();
+        self.push(account, Some(number), &push);
+        self.talks += 1;
+        if self.faults.cut_every.is_some_and(|every| self.talks.is_multiple_of(every)) {
+            for session in self.sessions.extract_if(.., |s| s.number == number) {
+                let _ = session.out.send(Out::Cut);
+            }
+            return None;
+        }
+        if self.faults.swallowed > 0 {
+            self.faults.swallowed -= 1;
+            return None;
+        }
+        Some((Status::Success, resp.encode_to_vec().into()))
+    }
+
+    fn push(&mut self, account: &str, except: Option<u64>, push: &MessagePush) {
+        let packet =
+            LogicPacket::push(command::CHAT_USER_TALK, account, push.encode_to_vec().into());
+        for session in self.sessions.iter().filter(|s| s.account == account) {
+            if Some(session.number) == except {
+                continue;
+            }
+            self.pushes += 1;
+            if self.faults.lose_every.is_some_and(|every| self.pushes.is_multiple_of(every)) {
+                continue;
+            }
+            for _ in 0..=usize::from(self.faults.double) {
+                let _ = session.out.send(Out::Packet(packet.encode()));
+            }
+        }
+    }
+
+    /// Somebody who is not connected sends a message.
+    pub(crate) fn tell(&mut self, from: &str, to: &str, body: &str) {
+        let request = MessageReq { r#type: 1, body: body.into(), ..MessageReq::default() };
+        let (_, push) = self.store.append(from, to, request);
+        self.push(to, None, &push);
+    }
+
+    /// Pushes a notice of a kick that is meant for another channel.
+    pub(crate) fn kick_another(&self) {
+        for session in &self.sessions {
+            let body = KickoutNotify { channel_id: "another".to_owned() }.encode_to_vec();
+            let notice = LogicPacket::push(command::LOGIN_SIGNIN, "", body.into());
+            let _ = session.out.send(Out::Packet(notice.encode()));
+        }
+    }
+}
+
+fn with_status(mut packet: LogicPacket, status: Status) -> LogicPacket {
+    packet.header.status = status.code();
+    packet
+}
+
+/// Waits until the condition holds, for at most ten seconds.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), holds).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// The bodies of the next messages.
+pub(crate) async fn bodies(
+    messages: &mut (impl futures::Stream<Item = Message> + Unpin),
+    count: usize,
+) -> Vec<String> {
+    use futures::StreamExt;
+    let mut bodies = Vec::new();
+    while bodies.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(20), messages.next()).await;
+        let message = next.unwrap_or_else(|_| panic!("only {} of {count} came", bodies.len()));
+        bodies.push(message.expect("the client is alive").body);
+    }
+    bodies
+}
+
+pub(crate) fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
