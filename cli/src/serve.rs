@@ -19,7 +19,7 @@ pub(crate) struct ServeArgs {
 /// Runs a gateway.
 pub(crate) async fn gateway(args: ServeArgs) -> anyhow::Result<()> {
     let shutdown = shutdown_of(&args)?;
-    imago_gateway::cli::run_with(&args.server, |_| {}, shutdown).await
+    imago_gateway::cli::run_with(&args.server, |_, _| {}, shutdown).await
 }
 
 /// Runs a logic server.

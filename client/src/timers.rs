@@ -24,7 +24,7 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
 
     /// Sets the key's deadline unless it has one.
     pub(crate) fn set_if_none(&mut self, key: K, at: Instant) {
-        if !self.at.contains_key(&key) {
+        if !self.is_set(key) {
             self.set(key, at);
         }
     }
@@ -33,6 +33,10 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
         if let Some(at) = self.at.remove(&key) {
             self.order.remove(&(at, key));
         }
+    }
+
+    pub(crate) fn is_set(&self, key: K) -> bool {
+        self.at.contains_key(&key)
     }
 
     pub(crate) fn clear(&mut self) {

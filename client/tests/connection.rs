@@ -155,17 +155,19 @@ async fn the_state_tells_what_happens() {
 #[tokio::test]
 async fn logging_out_acknowledges_and_ends() {
     for server in [Server::ws().await, Server::tcp().await] {
-        server.world().tell("bob", "alice", "hello");
-        let alice = server.client("alice").connect().await.unwrap();
-        let mut messages = alice.messages();
-        let hello = messages.next().await.unwrap();
-        alice.ack(&hello);
-        alice.logout().await.unwrap();
-        let why = CloseReason::ClosedByUser;
-        assert_eq!(*alice.state().borrow(), State::Closed { why: why.clone() });
-        assert_eq!(server.world().store.cursor("alice", "bob"), 1);
-        assert_eq!(alice.logout().await, Err(Error::Closed(why)));
-        assert_eq!(messages.next().await, None);
+        for number in 1..=10 {
+            server.world().tell("bob", "alice", "hello");
+            let alice = server.client("alice").connect().await.unwrap();
+            let mut messages = alice.messages();
+            let hello = messages.next().await.unwrap();
+            alice.ack(&hello);
+            alice.logout().await.unwrap();
+            let why = CloseReason::ClosedByUser;
+            assert_eq!(*alice.state().borrow(), State::Closed { why: why.clone() });
+            assert_eq!(server.world().store.cursor("alice", "bob"), number);
+            assert_eq!(alice.logout().await, Err(Error::Closed(why)));
+            assert_eq!(messages.next().await, None);
+        }
         eventually("disconnected", || server.sessions() == 0).await;
     }
 }

@@ -2,32 +2,28 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep, timeout_at},
 };
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use crate::{
     connection::Connection,
     gateway::{Doors, Shared},
-    metrics,
-    transport::{Framing, upgrade},
+    metrics::OpenConnection,
+    transport::Transport,
+    upgrade,
 };
 
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    WebSocket,
-    Tcp,
-}
-
-/// Time for a WebSocket client's upgrade request.
-const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest pause after an error of `accept`, such as a lack of file descriptors.
+/// Shortest and longest pause after an error of `accept`, such as a lack of file descriptors.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts until the gateway leaves. Overflow policy: clients over the limit wait in the backlog.
+/// Accepts until the gateway leaves, and then closes the listener. Overflow policy: clients over
+/// the limit wait in the backlog, all but the first of them unaccepted.
 pub(crate) async fn run(
     listener: TcpListener,
     transport: Transport,
@@ -35,65 +31,104 @@ pub(crate) async fn run(
     permits: Arc<Semaphore>,
 ) {
     let mut doors = shared.doors.subscribe();
-    let mut pause = Duration::from_millis(10);
+    let mut pause = PAUSE_MIN;
     loop {
-        let state = *doors.borrow_and_update();
-        if state == Doors::Leaving {
-            return;
+        if *doors.borrow_and_update() == Doors::Young {
+            // The sender lives in `shared`.
+            let _ = doors.changed().await;
+            continue;
         }
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        tokio::select! {
-            accepted = listener.accept(), if state != Doors::Young => match accepted {
-                Ok(_) if *doors.borrow() == Doors::Fenced => {}
-                Ok((stream, remote)) => {
-                    pause = Duration::from_millis(10);
-                    metrics::connection_opened();
-                    let span = tracing::debug_span!("client", %remote);
-                    let shared = shared.clone();
-                    shared.tasks.clone().spawn(
-                        async move {
-                            let stop = shared.stop.clone();
-                            tokio::select! {
-                                () = serve(stream, remote, transport, shared) => {}
-                                () = stop.cancelled() => {}
-                            }
-                            metrics::connection_closed();
-                            drop(permit);
-                        }
-                        .instrument(span),
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(%error, ?pause, "cannot accept a client");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
-            },
-            changed = doors.changed() => if changed.is_err() { return },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = left(&mut doors) => return,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "cannot accept a client");
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                continue;
+            }
+        };
+        pause = PAUSE_MIN;
+        if *doors.borrow() == Doors::Fenced {
+            continue;
         }
+        let permit = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
+            () = left(&mut doors) => return,
+        };
+        // Nobody closes the semaphore.
+        let Ok(permit) = permit else { return };
+        let client = serve(stream, remote, transport, shared.clone(), permit);
+        let span =
+            tracing::info_span!("client", %remote, channel = field::Empty, account = field::Empty);
+        shared.tasks.spawn(client.instrument(span));
     }
 }
 
+/// Resolves when the gateway leaves.
+async fn left(doors: &mut watch::Receiver<Doors>) {
+    // The sender lives as long as the listener's task.
+    let _ = doors.wait_for(|doors| *doors == Doors::Leaving).await;
+}
+
+/// One client, from its first byte to its last.
 async fn serve(
     mut stream: TcpStream,
     remote: SocketAddr,
     transport: Transport,
     shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
 ) {
-    if let Err(reason) = shared.acceptor.accept(remote).await {
-        return tracing::debug!(reason, "connection not accepted");
-    }
-    // Without it a small answer waits for the next one (Nagle's algorithm).
-    if let Err(error) = stream.set_nodelay(true) {
-        return tracing::debug!(%error, "connection broke");
-    }
-    let packet_max = shared.limits.packet;
-    let (framing, received) = match transport {
-        Transport::Tcp => (Framing::tcp(packet_max), bytes::BytesMut::new()),
-        Transport::WebSocket => match upgrade(&mut stream, packet_max, UPGRADE_PATIENCE).await {
-            Ok(ready) => ready,
-            Err(reason) => return tracing::debug!(reason, "no WebSocket"),
-        },
+    let _open = OpenConnection::new();
+    let stop = shared.stop.clone();
+    let connected = async {
+        let login_by = Instant::now() + shared.limits.login_timeout;
+        if let Some(received) = prepare(&mut stream, remote, transport, login_by, &shared).await {
+            // Boxed: while a client is quiet, this is most of what it costs.
+            let connection =
+                Connection::new(stream, transport, received, remote, login_by, shared.clone());
+            Box::pin(connection.run()).await;
+        }
     };
-    Connection::new(stream, framing, received, remote, shared).run().await;
+    stop.run_until_cancelled_owned(connected).await;
+}
+
+/// Whether the client may go on, and its transport is ready; gives back what it sent too early.
+async fn prepare(
+    stream: &mut TcpStream,
+    remote: SocketAddr,
+    transport: Transport,
+    login_by: Instant,
+    shared: &Shared,
+) -> Option<BytesMut> {
+    let prepared = async {
+        shared.acceptor.accept(remote).await?;
+        // Without it a small answer waits for the next one (Nagle's algorithm).
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        match transport {
+            Transport::Tcp => Ok(BytesMut::new()),
+            Transport::WebSocket => upgrade::upgrade(stream).await,
+        }
+    };
+    let prepared = tokio::select! {
+        prepared = timeout_at(login_by, prepared) => prepared,
+        () = shared.leaving.cancelled() => return None,
+    };
+    match prepared {
+        Ok(Ok(received)) => Some(received),
+        Ok(Err(reason)) => {
+            tracing::debug!(reason, "connection not accepted");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("transport not ready in time");
+            if transport == Transport::WebSocket {
+                upgrade::too_late(stream).await;
+            }
+            None
+        }
+    }
 }

@@ -21,7 +21,22 @@ pub struct Identity {
     pub device: String,
 }
 
-/// Why a login is refused with 105; the words go to the client.
+// === impl Identity ===
+
+impl Identity {
+    /// Holds what an authenticator found to the limits of the wire: other servers and clients
+    /// rely on them.
+    pub(crate) fn checked(self) -> Result<Self, Unauthorized> {
+        named("account", self.account.as_str(), ACCOUNT_MAX)?;
+        named("app", self.app.as_str(), NAME_MAX)?;
+        if !self.device.is_empty() {
+            named("device", &self.device, NAME_MAX)?;
+        }
+        Ok(self)
+    }
+}
+
+/// Why a login is refused with 105; the words go to the client, as the reason of the close.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unauthorized(pub String);
@@ -102,24 +117,20 @@ impl Authenticator for JwtAuthenticator {
         let token = decode::<Claims>(&request.token, &self.key, &self.validation);
         // The library's words name claims and algorithms, never the token itself.
         let claims = token.map_err(|error| Unauthorized(format!("token: {error}")))?.claims;
-        named("acc", &claims.acc, ACCOUNT_MAX)?;
-        named("app", &claims.app, NAME_MAX)?;
-        if !claims.device.is_empty() {
-            named("device", &claims.device, NAME_MAX)?;
-        }
         Ok(Identity { account: claims.acc.into(), app: claims.app.into(), device: claims.device })
     }
 }
 
-fn named(claim: &str, value: &str, limit: usize) -> Result<(), Unauthorized> {
+fn named(what: &str, value: &str, limit: usize) -> Result<(), Unauthorized> {
     let len = value.chars().count();
     if len == 0 || len > limit {
-        return Err(Unauthorized(format!(
-            "token: claim {claim}: expected 1 to {limit} characters, got {len}"
-        )));
+        return Err(Unauthorized(format!("{what}: expected 1 to {limit} characters, got {len}")));
     }
     if value.chars().any(char::is_control) {
-        return Err(Unauthorized(format!("token: claim {claim}: expected no control characters")));
+        return Err(Unauthorized(format!("{what}: expected no control characters")));
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ pub struct Cli {
 /// When the configuration is wrong or the gateway cannot start.
 pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signal()?;
-    run_with(args, |_| {}, shutdown).await
+    run_with(args, |_, _| {}, shutdown).await
 }
 
 /// Does what the arguments say until `shutdown`; `extend` may change configuration and extensions.
@@ -30,21 +30,20 @@ pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
 /// When the configuration is wrong or the gateway cannot start.
 pub async fn run_with(
     args: &ServerArgs,
-    extend: impl FnOnce(&mut (GatewayConfig, Extensions)),
+    extend: impl FnOnce(&mut GatewayConfig, &mut Extensions),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     if args.print_config {
         print!("{DEFAULT_CONFIG}");
         return Ok(());
     }
-    let config = GatewayConfig::read(args.load(DEFAULT_CONFIG)?)?;
+    let mut config = GatewayConfig::read(args.load(DEFAULT_CONFIG)?)?;
     if args.check {
         println!("configuration ok");
         return Ok(());
     }
     config.log.init();
-    let extensions = Extensions::of(&config);
-    let mut parts = (config, extensions);
-    extend(&mut parts);
-    serve(parts.0, parts.1, shutdown).await
+    let mut extensions = Extensions::of(&config);
+    extend(&mut config, &mut extensions);
+    serve(config, extensions, shutdown).await
 }

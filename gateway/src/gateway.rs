@@ -5,21 +5,22 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{GatewayHandle, GatewayRole};
-use imago_proto::{SessionId, link};
+use imago_proto::{Limits, SessionId, link};
 use rand::RngExt;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    Extensions,
     auth::Authenticator,
     config::ClientLimits,
     limit::{Acceptor, RateLimit},
     outbox::{Close, code},
     session::{Client, Sessions},
 };
-
-/// Time between a kickout notice and the close (client wire, section 0.6).
-const KICK_DELAY: Duration = Duration::from_millis(500);
 
 /// Whether clients may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,43 +31,106 @@ pub(crate) enum Doors {
     Open,
     /// No: closed at once, so that they try another gateway.
     Fenced,
-    /// No more: the listener is closed.
+    /// No more: the listener is closed, so that the system refuses them.
     Leaving,
 }
 
 /// What all connections of a gateway share.
 pub(crate) struct Shared {
     pub(crate) handle: GatewayHandle,
-    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) sessions: Sessions,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) acceptor: Arc<dyn Acceptor>,
     pub(crate) rate_limit: Arc<dyn RateLimit>,
     pub(crate) limits: ClientLimits,
+    /// Connections, listeners, and what follows from them.
     pub(crate) tasks: TaskTracker,
-    /// Ends connections that have not logged in.
-    pub(crate) stop: CancellationToken,
     pub(crate) doors: watch::Sender<Doors>,
+    /// Ends connections that have not logged in: they have nothing to lose.
+    pub(crate) leaving: CancellationToken,
+    /// Ends all connections at once.
+    pub(crate) stop: CancellationToken,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(
+        handle: GatewayHandle,
+        extensions: Extensions,
+        limits: ClientLimits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            handle,
+            sessions: Sessions::new(limits.connections_per_account),
+            authenticator: extensions.authenticator,
+            acceptor: extensions.acceptor,
+            rate_limit: extensions.rate_limit,
+            limits,
+            tasks: TaskTracker::new(),
+            doors: watch::Sender::new(Doors::Young),
+            leaving: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        })
+    }
 }
 
 /// The role of a gateway.
 pub(crate) struct Gateway {
     pub(crate) shared: Arc<Shared>,
-    /// How clients are handed over.
+    pub(crate) pace: Pace,
+}
+
+/// How fast clients are handed over to other gateways.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// How many at a time.
     pub(crate) batch: usize,
+    /// Pause after each, jittered by half.
     pub(crate) pause: Duration,
 }
 
-impl Gateway {
-    /// Hands all clients over, a few at a time, so that the others are not overrun.
-    async fn hand_over(shared: Arc<Shared>, batch: usize, pause: Duration) {
-        let clients: Vec<Arc<Client>> = shared.sessions.all();
-        for some in clients.chunks(batch.max(1)) {
+// === impl Pace ===
+
+impl Pace {
+    /// The same batches, with shorter pauses where there are too many clients for the time.
+    fn within(self, clients: usize, time: Duration) -> Self {
+        let batches = u32::try_from(clients.div_ceil(self.batch.max(1))).unwrap_or(u32::MAX);
+        Self { pause: self.pause.min(time / batches.max(1)), ..self }
+    }
+
+    /// Asks all clients to leave, a few at a time, so that the other gateways are not overrun.
+    async fn hand_over(self, clients: Vec<Arc<Client>>) {
+        for some in clients.chunks(self.batch.max(1)) {
             for client in some {
-                client.leave.cancel();
+                client.outbox.leave();
             }
             let jitter = 0.5 + rand::rng().random::<f64>();
-            tokio::time::sleep(pause.mul_f64(jitter)).await;
+            sleep(self.pause.mul_f64(jitter)).await;
         }
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Clients leave when they have their answers. Returns when all are gone.
+    async fn hand_everybody_over(&self, within: Duration) {
+        let clients = self.shared.sessions.all();
+        let pace = self.pace.within(clients.len(), within / 2);
+        pace.hand_over(clients).await;
+        self.shared.tasks.wait().await;
+    }
+
+    /// Whoever is left is told so, but waits for no answer any more.
+    async fn close_everybody(&self) {
+        let clients = self.shared.sessions.all();
+        tracing::warn!(clients = clients.len(), "not all clients left in time, closing them");
+        for client in clients {
+            let close = Close::new(code::GOING_AWAY, "gateway leaves, connect to another");
+            client.outbox.finish(None, close);
+        }
+        self.shared.tasks.wait().await;
     }
 }
 
@@ -81,6 +145,9 @@ impl GatewayRole for Gateway {
     }
 
     fn push(&self, sessions: &[u64], packet: Bytes) {
+        if packet.len() > Limits::OUTBOUND_PAYLOAD {
+            return tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
+        }
         for id in sessions {
             if let Some(client) = self.shared.sessions.get(SessionId(*id)) {
                 client.outbox.push(packet.clone());
@@ -91,9 +158,7 @@ impl GatewayRole for Gateway {
     fn kick(&self, session: SessionId, notice: Bytes) {
         if let Some(client) = self.shared.sessions.get(session) {
             tracing::info!(channel = client.session.channel_id, "kicked out by a newer login");
-            let close =
-                Close { after: KICK_DELAY, ..Close::new(code::NORMAL, "logged in elsewhere") };
-            client.outbox.finish(Some(notice), close);
+            client.kick(notice);
         }
     }
 
@@ -102,24 +167,39 @@ impl GatewayRole for Gateway {
     }
 
     fn fence(&self) {
+        // First the doors, then the table: see the login.
         self.shared.doors.send_replace(Doors::Fenced);
-        let over = Self::hand_over(self.shared.clone(), self.batch, self.pause);
-        self.shared.tasks.spawn(over);
+        let (clients, pace) = (self.shared.sessions.all(), self.pace);
+        let stop = self.shared.stop.clone();
+        self.shared.tasks.spawn(stop.run_until_cancelled_owned(pace.hand_over(clients)));
     }
 
     async fn drain(&self, within: Duration) {
+        tracing::info!(clients = self.shared.sessions.len(), "handing clients over");
         self.shared.doors.send_replace(Doors::Leaving);
-        let shared = &self.shared;
-        let drained = tokio::time::timeout(within, async {
-            Self::hand_over(shared.clone(), self.batch, self.pause).await;
-            // Who has not logged in yet has nothing to lose.
-            shared.stop.cancel();
-            shared.tasks.close();
-            shared.tasks.wait().await;
-        });
-        if drained.await.is_err() {
-            tracing::warn!(clients = shared.sessions.ids().len(), "not all clients left in time");
-            shared.stop.cancel();
+        self.shared.leaving.cancel();
+        self.shared.tasks.close();
+        // The last fifth is for those whose answers do not come.
+        let orderly = within.mul_f64(0.8);
+        if timeout(orderly, self.hand_everybody_over(orderly)).await.is_err() {
+            // What is not gone by then is cut off below.
+            let _ = timeout(within - orderly, self.close_everybody()).await;
         }
+        self.shared.stop.cancel();
+        self.shared.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_over_of_many_clients_still_fits_the_time() {
+        let pace = Pace { batch: 50, pause: Duration::from_millis(50) };
+        let second = Duration::from_secs(1);
+        assert_eq!(pace.within(100, second).pause, pace.pause);
+        assert_eq!(pace.within(0, second).pause, pace.pause);
+        assert_eq!(pace.within(100_000, second).pause, second / 2000);
     }
 }

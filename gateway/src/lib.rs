@@ -13,11 +13,15 @@ mod gateway;
 mod limit;
 mod metrics;
 mod outbox;
+mod read_buffer;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transport;
+mod upgrade;
 
 pub use auth::{Authenticator, HmacAlgorithm, Identity, JwtAuthenticator, Unauthorized};
 pub use config::{ClientLimits, DEFAULT_CONFIG, GatewayConfig, SECRET_MIN};
 pub use limit::{AcceptAll, Acceptor, ConnectionRate, RateLimit, TokenBuckets};
-pub use server::{Extensions, serve};
+pub use server::{Extensions, Server, serve};

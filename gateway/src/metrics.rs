@@ -14,17 +14,29 @@ pub(crate) fn describe() {
         "Requests that this gateway refused, by status"
     );
     describe_counter!("imago_logins_refused_total", "Logins that this gateway refused, by status");
+    describe_counter!(
+        "imago_protocol_errors_total",
+        "Connections ended because a client sent no frame, no packet, or too large a one"
+    );
     describe_counter!("imago_slow_readers_total", "Clients cut off because they read too slowly");
     describe_counter!("imago_client_sent_bytes_total", "Bytes sent to clients");
 }
 
-pub(crate) fn connection_opened() {
-    counter!("imago_connections_total").increment(1);
-    gauge!("imago_connections_open").increment(1.0);
+/// Counts a connection for as long as it is kept, however it ends.
+pub(crate) struct OpenConnection(());
+
+impl OpenConnection {
+    pub(crate) fn new() -> Self {
+        counter!("imago_connections_total").increment(1);
+        gauge!("imago_connections_open").increment(1.0);
+        Self(())
+    }
 }
 
-pub(crate) fn connection_closed() {
-    gauge!("imago_connections_open").decrement(1.0);
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        gauge!("imago_connections_open").decrement(1.0);
+    }
 }
 
 pub(crate) fn session_opened() {
@@ -45,6 +57,10 @@ pub(crate) fn refused(status: Status) {
 
 pub(crate) fn login_refused(status: Status) {
     counter!("imago_logins_refused_total", "status" => status.code().to_string()).increment(1);
+}
+
+pub(crate) fn protocol_error() {
+    counter!("imago_protocol_errors_total").increment(1);
 }
 
 pub(crate) fn slow_reader() {

@@ -1,29 +1,33 @@
-//! What waits to be sent to one client, bounded by count and bytes.
+//! What waits to be sent to one client, bounded by count and bytes, and how its connection ends.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
-    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use imago_proto::{Frame, Opcode};
+use imago_proto::Frame;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+
+/// Frames written in one go at most. Few, so that what is not in the queue any more is small too.
+const BATCH_FRAMES: usize = 64;
+/// Bytes written in one go, if the first frame alone is not larger.
+const BATCH_BYTES: usize = 128 << 10;
 
 /// Why and how a connection ends (client wire, section 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Close {
     pub(crate) code: u16,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     /// Time between the last packet and the close.
     pub(crate) after: Duration,
 }
 
 impl Close {
-    pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
-        Self { code, reason, after: Duration::ZERO }
+    pub(crate) fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, reason: reason.into(), after: Duration::ZERO }
     }
 }
 
@@ -38,14 +42,14 @@ pub(crate) mod code {
 }
 
 /// A client's queue. Overflow policy: the client reads too slowly, its connection is cut off.
+///
+/// One task takes from it; anybody may put something in, and nobody ever waits for that.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     max_frames: usize,
     max_bytes: usize,
     state: Mutex<State>,
-    filled: Notify,
-    /// Set when the connection has to end at once, even in the middle of a write.
-    aborted: CancellationToken,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -55,18 +59,25 @@ struct State {
     early: VecDeque<Frame>,
     bytes: usize,
     logged_in: bool,
+    leaving: bool,
     close: Option<Close>,
+    cut_off: bool,
+}
+
+/// What its connection has to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing is to be written.
+    Idle,
+    /// Frames are to be written.
+    Write,
+    /// Everything is written: the end.
+    Close(Close),
 }
 
 impl Outbox {
     pub(crate) fn new(max_frames: usize, max_bytes: usize) -> Self {
-        Self {
-            max_frames,
-            max_bytes,
-            state: Mutex::default(),
-            filled: Notify::new(),
-            aborted: CancellationToken::new(),
-        }
+        Self { max_frames, max_bytes, state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Frames stay whole whatever panicked while they were locked.
@@ -84,35 +95,28 @@ impl Outbox {
         if state.close.is_some() {
             return;
         }
-        let weight = frame.payload.len();
-        let waiting = state.frames.len() + state.early.len();
+        let (waiting, weight) = (state.waiting(), frame.payload.len());
         if waiting >= self.max_frames || (waiting > 0 && state.bytes + weight > self.max_bytes) {
-            state.close = Some(Close::new(code::TRY_LATER, "client reads too slowly"));
-            drop(state);
+            state.cut_off();
             crate::metrics::slow_reader();
-            self.aborted.cancel();
-            return;
-        }
-        state.bytes += weight;
-        if state.logged_in {
-            state.frames.push_back(frame);
         } else {
-            state.early.push_back(frame);
+            state.bytes += weight;
+            let logged_in = state.logged_in;
+            if logged_in { &mut state.frames } else { &mut state.early }.push_back(frame);
         }
         drop(state);
-        self.filled.notify_one();
+        self.changed.notify_one();
     }
 
     /// Queues the answer to the login, and what waited for it.
     pub(crate) fn login_answered(&self, packet: Bytes) {
         let mut state = self.lock();
-        state.bytes += packet.len();
-        state.frames.push_back(Frame::binary(packet));
-        state.logged_in = true;
-        let early = std::mem::take(&mut state.early);
-        state.frames.extend(early);
+        if state.close.is_some() {
+            return;
+        }
+        state.log_in(packet);
         drop(state);
-        self.filled.notify_one();
+        self.changed.notify_one();
     }
 
     /// Sends a last packet, then closes.
@@ -122,88 +126,110 @@ impl Outbox {
             return;
         }
         state.early.clear();
-        if let Some(packet) = last {
-            state.frames.push_back(Frame { opcode: Opcode::Binary, payload: packet });
-        }
+        state.frames.extend(last.map(Frame::binary));
         state.close = Some(close);
         drop(state);
-        self.filled.notify_one();
+        self.changed.notify_one();
+    }
+
+    /// Sends a notice, then closes. A login that is not answered yet is answered first: clients
+    /// take the first frame for that answer, whatever it is (client wire, section 0.1).
+    pub(crate) fn kick(&self, login_answer: impl FnOnce() -> Bytes, notice: Bytes, close: Close) {
+        let mut state = self.lock();
+        if state.close.is_some() {
+            return;
+        }
+        if !state.logged_in {
+            state.log_in(login_answer());
+        }
+        state.frames.push_back(Frame::binary(notice));
+        state.close = Some(close);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Asks the connection to end when the client has its answers.
+    pub(crate) fn leave(&self) {
+        self.lock().leaving = true;
+        self.changed.notify_one();
     }
 
     pub(crate) fn is_logged_in(&self) -> bool {
         self.lock().logged_in
     }
 
-    /// Waits for frames or for the end; takes all frames. The end comes with the last of them.
-    pub(crate) async fn take(&self, into: &mut VecDeque<Frame>) -> Option<Close> {
-        loop {
-            let mut filled = pin!(self.filled.notified());
-            filled.as_mut().enable();
-            {
-                let mut state = self.lock();
-                if !state.frames.is_empty() || state.close.is_some() {
-                    into.append(&mut state.frames);
-                    state.bytes = state.early.iter().map(|frame| frame.payload.len()).sum();
-                    return state.close.clone();
-                }
+    pub(crate) fn is_leaving(&self) -> bool {
+        let state = self.lock();
+        state.leaving && state.close.is_none()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lock().close.is_some()
+    }
+
+    /// Whether more may be read from the client: not while it leaves, and not while so much waits
+    /// that the answers to its own requests could fill the queue.
+    pub(crate) fn invites(&self) -> bool {
+        let state = self.lock();
+        let idle = state.waiting() < self.max_frames.div_ceil(2)
+            && state.bytes <= self.max_bytes.div_ceil(2);
+        idle && !state.leaving && state.close.is_none()
+    }
+
+    /// The end, at once, of a client that reads too slowly: even in the middle of a write.
+    pub(crate) fn cut_off(&self) -> Option<Close> {
+        let state = self.lock();
+        if state.cut_off { state.close.clone() } else { None }
+    }
+
+    /// What to do next; moves the frames to be written into `batch`.
+    pub(crate) fn next(&self, batch: &mut VecDeque<Frame>) -> Next {
+        let mut state = self.lock();
+        let mut bytes = 0;
+        while let Some(frame) = state.frames.front() {
+            let weight = frame.payload.len();
+            let full = batch.len() >= BATCH_FRAMES || bytes + weight > BATCH_BYTES;
+            if full && !batch.is_empty() {
+                break;
             }
-            filled.await;
+            bytes += weight;
+            batch.extend(state.frames.pop_front());
+        }
+        state.bytes = state.bytes.saturating_sub(bytes);
+        match &state.close {
+            _ if !batch.is_empty() => Next::Write,
+            Some(close) => Next::Close(close.clone()),
+            None => Next::Idle,
         }
     }
 
-    /// Resolves when the connection has to end at once.
-    pub(crate) async fn aborted(&self) {
-        self.aborted.cancelled().await;
+    /// Resolves when something has changed since the last time it did. For the one task that
+    /// takes.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl State {
+    fn waiting(&self) -> usize {
+        self.frames.len() + self.early.len()
     }
 
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.aborted.is_cancelled()
+    fn log_in(&mut self, answer: Bytes) {
+        self.bytes += answer.len();
+        self.frames.push_back(Frame::binary(answer));
+        self.logged_in = true;
+        self.frames.append(&mut self.early);
+    }
+
+    fn cut_off(&mut self) {
+        self.frames = VecDeque::new();
+        self.early = VecDeque::new();
+        self.bytes = 0;
+        self.cut_off = true;
+        self.close = Some(Close::new(code::TRY_LATER, "client reads too slowly"));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn texts(frames: &VecDeque<Frame>) -> Vec<&[u8]> {
-        frames.iter().map(|frame| &frame.payload[..]).collect()
-    }
-
-    #[tokio::test]
-    async fn the_login_answer_comes_first_whatever_was_pushed_before() {
-        let outbox = Outbox::new(10, 1000);
-        outbox.push(Bytes::from_static(b"push"));
-        outbox.login_answered(Bytes::from_static(b"answer"));
-        outbox.push(Bytes::from_static(b"later"));
-        let mut frames = VecDeque::new();
-        assert_eq!(outbox.take(&mut frames).await, None);
-        assert_eq!(texts(&frames), [b"answer" as &[u8], b"push", b"later"]);
-    }
-
-    #[tokio::test]
-    async fn a_slow_reader_is_cut_off_by_count_and_by_bytes() {
-        for (count, size) in [(3, 1), (2, 600)] {
-            let outbox = Outbox::new(3, 1000);
-            for _ in 0..count {
-                outbox.push(Bytes::from(vec![0; size]));
-            }
-            assert_eq!(outbox.is_aborted(), count == 2);
-            outbox.push(Bytes::from_static(b"x"));
-            assert!(outbox.is_aborted());
-            let close = outbox.take(&mut VecDeque::new()).await;
-            assert_eq!(close.map(|close| close.code), Some(code::TRY_LATER));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_sent_before_the_close_and_nothing_after_it() {
-        let outbox = Outbox::new(10, 1000);
-        outbox.push(Bytes::from_static(b"early"));
-        outbox.finish(Some(Bytes::from_static(b"no")), Close::new(code::POLICY, "refused"));
-        outbox.push(Bytes::from_static(b"late"));
-        let mut frames = VecDeque::new();
-        let close = outbox.take(&mut frames).await;
-        assert_eq!(texts(&frames), [b"no"]);
-        assert_eq!(close.map(|close| close.code), Some(code::POLICY));
-    }
-}
+mod tests;

@@ -1,23 +1,22 @@
 //! Starts a gateway: listeners, registry, container.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::Context;
 use imago_container::{Container, cli::announce_ports, telemetry};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    GatewayConfig,
-    accept::{self, Transport},
+    GatewayConfig, accept,
     auth::{Authenticator, JwtAuthenticator},
-    gateway::{Doors, Gateway, Shared},
+    gateway::{Gateway, Pace, Shared},
     limit::{AcceptAll, Acceptor, RateLimit, TokenBuckets},
     metrics,
-    session::Sessions,
+    transport::Transport,
 };
 
 /// The parts of a gateway that its user may replace.
@@ -56,54 +55,101 @@ pub async fn serve(
     extensions: Extensions,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let ws = listen("listen.ws", config.listen_ws).await?;
-    let tcp = listen("listen.tcp", config.listen_tcp).await?;
-    let monitor = TcpListener::bind(config.monitor)
-        .await
-        .with_context(|| format!("monitor.listen: cannot listen on {}", config.monitor))?;
-    let ws_at = ws.as_ref().map(TcpListener::local_addr).transpose()?;
-    let tcp_at = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
-    let monitor_at = monitor.local_addr()?;
-    telemetry::metrics_recorder();
-    metrics::describe();
-    let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
-
     let (service, id) = (config.info.service.clone(), config.info.id.to_string());
-    let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
-    let listeners = [(ws, Transport::WebSocket), (tcp, Transport::Tcp)];
-    let container = Container::builder(config.info)
-        .config(config.container)
-        .cluster(&config.cluster, config.secret.as_bytes())
-        .naming(naming)
-        .depends_on(&config.logic_service)
-        .selector(config.selector)
-        .monitor(monitor, config.admin_token)
-        .gateway(port, protocol(ws_at, tcp_at), move |handle| {
-            let shared = Arc::new(Shared {
-                handle,
-                sessions: Arc::new(Sessions::new(config.limits.connections_per_account)),
-                authenticator: extensions.authenticator,
-                acceptor: extensions.acceptor,
-                rate_limit: extensions.rate_limit,
-                tasks: TaskTracker::new(),
-                stop: CancellationToken::new(),
-                doors: watch::Sender::new(Doors::Young),
-                limits: config.limits,
-            });
-            let permits = Arc::new(Semaphore::new(shared.limits.connections));
-            for (listener, transport) in listeners {
-                if let Some(listener) = listener {
-                    let accepting =
-                        accept::run(listener, transport, shared.clone(), permits.clone());
-                    shared.tasks.spawn(accepting);
-                }
-            }
-            Arc::new(Gateway { shared, batch: config.drain_batch, pause: config.drain_pause })
-        })
-        .build()?;
-    announce_ports(&service, &id, &[("ws", ws_at), ("tcp", tcp_at), ("monitor", Some(monitor_at))]);
-    container.run(shutdown).await?;
-    Ok(())
+    let server = Server::bind(config, extensions).await?;
+    let monitor = Some(server.monitor());
+    let ports = [("ws", server.ws()), ("tcp", server.tcp()), ("monitor", monitor)];
+    announce_ports(&service, &id, &ports);
+    server.run(shutdown).await
+}
+
+/// A gateway that listens, and does not run yet.
+pub struct Server {
+    container: Container,
+    pub(crate) shared: Arc<Shared>,
+    listeners: Vec<(TcpListener, Transport)>,
+    ws: Option<SocketAddr>,
+    tcp: Option<SocketAddr>,
+    monitor: SocketAddr,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Binds the listeners. Clients that connect wait in the backlog until the doors open.
+    ///
+    /// # Errors
+    /// When a port or the registry cannot be used.
+    pub async fn bind(config: GatewayConfig, extensions: Extensions) -> anyhow::Result<Self> {
+        let ws = listen("listen.ws", config.listen_ws).await?;
+        let tcp = listen("listen.tcp", config.listen_tcp).await?;
+        let monitor = TcpListener::bind(config.monitor)
+            .await
+            .with_context(|| format!("monitor.listen: cannot listen on {}", config.monitor))?;
+        let ws_at = ws.as_ref().map(TcpListener::local_addr).transpose()?;
+        let tcp_at = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
+        let monitor_at = monitor.local_addr()?;
+        telemetry::metrics_recorder();
+        metrics::describe();
+        let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
+
+        let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
+        let pace = Pace { batch: config.drain_batch, pause: config.drain_pause };
+        // The container makes the role, and with it what the connections share.
+        let made = Arc::new(OnceLock::new());
+        let slot = made.clone();
+        let container = Container::builder(config.info)
+            .config(config.container)
+            .cluster(&config.cluster, config.secret.as_bytes())
+            .naming(naming)
+            .depends_on(&config.logic_service)
+            .selector(config.selector)
+            .monitor(monitor, config.admin_token)
+            .gateway(port, protocol(ws_at, tcp_at), move |handle| {
+                let shared = slot.get_or_init(|| Shared::new(handle, extensions, config.limits));
+                Arc::new(Gateway { shared: shared.clone(), pace })
+            })
+            .build()?;
+        let shared = made.get().cloned().context("the container made no gateway")?;
+        let listeners = [(ws, Transport::WebSocket), (tcp, Transport::Tcp)];
+        let listeners = listeners
+            .into_iter()
+            .filter_map(|(listener, transport)| Some((listener?, transport)))
+            .collect();
+        Ok(Self { container, shared, listeners, ws: ws_at, tcp: tcp_at, monitor: monitor_at })
+    }
+
+    /// Where WebSocket clients connect.
+    pub fn ws(&self) -> Option<SocketAddr> {
+        self.ws
+    }
+
+    /// Where TCP clients connect.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        self.tcp
+    }
+
+    /// Where the monitor port is.
+    pub fn monitor(&self) -> SocketAddr {
+        self.monitor
+    }
+
+    /// Runs until `shutdown`, then drains. Nothing of it is left running after that, or when the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// When the container cannot run.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let shared = self.shared;
+        let _stop = shared.stop.clone().drop_guard();
+        let permits = Arc::new(Semaphore::new(shared.limits.connections));
+        for (listener, transport) in self.listeners {
+            let accepting = accept::run(listener, transport, shared.clone(), permits.clone());
+            shared.tasks.spawn(shared.stop.clone().run_until_cancelled_owned(accepting));
+        }
+        self.container.run(shutdown).await?;
+        Ok(())
+    }
 }
 
 async fn listen(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {

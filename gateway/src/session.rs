@@ -6,34 +6,57 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use imago_container::{GatewayHandle, LaneOwner, Request};
+use imago_container::{LaneOwner, Request};
 use imago_proto::{
-    Account, App, ChannelId, LogicPacket, SessionId, Status, command, link,
-    msg::{ErrorResp, Header, LoginReq},
+    Account, App, ChannelId, Limits, LogicPacket, SessionId, Status, command, link,
+    msg::{ErrorResp, Header, LoginReq, LoginResp},
 };
 use prost::Message;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::runtime::Handle;
 
 use crate::{
     auth::Identity,
+    gateway::Shared,
     metrics,
     outbox::{Close, Outbox, code},
 };
+
+/// Time between a kickout notice and the close (client wire, section 0.6).
+const KICK_DELAY: Duration = Duration::from_millis(500);
 
 /// One client that has shown who it is.
 pub(crate) struct Client {
     pub(crate) session: link::Session,
     pub(crate) outbox: Arc<Outbox>,
-    /// Cancelled when the client is to be handed over to another gateway.
-    pub(crate) leave: CancellationToken,
+    /// Sequence and destination of its login request.
+    login: (u32, String),
 }
 
+// === impl Client ===
+
 impl Client {
+    /// Tells the client that a newer login took its place, and ends its connection.
+    pub(crate) fn kick(&self, notice: Bytes) {
+        let close = Close { after: KICK_DELAY, ..Close::new(code::NORMAL, "logged in elsewhere") };
+        self.outbox.kick(|| self.login_answer(), notice, close);
+    }
+
+    /// The answer to a login that is over before a logic server answers it.
+    fn login_answer(&self) -> Bytes {
+        let (sequence, dest) = self.login.clone();
+        let command = command::LOGIN_SIGNIN.to_owned();
+        let header = Header { command, sequence, dest, ..Header::default() };
+        let channel_id = self.session.channel_id.clone();
+        let body = LoginResp { channel_id, account: self.session.account.clone() };
+        let body = body.encode_to_vec().into();
+        LogicPacket::response(&header, &self.session.channel_id, Status::Success, body).encode()
+    }
+
     /// The answer to a request that no logic server gives.
     fn refusal(&self, request: &Request, status: Status, why: &str) -> Bytes {
         let header = Header {
@@ -43,6 +66,11 @@ impl Client {
             ..Header::default()
         };
         refusal(&header, &self.session.channel_id, status, why)
+    }
+
+    /// Whether this is the request that the client is let in by.
+    fn is_login(&self, request: &Request) -> bool {
+        request.command == command::LOGIN_SIGNIN && !self.outbox.is_logged_in()
     }
 }
 
@@ -55,14 +83,15 @@ pub(crate) fn refusal(request: &Header, channel: &str, status: Status, why: &str
 
 impl LaneOwner for Client {
     fn answered(&self, request: &Request, status: u32, packet: Bytes) {
+        if packet.len() > Limits::OUTBOUND_PAYLOAD {
+            tracing::warn!(command = request.command, bytes = packet.len(), "answer too large");
+            return self.refused(request, Status::SystemException, "the answer is too large");
+        }
         let succeeded = status == Status::Success.code();
         match request.command.as_str() {
-            command::LOGIN_SIGNIN if !self.outbox.is_logged_in() => {
-                if succeeded {
-                    self.outbox.login_answered(packet);
-                } else {
-                    self.outbox.finish(Some(packet), Close::new(code::POLICY, "login refused"));
-                }
+            _ if self.is_login(request) && succeeded => self.outbox.login_answered(packet),
+            _ if self.is_login(request) => {
+                self.outbox.finish(Some(packet), Close::new(code::POLICY, "login refused"));
             }
             command::LOGIN_SIGNOUT if succeeded => {
                 self.outbox.finish(Some(packet), Close::new(code::NORMAL, "signed out"));
@@ -73,11 +102,11 @@ impl LaneOwner for Client {
 
     fn refused(&self, request: &Request, status: Status, why: &str) {
         let packet = self.refusal(request, status, why);
-        if self.outbox.is_logged_in() {
-            self.outbox.push(packet);
-        } else {
-            self.outbox.finish(Some(packet), Close::new(code::TRY_LATER, "login not possible now"));
+        if self.is_login(request) {
+            let close = Close::new(code::TRY_LATER, "login not possible now");
+            return self.outbox.finish(Some(packet), close);
         }
+        self.outbox.push(packet);
     }
 }
 
@@ -105,6 +134,7 @@ impl Sessions {
         &self,
         identity: Identity,
         request: &LoginReq,
+        header: &Header,
         remote: String,
         outbox: Arc<Outbox>,
         gateway: &str,
@@ -125,7 +155,8 @@ impl Sessions {
             tags: request.tags.iter().take(16).map(|tag| cut(tag)).collect(),
             remote,
         };
-        let client = Arc::new(Client { session, outbox, leave: CancellationToken::new() });
+        let login = (header.sequence, header.dest.clone());
+        let client = Arc::new(Client { session, outbox, login });
         self.clients.insert(id, client.clone());
         metrics::session_opened();
         Some(client)
@@ -164,6 +195,11 @@ impl Sessions {
         self.clients.iter().map(|client| *client.key()).collect()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.clients.iter().map(|client| client.value().clone()).collect()
     }
@@ -172,17 +208,26 @@ impl Sessions {
 /// A session for as long as its connection lives: taken out of the table, and out of every logic
 /// server's directory, however the connection ends.
 pub(crate) struct SessionGuard {
-    pub(crate) id: SessionId,
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) handle: GatewayHandle,
-    pub(crate) tasks: TaskTracker,
+    id: SessionId,
+    shared: Arc<Shared>,
+}
+
+// === impl SessionGuard ===
+
+impl SessionGuard {
+    pub(crate) fn new(id: SessionId, shared: &Arc<Shared>) -> Self {
+        Self { id, shared: shared.clone() }
+    }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.sessions.close(self.id);
-        let (handle, id) = (self.handle.clone(), self.id);
-        self.tasks.spawn(async move { handle.session_down(id).await });
+        if std::thread::panicking() { return; } self.shared.sessions.close(self.id);
+        // Without a runtime the process ends, and the links with it.
+        if let Ok(runtime) = Handle::try_current() {
+            let (handle, id) = (self.shared.handle.clone(), self.id);
+            self.shared.tasks.spawn_on(async move { handle.session_down(id).await }, &runtime);
+        }
     }
 }
 

@@ -6,17 +6,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use imago_container::io::Chunks;
 use imago_proto::{Frame, FrameError, Limits, Opcode, tcp, ws};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::{
-    handshake::server::create_response,
-    http::{HeaderName, HeaderValue, Request},
-};
 
-/// Bytes of an upgrade request at most.
-const REQUEST_MAX: usize = 8 * 1024;
-/// Headers of an upgrade request at most.
-const HEADERS_MAX: usize = 64;
+/// Which transport a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    WebSocket,
+    Tcp,
+}
 
 /// How frames look on the wire.
+#[derive(Debug)]
 pub(crate) enum Framing {
     /// RFC 6455.
     WebSocket(ws::Decoder),
@@ -24,13 +23,28 @@ pub(crate) enum Framing {
     Tcp(tcp::Decoder),
 }
 
+// === impl Framing ===
+
 impl Framing {
-    pub(crate) fn tcp(packet_max: usize) -> Self {
-        Self::Tcp(tcp::Decoder::new(Limits { payload: packet_max }))
+    /// Frames of this transport, with packets of at most `packet_max` bytes from the client.
+    pub(crate) fn new(transport: Transport, packet_max: usize) -> Self {
+        let limits = Limits { payload: packet_max };
+        match transport {
+            Transport::WebSocket => Self::WebSocket(ws::Decoder::new(ws::Peer::Client, limits)),
+            Transport::Tcp => Self::Tcp(tcp::Decoder::new(limits)),
+        }
     }
 
-    fn web_socket(packet_max: usize) -> Self {
-        Self::WebSocket(ws::Decoder::new(ws::Peer::Client, Limits { payload: packet_max }))
+    /// From the next message on, another limit. Only between two messages.
+    pub(crate) fn set_packet_max(&mut self, packet_max: usize) {
+        *self = Self::new(self.transport(), packet_max);
+    }
+
+    fn transport(&self) -> Transport {
+        match self {
+            Self::WebSocket(_) => Transport::WebSocket,
+            Self::Tcp(_) => Transport::Tcp,
+        }
     }
 
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
@@ -56,6 +70,15 @@ impl Framing {
         );
     }
 
+    /// The answer to a ping frame. The TCP transport's is always empty.
+    pub(crate) fn pong(&self, ping: Bytes) -> Frame {
+        let payload = match self {
+            Self::WebSocket(_) => ping,
+            Self::Tcp(_) => Bytes::new(),
+        };
+        Frame { opcode: Opcode::Pong, payload }
+    }
+
     /// The frame that ends a connection. The TCP transport's carries neither code nor reason.
     pub(crate) fn close(&self, code: u16, reason: &str) -> Frame {
         let payload = match self {
@@ -66,104 +89,56 @@ impl Framing {
     }
 }
 
-/// Answers the upgrade request of a WebSocket client. Any path and query will do; offered
-/// subprotocols and extensions are not taken. Gives back what came after the request.
-///
-/// # Errors
-/// With the reason, when there will be no WebSocket; the client has been told.
-pub(crate) async fn upgrade(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    packet_max: usize,
-    patience: Duration,
-) -> Result<(Framing, BytesMut), String> {
-    let shaken = tokio::time::timeout(patience, async {
-        let (head, rest) = read_head(stream).await?;
-        let response = match respond(&head) {
-            Ok(response) => response,
-            Err(why) => {
-                refuse(stream, &why).await;
-                return Err(why);
-            }
-        };
-        stream.write_all(&response).await.map_err(|error| error.to_string())?;
-        Ok((Framing::web_socket(packet_max), rest))
-    });
-    shaken.await.unwrap_or_else(|_| Err("no upgrade request in time".to_owned()))
-}
-
-async fn read_head(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> Result<(BytesMut, BytesMut), String> {
-    let mut buffer = BytesMut::with_capacity(1024);
-    loop {
-        if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-            let rest = buffer.split_off(end + 4);
-            return Ok((buffer, rest));
-        }
-        if buffer.len() >= REQUEST_MAX {
-            let why = format!("expected an upgrade request of at most {REQUEST_MAX} bytes");
-            refuse(stream, &why).await;
-            return Err(why);
-        }
-        match stream.read_buf(&mut buffer).await {
-            Ok(0) => return Err("closed before the upgrade request".to_owned()),
-            Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-}
-
-/// The bytes of the 101 answer.
-fn respond(head: &[u8]) -> Result<Vec<u8>, String> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut headers);
-    parsed.parse(head).map_err(|error| format!("expected an HTTP request: {error}"))?;
-    let mut request = Request::builder()
-        .method(parsed.method.unwrap_or_default())
-        .uri("/")
-        .version(tokio_tungstenite::tungstenite::http::Version::HTTP_11);
-    for header in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes());
-        let value = HeaderValue::from_bytes(header.value);
-        if let (Ok(name), Ok(value)) = (name, value) {
-            request = request.header(name, value);
-        }
-    }
-    let request = request.body(()).map_err(|error| error.to_string())?;
-    let response = create_response(&request)
-        .map_err(|error| format!("expected a WebSocket upgrade (RFC 6455 section 4): {error}"))?;
-    let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
-    for (name, value) in response.headers() {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"\r\n");
-    Ok(bytes)
-}
-
-async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: &str) {
-    let body = format!("this port speaks WebSocket: {why}\n");
-    let answer = format!(
-        "HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nUpgrade: websocket\r\n\
-         Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    // The client may be gone already.
-    let _ = stream.write_all(answer.as_bytes()).await;
-    linger(stream).await;
-}
-
 /// Ends a connection so that the last bytes arrive: closing while unread bytes wait would reset
 /// it, and the client might never see the answer (RFC 1122 §4.2.2.13).
 pub(crate) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     /// A client that keeps sending is not listened to for longer.
     const PATIENCE: Duration = Duration::from_secs(1);
-    if stream.shutdown().await.is_err() {
-        return;
+    let ended = async {
+        if stream.shutdown().await.is_ok() {
+            let mut sink = [0; 1024];
+            while matches!(stream.read(&mut sink).await, Ok(1..)) {}
+        }
+    };
+    // Too late: the client had its time.
+    let _ = tokio::time::timeout(PATIENCE, ended).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn bytes_of(framing: &Framing, frame: &Frame) -> Vec<u8> {
+        let (mut chunks, mut out) = (Chunks::default(), Vec::new());
+        framing.encode(frame, &mut chunks);
+        while !chunks.is_empty() {
+            chunks.write_some(&mut out).await.unwrap();
+        }
+        out
     }
-    let mut sink = [0; 1024];
-    let drained = async { while matches!(stream.read(&mut sink).await, Ok(1..)) {} };
-    let _ = tokio::time::timeout(PATIENCE, drained).await;
+
+    #[tokio::test]
+    async fn tcp_pong_and_close_are_the_bytes_that_old_clients_expect() {
+        let framing = Framing::new(Transport::Tcp, 1024);
+        let pong = framing.pong(Bytes::from_static(b"x"));
+        assert_eq!(bytes_of(&framing, &pong).await, [0x0a, 0, 0, 0, 0]);
+        assert_eq!(bytes_of(&framing, &framing.close(1000, "x")).await, [0x08, 0, 0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn websocket_pong_echoes_and_close_carries_code_and_reason() {
+        let framing = Framing::new(Transport::WebSocket, 1024);
+        let pong = framing.pong(Bytes::from_static(b"abc"));
+        assert_eq!(bytes_of(&framing, &pong).await, *b"\x8a\x03abc");
+        assert_eq!(bytes_of(&framing, &framing.close(1001, "bye")).await, *b"\x88\x05\x03\xe9bye");
+    }
+
+    #[test]
+    fn the_limit_is_raised_between_messages() {
+        let mut framing = Framing::new(Transport::Tcp, 4);
+        let mut five = BytesMut::from(&b"\x02\x00\x00\x00\x05hello"[..]);
+        assert!(matches!(framing.decode(&mut five), Err(FrameError::TooLarge { .. })));
+        framing.set_packet_max(5);
+        assert_eq!(framing.decode(&mut five).unwrap().unwrap().payload, "hello");
+    }
 }

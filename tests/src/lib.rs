@@ -1,1 +1,22 @@
-//! Placeholder.
+//! What the integration tests share: real servers in a temporary world, a proxy, a raw client, and
+//! the history checker.
+
+mod consul;
+mod eventually;
+mod history;
+mod monitor;
+mod proxy;
+mod server;
+mod traffic;
+mod wire;
+mod world;
+
+pub use consul::ConsulAgent;
+pub use eventually::eventually;
+pub use history::{History, Outcome};
+pub use monitor::Monitor;
+pub use proxy::LinkProxy;
+pub use server::{Server, program};
+pub use traffic::Traffic;
+pub use wire::{RawClient, Received};
+pub use world::World;

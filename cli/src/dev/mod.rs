@@ -85,7 +85,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let ended = match grown {
         Ok(()) => {
             state.write(&data)?;
-            print_welcome(&state, &data, started.elapsed())?;
+            print_welcome(&state, &args.data, started.elapsed())?;
             watch(servers, &data, shutdown).await
         }
         Err(error) => {
@@ -250,10 +250,15 @@ fn print_welcome(state: &DevState, data: &Path, took: Duration) -> anyhow::Resul
         println!("token of {account}: {token}");
     }
     let program = how_to_run();
+    let place = if data == Path::new(DATA_DIR) {
+        String::new()
+    } else {
+        format!(" --data {}", data.display())
+    };
     println!("\nNow, in two other terminals in this directory:");
-    println!("  {program} chat --as alice --to bob");
-    println!("  {program} chat --as bob --to alice");
-    println!("Look at it with `{program} status`. Ctrl-C ends everything.");
+    println!("  {program} chat{place} --as alice --to bob");
+    println!("  {program} chat{place} --as bob --to alice");
+    println!("Look at it with `{program} status{place}`. Ctrl-C ends everything.");
     Ok(())
 }
 

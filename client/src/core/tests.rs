@@ -2,12 +2,19 @@
 
 use imago_proto::{
     BasicPacket, Packet, Status, command,
-    msg::{MessageAckReq, MessageIndexResp, MessagePush, MessageReq, MessageResp},
+    msg::{
+        MessageAckReq, MessageContent, MessageContentReq, MessageContentResp, MessageIndex,
+        MessageIndexResp, MessagePush, MessageReq, MessageResp,
+    },
 };
 use prost::Message as _;
 
 use super::*;
-use crate::{Builder, transport::Endpoint};
+use crate::{
+    Builder,
+    sync::{BATCH, PAGE},
+    transport::Endpoint,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -81,12 +88,11 @@ impl World {
     }
 
     fn push(&mut self, seq: u64) {
-        let push = MessagePush {
-            conversation: "c".into(),
-            sender: "bob".into(),
-            seq,
-            ..MessagePush::default()
-        };
+        self.push_message(MessagePush { sender: "bob".into(), seq, ..MessagePush::default() });
+    }
+
+    fn push_message(&mut self, push: MessagePush) {
+        let push = MessagePush { conversation: "c".into(), ..push };
         let body = push.encode_to_vec().into();
         let packet = LogicPacket::push(command::CHAT_USER_TALK, "me", body);
         self.core.packet(self.now, Packet::Logic(packet));
@@ -136,6 +142,72 @@ fn a_gap_that_fills_by_itself_costs_no_listing() {
     assert_eq!(world.commands(), [""; 0]);
     world.pass(MS);
     assert_eq!(world.commands(), [command::CHAT_OFFLINE_INDEX]);
+}
+
+#[test]
+fn a_server_that_cannot_list_is_asked_less_and_less() {
+    let mut world = World::new();
+    world.push(2);
+    world.pass(50 * MS);
+    let mut asked = 0;
+    for _ in 0..300 {
+        if world.sent.last().is_some_and(|p| p.header.command == command::CHAT_OFFLINE_INDEX) {
+            world.answer_last(Status::SystemException, &MessageIndexResp::default());
+            world.sent.clear();
+            asked += 1;
+        }
+        world.pass(100 * MS);
+    }
+    assert!((4..=30).contains(&asked), "asked {asked} times in half a minute");
+}
+
+#[test]
+fn the_next_page_is_asked_for_once_this_one_is_consumed_and_acknowledged() {
+    let mut world = World::new();
+    world.core.inbox = Inbox::new(InboxLimits { ready: PAGE + BATCH, held: 1 });
+    let indexes = (1..=PAGE as u64).map(|seq| MessageIndex {
+        message_id: i64::try_from(seq).unwrap(),
+        conversation: "c".into(),
+        seq,
+        ..MessageIndex::default()
+    });
+    world.push(5);
+    world.pass(50 * MS);
+    world.answer_last(Status::Success, &MessageIndexResp { indexes: indexes.collect() });
+    while world.sent.last().is_some_and(|p| p.header.command == command::CHAT_OFFLINE_CONTENT) {
+        let asked = MessageContentReq::decode(world.sent.pop().unwrap().body).unwrap();
+        let content = |id: &i64| MessageContent { message_id: *id, ..MessageContent::default() };
+        let contents = asked.message_ids.iter().map(content).collect();
+        world.sent.push(LogicPacket::request("", world.core.sequence, "", Bytes::new()));
+        world.answer_last(Status::Success, &MessageContentResp { contents });
+    }
+    world.commands();
+    world.pass(10_000 * MS);
+    assert_eq!(world.commands(), [""; 0], "nothing is consumed");
+    world.consume(PAGE as u64);
+    assert_eq!(world.sent.last().unwrap().header.command, command::CHAT_TALK_ACK);
+    world.answer_last(Status::Success, &());
+    assert_eq!(world.commands(), [command::CHAT_TALK_ACK, command::CHAT_OFFLINE_INDEX]);
+}
+
+#[test]
+fn a_copy_of_what_is_being_repeated_is_not_taken_for_another_devices() {
+    let mut world = World::new();
+    let _outcome = world.talk("hello");
+    world.core.lost(world.now, None, "cut");
+    world.pass(1000 * MS);
+    world.log_in();
+    let copy = MessagePush {
+        sender: "me".into(),
+        peer: "bob".into(),
+        body: "hello".into(),
+        seq: 1,
+        ..MessagePush::default()
+    };
+    world.push_message(copy.clone());
+    assert!(!world.core.has_message());
+    world.push_message(MessagePush { body: "from the phone".into(), seq: 2, ..copy });
+    assert_eq!(world.core.next_message(world.now).unwrap().seq, Seq(2));
 }
 
 #[test]

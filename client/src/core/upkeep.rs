@@ -90,7 +90,10 @@ impl Core {
     }
 
     fn watch_gaps(&mut self, now: Instant) -> bool {
-        if !self.sync.waiting.is_empty() && self.sync.failures == 0 {
+        if self.timers.is_set(Timer::Sync) {
+            return false;
+        }
+        if !self.sync.waiting.is_empty() {
             self.want_sync();
             return true;
         }

@@ -1,0 +1,98 @@
+//! What a client sends: frames, packets, requests.
+
+use bytes::Bytes;
+use imago_container::Request;
+use imago_proto::{
+    BasicCode, BasicPacket, Frame, FrameError, LogicPacket, Opcode, Packet, Status, command,
+    msg::Header,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use super::Connection;
+use crate::{
+    metrics,
+    outbox::{Close, code},
+    session::refusal,
+};
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    /// Handles what has arrived, for as long as more may be taken.
+    pub(super) async fn take_packets(&mut self) {
+        while self.may_read() {
+            match self.framing.decode(&mut self.input.bytes) {
+                Ok(Some(frame)) => {
+                    self.times.heard = Instant::now();
+                    self.frame(frame).await;
+                }
+                Ok(None) => return,
+                Err(error) => self.refuse_frame(&error),
+            }
+        }
+    }
+
+    /// The stream cannot be read any further.
+    fn refuse_frame(&self, error: &FrameError) {
+        tracing::debug!(remote = %self.remote, %error, "not a frame");
+        metrics::protocol_error();
+        let close = match error {
+            FrameError::TooLarge { .. } => Close::new(code::TOO_BIG, "packet too large"),
+            _ => Close::new(code::PROTOCOL, "not a frame"),
+        };
+        self.outbox.finish(None, close);
+    }
+
+    async fn frame(&mut self, frame: Frame) {
+        match frame.opcode {
+            Opcode::Ping => self.outbox.push_frame(self.framing.pong(frame.payload)),
+            Opcode::Close => self.outbox.finish(None, Close::new(code::NORMAL, "")),
+            Opcode::Pong | Opcode::Continuation => {}
+            Opcode::Binary | Opcode::Text if frame.payload.is_empty() => {}
+            Opcode::Binary | Opcode::Text => self.packet(frame.payload).await,
+        }
+    }
+
+    async fn packet(&mut self, payload: Bytes) {
+        match Packet::decode(payload) {
+            Ok(Packet::Basic(packet)) => {
+                if packet.code == BasicCode::Ping {
+                    self.outbox.push(BasicPacket::PONG.encode());
+                }
+            }
+            Ok(Packet::Logic(packet)) => self.request(packet).await,
+            Err(error) => {
+                tracing::debug!(remote = %self.remote, %error, "not a packet");
+                metrics::protocol_error();
+                self.outbox.finish(None, Close::new(code::PROTOCOL, "not a packet"));
+            }
+        }
+    }
+
+    async fn request(&mut self, packet: LogicPacket) {
+        metrics::request();
+        let LogicPacket { header, body } = packet;
+        let Some(online) = &self.online else { return self.log_in(header, body).await };
+        tracing::trace!(command = header.command, seq = header.sequence, "request");
+        if !self.rate.admit() {
+            let why = "too many messages a second, slow down";
+            return self.refuse(&header, Status::SystemException, why);
+        }
+        if header.command == command::LOGIN_SIGNIN {
+            return self.refuse(&header, Status::InvalidCommand, "already logged in");
+        }
+        online.lane.submit(request_of(header, body));
+    }
+
+    /// Refuses one request; the connection goes on.
+    fn refuse(&self, header: &Header, status: Status, why: &str) {
+        let channel = self.online.as_ref().map(|online| online.client.session.channel_id.as_str());
+        self.outbox.push(refusal(header, channel.unwrap_or_default(), status, why));
+    }
+}
+
+/// What a client says of its channel and in metas is never believed: it goes no further.
+pub(super) fn request_of(header: Header, body: Bytes) -> Request {
+    Request { command: header.command, sequence: header.sequence, dest: header.dest, body }
+}

@@ -1,0 +1,134 @@
+//! The first request of a client: who is it, and may it come in.
+
+use bytes::Bytes;
+use imago_container::Route;
+use imago_proto::{
+    LogicPacket, SessionId, Status, command,
+    msg::{Header, LoginReq},
+};
+use prost::Message;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout_at,
+};
+
+use super::{Connection, Online, going_away, inbound::request_of};
+use crate::{
+    auth::{Identity, Unauthorized},
+    gateway::Doors,
+    metrics,
+    outbox::{Close, code},
+    session::{SessionGuard, refusal},
+};
+
+/// A login that is refused: what the client is answered, and how its connection ends.
+struct Refusal {
+    status: Status,
+    why: String,
+    close: Close,
+}
+
+impl Refusal {
+    fn new(status: Status, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), close: Close::new(code::POLICY, "login refused") }
+    }
+
+    fn unauthorized(why: Unauthorized) -> Self {
+        let close = Close::new(code::POLICY, why.0.clone());
+        Self { status: Status::Unauthorized, why: why.0, close }
+    }
+
+    fn closing_with(self, close: Close) -> Self {
+        Self { close, ..self }
+    }
+
+    /// The packet of the answer. That of a bad token has no body (client wire, section 2): its
+    /// reason is in the close frame.
+    fn answer(&self, request: &Header) -> Bytes {
+        if self.status == Status::Unauthorized {
+            return LogicPacket::response(request, "", self.status, Bytes::new()).encode();
+        }
+        refusal(request, "", self.status, &self.why)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    /// Lets the client in, or answers why not and ends the connection.
+    pub(super) async fn log_in(&mut self, header: Header, body: Bytes) {
+        // An authenticator may ask others: it gets the time that the client has.
+        let admitted = timeout_at(self.times.login_by, self.identify(&header, body)).await;
+        let opened = match admitted {
+            Ok(Ok((identity, login))) => self.open(&header, identity, login).await,
+            Ok(Err(refused)) => Err(refused),
+            // The deadline has passed: the connection is about to end.
+            Err(_) => return,
+        };
+        if let Err(refused) = opened {
+            tracing::debug!(remote = %self.remote, status = refused.status.code(), why = refused.why, "login refused");
+            metrics::login_refused(refused.status);
+            self.outbox.finish(Some(refused.answer(&header)), refused.close);
+        }
+    }
+
+    async fn identify(
+        &self,
+        header: &Header,
+        body: Bytes,
+    ) -> Result<(Identity, LoginReq), Refusal> {
+        if header.command != command::LOGIN_SIGNIN {
+            return Err(Refusal::new(Status::InvalidCommand, "log in first"));
+        }
+        let login = LoginReq::decode(body).map_err(|error| {
+            Refusal::new(Status::InvalidPacketBody, format!("body does not decode: {error}"))
+        })?;
+        let identity = self.shared.authenticator.authenticate(&login).await;
+        let identity = identity.and_then(Identity::checked).map_err(Refusal::unauthorized)?;
+        Ok((identity, login))
+    }
+
+    /// Opens the session and forwards the login; the answer comes from a logic server.
+    async fn open(
+        &mut self,
+        header: &Header,
+        identity: Identity,
+        mut login: LoginReq,
+    ) -> Result<(), Refusal> {
+        let shared = self.shared.clone();
+        let route = Route { app: identity.app.clone(), account: identity.account.clone() };
+        let gateway = shared.handle.service_id().as_str();
+        let opened = shared.sessions.open(
+            identity,
+            &login,
+            header,
+            self.remote.to_string(),
+            self.outbox.clone(),
+            gateway,
+        );
+        let Some(client) = opened else {
+            let why = "too many connections of this account";
+            let close = Close::new(code::TRY_LATER, why);
+            return Err(Refusal::new(Status::SystemException, why).closing_with(close));
+        };
+        let id = SessionId(client.session.id);
+        let session = SessionGuard::new(id, &shared);
+        // Whoever hands the clients over shuts the doors first and then looks into the table: a
+        // login that misses the one finds the other.
+        if *shared.doors.borrow() != Doors::Open {
+            let refused = Refusal::new(Status::ServiceNotFound, "this gateway takes nobody now");
+            return Err(refused.closing_with(going_away()));
+        }
+        let span = tracing::Span::current();
+        span.record("channel", &client.session.channel_id);
+        span.record("account", &client.session.account);
+        // Every logic server learns of the session before any request of it.
+        shared.handle.session_up(&client.session).await;
+        let lane = shared.handle.open_lane(id, route, client.clone());
+        // The token has done its work: it goes no further.
+        login.token.clear();
+        lane.submit(request_of(header.clone(), login.encode_to_vec().into()));
+        tracing::debug!("logging in");
+        self.framing.set_packet_max(shared.limits.packet);
+        self.online = Some(Online { client, lane, _session: session });
+        Ok(())
+    }
+}

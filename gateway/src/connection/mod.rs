@@ -1,0 +1,295 @@
+//! One client's connection: a task that reads and writes, and ends in good order.
+
+mod inbound;
+mod login;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    future::{Future, pending, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use imago_container::{Lane, io::Chunks};
+use imago_proto::Frame;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    gateway::Shared,
+    limit::ConnectionRate,
+    metrics,
+    outbox::{Close, Next, Outbox, code},
+    read_buffer::ReadBuffer,
+    session::{Client, SessionGuard},
+    transport::{Framing, Transport, linger},
+};
+
+/// Largest packet of a client that has not shown who it is: a login is far smaller.
+const LOGIN_PACKET_MAX: usize = 64 << 10;
+/// How long a client that reads too slowly may take the close frame.
+const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection whose transport is ready.
+pub(crate) struct Connection<S> {
+    stream: S,
+    framing: Framing,
+    input: ReadBuffer,
+    /// Frames laid out for writing, partly written.
+    output: Chunks,
+    remote: SocketAddr,
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    rate: Box<dyn ConnectionRate>,
+    online: Option<Online>,
+    times: Times,
+}
+
+/// What a client has from its login on.
+struct Online {
+    client: Arc<Client>,
+    lane: Lane,
+    _session: SessionGuard,
+}
+
+/// What the deadlines count from.
+struct Times {
+    login_by: Instant,
+    /// The last frame of the client, or when we began to listen to it again.
+    heard: Instant,
+    /// The client took something, or had nothing to take.
+    took: Instant,
+    /// Nothing but the end is left.
+    closing: Option<Instant>,
+}
+
+/// What there was no more time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overdue {
+    Login,
+    Silence,
+    Write,
+}
+
+/// The end of a connection that can still be told.
+struct End {
+    close: Close,
+    patience: Duration,
+}
+
+/// Bytes that went one way.
+enum Moved {
+    In(usize),
+    Out(usize),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    /// `received` came together with what made the transport ready.
+    pub(crate) fn new(
+        stream: S,
+        transport: Transport,
+        received: BytesMut,
+        remote: SocketAddr,
+        login_by: Instant,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let limits = &shared.limits;
+        let now = Instant::now();
+        Self {
+            stream,
+            framing: Framing::new(transport, limits.packet.min(LOGIN_PACKET_MAX)),
+            input: ReadBuffer::new(received),
+            output: Chunks::default(),
+            remote,
+            outbox: Arc::new(Outbox::new(limits.queue_messages, limits.queue_bytes)),
+            rate: shared.rate_limit.connection(),
+            online: None,
+            times: Times { login_by, heard: now, took: now, closing: None },
+            shared,
+        }
+    }
+
+    /// Runs until either side ends it.
+    pub(crate) async fn run(mut self) {
+        let ended = match self.serve().await {
+            Ok(Some(end)) => {
+                // Nothing is for this session any more, while its last bytes go out.
+                self.online = None;
+                self.end(end).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.online = None;
+        match ended {
+            Ok(()) => linger(&mut self.stream).await,
+            Err(error) => tracing::debug!(%error, "connection broke"),
+        }
+    }
+
+    /// Reads and writes until there is an end to it; `None` where the client hung up.
+    async fn serve(&mut self) -> io::Result<Option<End>> {
+        let outbox = self.outbox.clone();
+        let mut batch = VecDeque::new();
+        loop {
+            self.take_packets().await;
+            if let Some(close) = outbox.cut_off() {
+                tracing::info!(remote = %self.remote, "client reads too slowly, cut off");
+                return Ok(Some(End { close, patience: CUT_OFF_PATIENCE }));
+            }
+            if let Some(close) = self.lay_out(&mut batch) {
+                return Ok(Some(End { close, patience: self.shared.limits.write_timeout }));
+            }
+            let may_read = self.may_read();
+            if !may_read {
+                self.times.heard = Instant::now();
+            }
+            let (deadline, overdue) = self.deadline();
+            if deadline <= Instant::now() {
+                self.overdue(overdue)?;
+                continue;
+            }
+            let online = self.online.as_ref();
+            let (is_leaving, is_closing) = (outbox.is_leaving(), outbox.is_closing());
+            tokio::select! {
+                moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read) => match moved? {
+                    Moved::In(0) => return Ok(None),
+                    Moved::In(_) => {}
+                    Moved::Out(len) => {
+                        metrics::sent(len);
+                        self.times.took = Instant::now();
+                    }
+                },
+                () = outbox.changed() => {}
+                () = Online::room(online), if !may_read => {}
+                () = Online::answered(online), if is_leaving => outbox.finish(None, going_away()),
+                () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
+                    outbox.finish(None, going_away());
+                }
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Whether the client's next request may be taken.
+    fn may_read(&self) -> bool {
+        self.outbox.invites() && self.online.as_ref().is_none_or(|online| online.lane.has_room())
+    }
+
+    /// Lays out what is to be written, once the last is. Says when there is nothing but the end.
+    fn lay_out(&mut self, batch: &mut VecDeque<Frame>) -> Option<Close> {
+        if self.output.is_empty() {
+            let next = self.outbox.next(batch);
+            for frame in batch.drain(..) {
+                self.framing.encode(&frame, &mut self.output);
+            }
+            self.times.took = Instant::now();
+            if let Next::Close(close) = next {
+                return Some(close);
+            }
+        }
+        if self.times.closing.is_none() && self.outbox.is_closing() {
+            self.times.closing = Some(Instant::now());
+        }
+        None
+    }
+
+    /// How long there is time, and for what.
+    fn deadline(&self) -> (Instant, Overdue) {
+        let limits = &self.shared.limits;
+        if let Some(closing) = self.times.closing {
+            return (closing + limits.write_timeout, Overdue::Write);
+        }
+        let listen = match &self.online {
+            Some(_) => (self.times.heard + limits.read_timeout, Overdue::Silence),
+            None => (self.times.login_by, Overdue::Login),
+        };
+        let write = (self.times.took + limits.write_timeout, Overdue::Write);
+        if self.output.is_empty() || listen.0 < write.0 { listen } else { write }
+    }
+
+    fn overdue(&mut self, what: Overdue) -> io::Result<()> {
+        match what {
+            Overdue::Login => {
+                self.outbox.finish(None, Close::new(code::POLICY, "no login in time"));
+            }
+            Overdue::Silence => {
+                let close = Close::new(code::GOING_AWAY, "nothing heard for too long");
+                self.outbox.finish(None, close);
+            }
+            // A close frame would only wait behind what the client does not take.
+            Overdue::Write => {
+                metrics::slow_reader();
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "client takes nothing"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the close frame behind what is half written.
+    async fn end(&mut self, End { close, patience }: End) -> io::Result<()> {
+        sleep(close.after).await;
+        let frame = self.framing.close(close.code, &close.reason);
+        self.framing.encode(&frame, &mut self.output);
+        let written = timeout(patience, async {
+            while !self.output.is_empty() {
+                metrics::sent(self.output.write_some(&mut self.stream).await?);
+            }
+            Ok(())
+        });
+        written.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+}
+
+fn going_away() -> Close {
+    Close::new(code::GOING_AWAY, "gateway leaves, connect to another")
+}
+
+/// Writes or reads, whichever is possible first: a client that does not read is still heard.
+async fn transfer<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    input: &mut ReadBuffer,
+    output: &mut Chunks,
+    may_read: bool,
+) -> io::Result<Moved> {
+    poll_fn(|cx| {
+        // Both are cancel safe, so that each poll may begin them anew.
+        if !output.is_empty()
+            && let Poll::Ready(written) = pin!(output.write_some(stream)).poll(cx)
+        {
+            return Poll::Ready(written.map(Moved::Out));
+        }
+        if may_read && let Poll::Ready(read) = pin!(input.read(stream)).poll(cx) {
+            return Poll::Ready(read.map(Moved::In));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Online {
+    /// Resolves when a full lane has room. What else may keep us from reading makes itself heard.
+    async fn room(online: Option<&Self>) {
+        match online {
+            Some(online) if !online.lane.has_room() => online.lane.room().await,
+            _ => pending().await,
+        }
+    }
+
+    /// Resolves when the client has all of its answers.
+    async fn answered(online: Option<&Self>) {
+        match online {
+            Some(online) => online.lane.idle().await,
+            None => pending().await,
+        }
+    }
+}

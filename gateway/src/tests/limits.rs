@@ -1,0 +1,82 @@
+//! How many may come in, and who may not.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+
+use super::support::{Client, FAST, LOGIN, Received, World, eventually, login_body, token};
+use crate::Acceptor;
+
+#[tokio::test]
+async fn a_thousand_bad_logins_at_once_do_not_disturb_others() {
+    let world = World::start(FAST).await;
+    let mut chatting = world.client("alice").await;
+    let mut bad = JoinSet::new();
+    for number in 0..1000 {
+        let at = world.tcp;
+        bad.spawn(async move {
+            let mut client = Client::tcp(at).await;
+            client.request(LOGIN, login_body(&format!("bad token {number}"))).await;
+            assert_eq!(client.recv_logic().await.header.status, 105);
+            client.expect_close(1008).await;
+        });
+    }
+    let mut refused = 0;
+    while refused < 1000 {
+        chatting.echo("not disturbed").await;
+        while let Some(ended) = bad.try_join_next() {
+            ended.unwrap();
+            refused += 1;
+        }
+    }
+    assert_eq!(world.logic.accounts(), ["alice"]);
+}
+
+#[tokio::test]
+async fn one_account_has_only_so_many_connections() {
+    let world = World::start(&[("limits.connections_per_account", "2")]).await;
+    let (one, _two) = (world.client("alice").await, world.client("alice").await);
+    let mut third = Client::ws(world.ws).await;
+    third.request(LOGIN, login_body(&token("alice"))).await;
+    let (status, why) = third.recv_refusal().await;
+    assert_eq!(status, 300);
+    assert!(why.contains("too many connections"), "{why}");
+    third.expect_close(1013).await;
+    world.client("bob").await;
+
+    drop(one);
+    eventually("one has left", || {
+        world.logic.accounts().iter().filter(|a| *a == "alice").count() == 1
+    })
+    .await;
+    world.client("alice").await;
+}
+
+#[tokio::test]
+async fn clients_over_the_limit_wait_until_another_leaves() {
+    let world = World::start(&[("limits.connections", "2")]).await;
+    let (_one, two) = (world.client("one").await, world.client("two").await);
+    let mut third = Client::tcp(world.tcp).await;
+    third.request(LOGIN, login_body(&token("three"))).await;
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(200), third.recv_patiently());
+    assert!(waits.await.is_err(), "answered over the limit");
+    drop(two);
+    assert_eq!(third.recv_logic().await.header.status, 0);
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Acceptor for Nobody {
+    async fn accept(&self, _: SocketAddr) -> Result<(), String> {
+        Err("closed today".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_acceptor_turns_connections_away_before_they_say_anything() {
+    let world = World::start_with(&[], |extensions| extensions.acceptor = Arc::new(Nobody)).await;
+    let mut client = Client::tcp(world.tcp).await;
+    assert_eq!(client.recv().await, Received::End);
+}

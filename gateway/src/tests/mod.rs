@@ -1,0 +1,8 @@
+//! Gateways with a logic server behind them: real links, real sockets, and a role that does what
+//! the tests need of a logic server.
+
+mod doors;
+mod limits;
+mod sessions;
+pub(crate) mod support;
+mod traffic;

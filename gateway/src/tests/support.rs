@@ -1,0 +1,147 @@
+//! A gateway, a logic server that answers as it is told, and clients that speak bytes.
+
+mod client;
+mod logic;
+
+use std::{io::Write, sync::Arc, time::Duration};
+
+use imago_container::{Container, ContainerConfig, ServerInfo, settings::Settings};
+use imago_proto::{command, msg::LoginReq};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use prost::Message;
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub(crate) use client::{Client, Received, tcp_header};
+pub(crate) use logic::{FakeLogic, notice};
+
+use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, Server, gateway::Shared};
+
+pub(crate) const JWT_SECRET: &str = "jwt-1sNzdiSgnNuxyq2g7xml2JvLArU";
+const CLUSTER_SECRET: &str = "a secret of this test cluster";
+/// No limit that a test could reach.
+pub(crate) const FAST: &[(&str, &str)] =
+    &[("limits.messages_per_second", "1000000"), ("limits.message_burst", "1000000")];
+/// Longer than anything here takes, on however busy a machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The default configuration with the secrets, free ports, and what a test changes.
+pub(crate) fn config(changes: &[(&str, &str)]) -> GatewayConfig {
+    let mut secrets = tempfile::NamedTempFile::new().unwrap();
+    write!(
+        secrets,
+        "cluster.secret = {CLUSTER_SECRET:?}\nauth.jwt_secret = {JWT_SECRET:?}\n\
+         listen.ws = \"127.0.0.1:0\"\nlisten.tcp = \"127.0.0.1:0\"\n"
+    )
+    .unwrap();
+    let changes: Vec<_> =
+        changes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let settings = Settings::load(DEFAULT_CONFIG, Some(secrets.path()), &changes).unwrap();
+    GatewayConfig::read(settings).unwrap()
+}
+
+pub(crate) fn token(account: &str) -> String {
+    let claims = json!({ "acc": account, "app": "kim", "exp": 4_102_444_800_u64 });
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(JWT_SECRET.as_bytes())).unwrap()
+}
+
+pub(crate) fn login(token: &str) -> LoginReq {
+    LoginReq { token: token.to_owned(), ..LoginReq::default() }
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// One gateway, one logic server. Dropping it ends both.
+pub(crate) struct World {
+    pub(crate) ws: std::net::SocketAddr,
+    pub(crate) tcp: std::net::SocketAddr,
+    pub(crate) logic: Arc<FakeLogic>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) gateway: JoinHandle<anyhow::Result<()>>,
+    pub(crate) leave: CancellationToken,
+    pub(crate) leave_logic: CancellationToken,
+    _end: [DropGuard; 2],
+}
+
+impl World {
+    /// Both up and Adult.
+    pub(crate) async fn start(changes: &[(&str, &str)]) -> Self {
+        Self::start_with(changes, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(
+        changes: &[(&str, &str)],
+        extend: impl FnOnce(&mut Extensions),
+    ) -> Self {
+        let world = Self::start_young(changes, extend).await;
+        world.start_logic().await;
+        let mut doors = world.shared.doors.subscribe();
+        let open = doors.wait_for(|doors| *doors == crate::gateway::Doors::Open);
+        tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap();
+        world
+    }
+
+    /// A gateway without a logic server.
+    pub(crate) async fn start_young(
+        changes: &[(&str, &str)],
+        extend: impl FnOnce(&mut Extensions),
+    ) -> Self {
+        let mut config = config(changes);
+        config.naming = format!("memory://{:016x}", rand::random::<u64>());
+        let logic = Arc::new(FakeLogic::new(config.naming.clone()));
+        let mut extensions = Extensions::of(&config);
+        extend(&mut extensions);
+        let server = Server::bind(config, extensions).await.unwrap();
+        let (leave, leave_logic) = (CancellationToken::new(), CancellationToken::new());
+        Self {
+            ws: server.ws().unwrap(),
+            tcp: server.tcp().unwrap(),
+            shared: server.shared.clone(),
+            logic,
+            gateway: tokio::spawn(server.run(leave.clone())),
+            _end: [leave.clone().drop_guard(), leave_logic.clone().drop_guard()],
+            leave,
+            leave_logic,
+        }
+    }
+
+    pub(crate) async fn start_logic(&self) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let role = self.logic.clone();
+        let container = Container::builder(ServerInfo::new("chat", ""))
+            .config(ContainerConfig::default())
+            .cluster("imago", CLUSTER_SECRET.as_bytes())
+            .naming(imago_naming::open(&self.logic.naming).await.unwrap())
+            .depends_on("gateway")
+            .logic(listener, move |handle| {
+                role.set_handle(handle);
+                role
+            })
+            .build()
+            .unwrap();
+        tokio::spawn(container.run(self.leave_logic.clone()));
+    }
+
+    /// A client that has logged in over TCP.
+    pub(crate) async fn client(&self, account: &str) -> Client {
+        let mut client = Client::tcp(self.tcp).await;
+        client.log_in(account).await;
+        client
+    }
+}
+
+/// The body of a login request.
+pub(crate) fn login_body(token: &str) -> Vec<u8> {
+    login(token).encode_to_vec()
+}
+
+pub(crate) const LOGIN: &str = command::LOGIN_SIGNIN;

@@ -1,0 +1,142 @@
+//! A real server as a child process.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{Monitor, eventually};
+
+/// Path of a program that `cargo build --workspace --all-targets` made beside this test.
+///
+/// # Panics
+/// When it is missing.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.parent().and_then(Path::parent).expect("tests are in target/<profile>/deps");
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace --all-targets`",
+        path.display()
+    );
+    path
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Id in the registry.
+    pub id: String,
+    ports: serde_json::Value,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Server {
+    /// Starts a program and waits until it says where it listens.
+    pub(crate) async fn start(
+        program: &Path,
+        id: &str,
+        folder: &Path,
+        settings: &[(String, String)],
+        secrets: &[(&str, &str)],
+    ) -> Self {
+        let log = folder.join(format!("{id}-{:08x}.log", rand::random::<u32>()));
+        let file = File::create(&log).expect("the temporary folder can be written");
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("IMAGO_") {
+                command.env_remove(name);
+            }
+        }
+        for (key, value) in settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command.envs(secrets.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(file).kill_on_drop(true);
+        let mut child = command.spawn().expect("the program can be started");
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(stdout);
+        let read = timeout(Duration::from_secs(30), stdout.read_line(&mut line)).await;
+        let read = read.expect("the server says where it listens in time");
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(matches!(read, Ok(1..)), "{id} did not start:\n{text}");
+        let ports = serde_json::from_str(&line).expect("one line of JSON");
+        Self { id: id.to_owned(), ports, log, child }
+    }
+
+    /// Where it listens for `name`: `ws`, `tcp`, `link` or `monitor`.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn address(&self, name: &str) -> String {
+        let address = self.ports.get(name).and_then(|at| at.as_str());
+        let address = address.unwrap_or_else(|| panic!("{} has no {name} port", self.id));
+        address.replace("0.0.0.0", "127.0.0.1")
+    }
+
+    /// URL for WebSocket clients.
+    pub fn ws(&self) -> String {
+        format!("ws://{}", self.address("ws"))
+    }
+
+    /// Its monitor port.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(&self.address("monitor"))
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) -> &Self {
+        let monitor = self.monitor();
+        let what = format!("{} is ready", self.id);
+        eventually(Duration::from_secs(30), &what, || async {
+            (monitor.ready().await.ok()?.0 == 200).then_some(())
+        })
+        .await;
+        self
+    }
+
+    /// Kills it at once.
+    pub async fn kill9(&mut self) {
+        self.child.kill().await.expect("a running process can be killed");
+    }
+
+    /// Asks it to leave.
+    pub fn terminate(&self) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        kill_process(pid.expect("it still runs"), Signal::TERM).expect("it may be signalled");
+    }
+
+    /// Lets it leave; gives its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        self.terminate();
+        let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
+        ended.expect("a server leaves in time").expect("its status can be read").code()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let start = log.len().saturating_sub(6000);
+            eprintln!("--- log of {} ---\n{}", self.id, log.get(start..).unwrap_or(&log));
+        }
+    }
+}

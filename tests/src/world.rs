@@ -1,0 +1,148 @@
+//! A cluster of its own for one test.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use imago_client::Client;
+use imago_naming::{Gossip, GossipOptions};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{ConsulAgent, Server, program};
+
+/// Secret that the world's tokens are signed with.
+const JWT_SECRET: &str = "jwt-secret-of-this-test-world";
+/// Secret of the world's cluster.
+pub(crate) const CLUSTER_SECRET: &str = "cluster-secret-of-this-test-world";
+
+/// A registry, a folder and secrets for one test's servers.
+pub struct World {
+    folder: TempDir,
+    registry: Registry,
+}
+
+enum Registry {
+    Consul(ConsulAgent),
+    Gossip(Gossip),
+}
+
+impl World {
+    /// A world whose servers find each other through a real Consul agent.
+    pub async fn consul() -> Self {
+        Self::with(Registry::Consul(ConsulAgent::start().await))
+    }
+
+    /// A world whose servers gossip.
+    ///
+    /// # Panics
+    /// When no UDP port is free.
+    pub async fn gossip() -> Self {
+        let options = GossipOptions {
+            listen: ([127, 0, 0, 1], 0).into(),
+            advertise: None,
+            seeds: Vec::new(),
+            cluster: "imago".to_owned(),
+        };
+        Self::with(Registry::Gossip(Gossip::join(options).await.expect("a UDP port is free")))
+    }
+
+    fn with(registry: Registry) -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder can be made"), registry }
+    }
+
+    /// The world's Consul agent.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn agent(&mut self) -> &mut ConsulAgent {
+        match &mut self.registry {
+            Registry::Consul(agent) => agent,
+            Registry::Gossip(_) => panic!("this world gossips"),
+        }
+    }
+
+    /// URL of the registry for servers.
+    pub fn naming(&self) -> String {
+        match &self.registry {
+            // Registrations that a restarted agent lost are found missing soon.
+            Registry::Consul(agent) => format!("consul://{}?verify_interval=1s", agent.address()),
+            Registry::Gossip(seed) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
+        }
+    }
+
+    /// Starts a logic server; `settings` come on top.
+    pub async fn logic(&self, id: &str, settings: &[(&str, &str)]) -> Server {
+        self.logic_by(&program("logic").display().to_string(), id, settings).await
+    }
+
+    /// Starts a logic server by another program.
+    pub async fn logic_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
+        let store = format!("sqlite://{}", self.folder.path().join("imago.db").display());
+        let base = [
+            ("service.id", id),
+            ("naming.url", &self.naming()),
+            ("listen.link", "127.0.0.1:0"),
+            ("store.url", &store),
+        ];
+        let secrets = [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET)];
+        Server::start(path.as_ref(), id, self.folder.path(), &over(&base, settings), &secrets).await
+    }
+
+    /// Starts a gateway; `settings` come on top.
+    pub async fn gateway(&self, id: &str, settings: &[(&str, &str)]) -> Server {
+        self.gateway_by(&program("gateway").display().to_string(), id, settings).await
+    }
+
+    /// Starts a gateway by another program.
+    pub async fn gateway_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
+        let base = [
+            ("service.id", id),
+            ("naming.url", &self.naming()),
+            ("listen.ws", "127.0.0.1:0"),
+            ("listen.tcp", "127.0.0.1:0"),
+            ("limits.messages_per_second", "100000"),
+            ("limits.message_burst", "100000"),
+        ];
+        let secrets =
+            [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET), ("IMAGO_AUTH__JWT_SECRET", JWT_SECRET)];
+        Server::start(path.as_ref(), id, self.folder.path(), &over(&base, settings), &secrets).await
+    }
+
+    /// A token for an account, good for an hour.
+    pub fn token(&self, account: &str) -> String {
+        self.token_for(account, "imago", "")
+    }
+
+    /// A token for an account of an app on a device, good for an hour.
+    ///
+    /// # Panics
+    /// When the clock is before 1970.
+    pub fn token_for(&self, account: &str, app: &str, device: &str) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
+        let expires = (now + Duration::from_secs(3600)).as_secs();
+        let claims = json!({ "acc": account, "app": app, "device": device, "exp": expires });
+        let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
+        encode(&Header::default(), &claims, &key).expect("claims can be signed")
+    }
+
+    /// Connects a client by our SDK.
+    ///
+    /// # Panics
+    /// When it cannot log in.
+    pub async fn client(&self, account: &str, gateways: &[&Server]) -> Client {
+        let urls: Vec<String> = gateways.iter().map(|gateway| gateway.ws()).collect();
+        let client = Client::builder(urls)
+            .token(self.token(account))
+            .backoff(Duration::from_millis(50), Duration::from_secs(1))
+            .talk_deadline(Duration::from_secs(60))
+            .connect_timeout(Duration::from_secs(20))
+            .connect()
+            .await;
+        client.unwrap_or_else(|error| panic!("{account} cannot log in: {error}"))
+    }
+}
+
+fn over(base: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let all = base.iter().chain(settings);
+    all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
