@@ -43,6 +43,9 @@ pub trait LogicRole: Send + Sync + 'static {
     fn forward(&self, gateway: &PeerId, request: link::Forward, body: Bytes);
     /// Push again what is past each cursor of this gateway's sessions.
     fn redeliver(&self, gateway: &PeerId);
+    /// This server is Adult: from now on requests come. Called again when a gateway that it was
+    /// promoted without is back.
+    fn promoted(&self) {}
     /// Resolves when no request is being worked on. Called while draining.
     async fn idle(&self);
 }

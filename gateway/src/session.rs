@@ -222,7 +222,7 @@ impl SessionGuard {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        if std::thread::panicking() { return; } self.shared.sessions.close(self.id);
+        self.shared.sessions.close(self.id);
         // Without a runtime the process ends, and the links with it.
         if let Ok(runtime) = Handle::try_current() {
             let (handle, id) = (self.shared.handle.clone(), self.id);

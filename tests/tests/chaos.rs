@@ -1,6 +1,8 @@
 //! Servers and the registry are killed, or leave, in the middle of 2,000 messages between 20
 //! clients on two gateways: nothing accepted is missing, doubled, reordered, or unanswered.
 
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
 use imago_tests::{Server, Traffic, World};
 
 const CLIENTS: usize = 20;

@@ -1,5 +1,7 @@
 //! Clients that misbehave disturb nobody else.
 
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Peers that do not belong here get no link, with a reason in the log and a counter.
 
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
 use std::time::Duration;
 
 use bytes::BytesMut;

@@ -1,5 +1,7 @@
 //! How servers grow up, with real processes and a real Consul.
 
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
 use std::time::{Duration, Instant};
 
 use imago_tests::{LinkProxy, Server, Traffic, World, eventually};

@@ -182,6 +182,7 @@ fn the_next_page_is_asked_for_once_this_one_is_consumed_and_acknowledged() {
         world.answer_last(Status::Success, &MessageContentResp { contents });
     }
     world.commands();
+    while world.core.next_message(world.now).is_some() {}
     world.pass(10_000 * MS);
     assert_eq!(world.commands(), [""; 0], "nothing is consumed");
     world.consume(PAGE as u64);

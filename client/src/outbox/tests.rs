@@ -62,6 +62,7 @@ fn a_resting_message_holds_its_receivers_others_back() {
 fn after_a_loss_each_receivers_first_is_sent_again() {
     let (mut outbox, ids) = outbox(&[("bob", "b1"), ("bob", "b2"), ("carol", "c1")]);
     sent(&mut outbox);
+    assert!(!outbox.is_repeating("bob", "b1"), "sent for the first time");
     outbox.rest(ids[2]);
     outbox.wake_all();
     let mut again = sent(&mut outbox);

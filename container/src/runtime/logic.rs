@@ -162,6 +162,9 @@ impl LogicRuntime {
                     "adult: taking traffic"
                 );
                 metrics::promoted(self.report.age());
+                if let Some(role) = self.gateways.role() {
+                    role.promoted();
+                }
                 let excluded = excluded.iter().map(ToString::to_string).collect();
                 self.gateways.announce(State { state: ServerState::Adult.into(), excluded }).await;
             }

@@ -92,9 +92,7 @@ impl Pair {
     async fn logging_in(transport: Transport, pipe: usize) -> (Self, Arc<Session>) {
         let mut pair = Self::with(transport, pipe, |_| {});
         pair.client.request(LOGIN, login_body(&token("alice"))).await;
-        while pair.shared.sessions.len() == 0 {
-            tokio::task::yield_now().await;
-        }
+        soon(|| pair.shared.sessions.len() == 1).await;
         let session = pair.shared.sessions.all().remove(0);
         (pair, session)
     }
@@ -117,6 +115,17 @@ fn answer(body: &'static str) -> Bytes {
 
 fn large() -> Bytes {
     LogicPacket::request("test", 0, "", vec![0; 100 << 10].into()).encode()
+}
+
+/// Waits until something is so, without time passing.
+async fn soon(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if is_so() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("not soon");
 }
 
 /// Bytes that end a WebSocket connection with this code before any login.
@@ -285,13 +294,12 @@ async fn a_full_queue_ends_the_session_at_once_even_in_the_middle_of_a_write() {
     let begun = Instant::now();
     session.outbox.push(large());
     pair.client.stream.read_exact(&mut [0; 4]).await.unwrap();
-    while !session.outbox.is_closing() {
+    soon(|| {
         session.outbox.push(answer("x"));
-        tokio::task::yield_now().await;
-    }
-    while pair.shared.sessions.len() > 0 {
-        tokio::task::yield_now().await;
-    }
+        session.outbox.is_closing()
+    })
+    .await;
+    soon(|| pair.shared.sessions.len() == 0).await;
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
     pair.connection.await.unwrap();
     assert!(begun.elapsed() < 3 * SECOND, "{:?}", begun.elapsed());
@@ -302,9 +310,10 @@ async fn the_close_frame_of_a_slow_reader_stands_behind_what_was_half_written() 
     let (mut pair, session) = Pair::online(Transport::WebSocket, 1024).await;
     session.outbox.push(large());
     tokio::task::yield_now().await;
-    while !session.outbox.is_closing() {
+    for _ in 0..=20 {
         session.outbox.push(answer("x"));
     }
+    assert!(session.outbox.is_closing());
     // It wakes up just in time.
     assert_eq!(pair.client.recv_logic().await.body.len(), 100 << 10);
     pair.client.expect_close(1013).await;
@@ -358,9 +367,7 @@ async fn pieces_of_a_message_are_put_together_with_a_ping_between_them() {
     for piece in pieces {
         pair.client.send_bytes(&piece).await;
     }
-    while pair.shared.sessions.len() == 0 {
-        tokio::task::yield_now().await;
-    }
+    soon(|| pair.shared.sessions.len() == 1).await;
     let session = pair.shared.sessions.all().remove(0);
     session.outbox.login_answered(answer("welcome"));
     assert_eq!(pair.client.recv_logic().await.body, "welcome");

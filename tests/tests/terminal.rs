@@ -1,0 +1,210 @@
+//! `imago dev`, `chat`, `token` and `status`, driven through a terminal as a person would.
+
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
+use std::{
+    io::{Read, Write},
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use imago_tests::program;
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// A program in a terminal of its own; ended when dropped.
+struct Terminal {
+    screen: Arc<Mutex<String>>,
+    keyboard: Box<dyn Write + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    _master: Box<dyn MasterPty + Send>,
+}
+
+impl Terminal {
+    fn run(folder: &Path, arguments: &[&str]) -> Self {
+        let size = PtySize { rows: 40, cols: 250, ..PtySize::default() };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(program("imago"));
+        command.args(arguments);
+        command.cwd(folder);
+        command.env("TERM", "xterm");
+        command.env_remove("CARGO");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("IMAGO_") {
+                command.env_remove(name);
+            }
+        }
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let screen = Arc::new(Mutex::new(String::new()));
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let keyboard = pair.master.take_writer().unwrap();
+        let shown = screen.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(bytes @ 1..) = reader.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
+                shown.lock().unwrap().push_str(&text);
+            }
+        });
+        Self { screen, keyboard, child, _master: pair.master }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// Waits until the screen has shown a text.
+    fn shows(&self, text: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            let screen = self.screen.lock().unwrap().clone();
+            if screen.contains(text) {
+                return screen;
+            }
+            assert!(Instant::now() < until, "{text:?} is not on the screen:\n{screen}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    fn ends(&mut self) -> u32 {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.exit_code();
+            }
+            assert!(Instant::now() < until, "still runs:\n{}", self.screen.lock().unwrap());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Ended already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processes of the servers that `imago dev` has started.
+fn servers(folder: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(folder.join(".imago/dev/dev.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let members = state["members"].as_array().unwrap();
+    members.iter().map(|member| member["pid"].as_u64().unwrap()).collect()
+}
+
+fn is_running(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("imago"))
+}
+
+fn all_end(pids: &[u64]) {
+    let until = Instant::now() + Duration::from_secs(40);
+    while pids.iter().any(|pid| is_running(*pid)) {
+        assert!(Instant::now() < until, "servers are left: {pids:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn two_people_start_a_cluster_and_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Terminal::run(folder.path(), &["dev"]);
+    let welcome = dev.shows("Ctrl-C ends everything");
+    for part in [
+        "gateway-1",
+        "gateway-2",
+        "logic-1",
+        "logic-2",
+        "token of alice: ey",
+        "token of bob: ey",
+        "chat --as alice",
+    ] {
+        assert!(welcome.contains(part), "{part:?} is not in\n{welcome}");
+    }
+    let pids = servers(folder.path());
+    assert_eq!(pids.len(), 4);
+
+    let mut second = Terminal::run(folder.path(), &["dev"]);
+    second.shows("another `imago dev` runs");
+    assert_eq!(second.ends(), 1);
+
+    let mut alice = Terminal::run(folder.path(), &["chat", "--as", "alice", "--to", "bob"]);
+    let mut bob = Terminal::run(folder.path(), &["chat", "--as", "bob"]);
+    alice.shows("alice to bob> ");
+    bob.shows("bob> ");
+    alice.types("hello bob\r");
+    bob.shows("alice: hello bob");
+    alice.shows("✓ to bob");
+    bob.types("what?\r");
+    bob.shows("to whom?");
+    bob.types("/to alice\r");
+    bob.shows("bob to alice>");
+    bob.types("hi alice\r");
+    alice.shows("bob: hi alice");
+    bob.types("@alice and again\r");
+    alice.shows("bob: and again");
+    bob.types("/help\r");
+    bob.shows("/quit");
+    bob.types("/quit\r");
+    assert_eq!(bob.ends(), 0);
+    // What comes while bob is away is there when he is back.
+    alice.types("see you later\r");
+    alice.shows("(number 4)");
+    let bob = Terminal::run(folder.path(), &["chat", "--as", "bob"]);
+    bob.shows("alice: see you later");
+
+    let mut status = Terminal::run(folder.path(), &["status"]);
+    let table = status.shows("Ctrl-C ends");
+    for part in ["gateway-1", "logic-2", "adult", "SESSIONS"] {
+        assert!(table.contains(part), "{part:?} is not in\n{table}");
+    }
+    status.types("\x03");
+    status.ends();
+
+    dev.types("\x03");
+    assert_eq!(dev.ends(), 0);
+    all_end(&pids);
+    alice.shows("-- reconnecting");
+}
+
+#[test]
+fn servers_end_with_whoever_started_them_and_a_dead_one_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Terminal::run(folder.path(), &["dev", "--gateways", "1", "--logics", "2"]);
+    dev.shows("Ctrl-C ends everything");
+    let pids = servers(folder.path());
+    assert_eq!(pids.len(), 3);
+    let status = Command::new("kill").args(["-9", &pids[1].to_string()]).status().unwrap();
+    assert!(status.success());
+    dev.shows("has ended (signal: 9");
+    // Killed at once, it cannot end anything by itself.
+    dev.child.kill().unwrap();
+    dev.ends();
+    all_end(&pids);
+}
+
+#[test]
+fn without_a_cluster_people_are_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["chat", "--as", "alice"][..], &["status"], &["token", "--account", "alice"]]
+    {
+        let mut terminal = Terminal::run(folder.path(), arguments);
+        terminal.shows("start one with `imago dev`");
+        assert_eq!(terminal.ends(), 1);
+    }
+}
+
+#[test]
+fn a_token_is_made_from_the_secret_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "a secret of the tokens\n").unwrap();
+    let arguments = ["token", "--account", "alice", "--secret-file", "secret", "--ttl", "1h"];
+    let mut terminal = Terminal::run(folder.path(), &arguments);
+    assert_eq!(terminal.ends(), 0);
+    let token = terminal.shows("ey");
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+}
