@@ -83,7 +83,7 @@ impl Chat {
         loop {
             tokio::select! {
                 line = lines.recv() => match line {
-                    Some(Line::Text(line)) if self.line(line.trim()) => {}
+                    Some(Line::Text(line)) if self.line(line.trim()) => self.input.go_on(),
                     _ => break,
                 },
                 Some(message) = messages.next() => self.message(&message),

@@ -97,3 +97,47 @@ impl LogicConfig {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn read(file: &str) -> Result<LogicConfig, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logic.toml");
+        std::fs::write(&path, file).unwrap();
+        let settings = Settings::load(DEFAULT_CONFIG, Some(&path), &[]);
+        settings.and_then(LogicConfig::read).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_need_nothing_but_a_secret() {
+        let config = read("[cluster]\nsecret = \"0123456789abcdef\"").unwrap();
+        assert_eq!(config.store.path, Path::new("imago.db"));
+        assert_eq!(config.retention, Duration::from_secs(15 * 86_400));
+        let (limits, defaults) = (config.limits, WorkLimits::default());
+        assert_eq!(limits.in_flight, defaults.in_flight);
+        assert_eq!(limits.session_queue, defaults.session_queue);
+        assert_eq!(limits.handler_timeout, defaults.handler_timeout);
+        assert!(!format!("{config:?}").contains("0123456789abcdef"), "the secret is shown");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once_by_key() {
+        let file = "[cluster]\nsecret = \"short\"\n[store]\nurl = \"mysql://x\"\nbatch = 0\n\
+                    [limits]\nhandler_timeout = \"1ms\"\nin_fligth = 3";
+        let text = read(file).unwrap_err();
+        for part in [
+            "cluster.secret",
+            "store.url",
+            "sqlite://",
+            "store.batch",
+            "limits.handler_timeout",
+            "limits.in_fligth",
+        ] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+}

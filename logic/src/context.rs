@@ -1,6 +1,6 @@
 //! What a handler knows of its request, and what it can do.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use imago_proto::{Account, LogicPacket, link::Forward};
@@ -22,12 +22,22 @@ struct Inner {
     pushes: Mutex<Vec<Push>>,
 }
 
-/// A packet for all sessions of an account, but for one.
+/// A packet that goes out after the answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Push {
-    pub(crate) account: Account,
-    pub(crate) except_caller: bool,
+    pub(crate) to: Receivers,
     pub(crate) packet: Bytes,
+}
+
+/// Who gets a push.
+#[derive(Clone, Debug)]
+pub(crate) enum Receivers {
+    /// All sessions that the account has by then.
+    Account(Account),
+    /// All but the calling one.
+    Others(Account),
+    /// Just these.
+    Sessions(Vec<Arc<Session>>),
 }
 
 impl Context {
@@ -68,7 +78,9 @@ impl Context {
         if client_id.is_empty() {
             format!("g:{}:{}", session.gateway.incarnation, self.inner.request.request)
         } else {
-            format!("c:{}:{client_id}", session.device)
+            // A colon in a device name must not look like the one behind it.
+            let device = session.device.replace('%', "%25").replace(':', "%3a");
+            format!("c:{device}:{client_id}")
         }
     }
 
@@ -85,21 +97,36 @@ impl Context {
     /// Pushes a message to all sessions of an account, once the caller has its answer. Dropped
     /// where the handler refuses the request.
     pub fn push(&self, command: &str, account: &Account, body: &impl Message) {
-        self.plan(command, account, body, false);
+        self.plan(Receivers::Account(account.clone()), command, account.as_str(), body);
     }
 
     /// As [`push`](Self::push), but not to the calling session.
     pub fn push_to_others(&self, command: &str, account: &Account, body: &impl Message) {
-        self.plan(command, account, body, true);
+        self.plan(Receivers::Others(account.clone()), command, account.as_str(), body);
     }
 
-    fn plan(&self, command: &str, account: &Account, body: &impl Message, except_caller: bool) {
-        let packet = LogicPacket::push(command, account.as_str(), body.encode_to_vec().into());
-        let push = Push { account: account.clone(), except_caller, packet: packet.encode() };
-        self.inner.pushes.lock().unwrap_or_else(PoisonError::into_inner).push(push);
+    /// As [`push`](Self::push), but to sessions that were [located](Self::locate), of any number
+    /// of accounts, with any destination in the header.
+    pub fn push_to_sessions(
+        &self,
+        command: &str,
+        dest: &str,
+        sessions: Vec<Arc<Session>>,
+        body: &impl Message,
+    ) {
+        self.plan(Receivers::Sessions(sessions), command, dest, body);
+    }
+
+    fn plan(&self, to: Receivers, command: &str, dest: &str, body: &impl Message) {
+        let packet = LogicPacket::push(command, dest, body.encode_to_vec().into()).encode();
+        self.pushes().push(Push { to, packet });
     }
 
     pub(crate) fn take_pushes(&self) -> Vec<Push> {
-        std::mem::take(&mut self.inner.pushes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.pushes())
+    }
+
+    fn pushes(&self) -> MutexGuard<'_, Vec<Push>> {
+        self.inner.pushes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,11 +14,13 @@ mod router;
 mod server;
 mod service;
 pub mod store;
+#[cfg(test)]
+mod support;
 
 pub use config::{DEFAULT_CONFIG, LogicConfig, SECRET_MIN, Secret};
 pub use context::Context;
 pub use directory::{DirectoryCore, Kick, Replicated, Session, SessionDirectory};
 pub use layer::{Layer, Recover, Timing};
 pub use router::{Handler, Reject, Router};
-pub use server::{LogicPorts, serve};
+pub use server::serve;
 pub use service::WorkLimits;

@@ -1,5 +1,7 @@
 //! Metrics of a logic server, named and described in one place.
 
+use std::time::Duration;
+
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric to the recorder, for the `# HELP` lines.
@@ -14,11 +16,20 @@ pub(crate) fn describe() {
         "imago_requests_refused_total",
         "Requests refused before their handler, by reason"
     );
-    describe_counter!("imago_store_batches_total", "Commits of the message store");
+    describe_histogram!(
+        "imago_store_commit_seconds",
+        metrics::Unit::Seconds,
+        "Time of one commit of the message store, with all its writes"
+    );
     describe_counter!("imago_store_writes_total", "Writes in these commits");
     describe_counter!("imago_kicks_total", "Sessions ended for a newer login");
     describe_counter!("imago_redelivered_messages_total", "Messages pushed again");
     describe_counter!("imago_pruned_messages_total", "Messages removed after the retention");
+    describe_counter!("imago_handler_timeouts_total", "Requests whose handler took too long");
+    describe_counter!(
+        "imago_pushes_too_large_total",
+        "Pushes of handlers that were dropped for their size"
+    );
     describe_gauge!("imago_directory_sessions", "Sessions in the directory");
     describe_gauge!("imago_requests_in_flight", "Requests being worked on");
 }
@@ -31,12 +42,20 @@ pub(crate) fn handler_panic() {
     counter!("imago_handler_panics_total").increment(1);
 }
 
+pub(crate) fn handler_timeout() {
+    counter!("imago_handler_timeouts_total").increment(1);
+}
+
+pub(crate) fn push_too_large() {
+    counter!("imago_pushes_too_large_total").increment(1);
+}
+
 pub(crate) fn refused(reason: &'static str) {
     counter!("imago_requests_refused_total", "reason" => reason).increment(1);
 }
 
-pub(crate) fn store_batch(writes: usize) {
-    counter!("imago_store_batches_total").increment(1);
+pub(crate) fn store_commit(writes: usize, took: Duration) {
+    histogram!("imago_store_commit_seconds").record(took.as_secs_f64());
     counter!("imago_store_writes_total").increment(writes as u64);
 }
 

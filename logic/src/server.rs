@@ -22,15 +22,6 @@ const GATEWAY_SERVICE: &str = "gateway";
 /// How often old messages are looked for.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Where a logic server listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogicPorts {
-    /// For links of gateways.
-    pub link: SocketAddr,
-    /// The monitor port.
-    pub monitor: SocketAddr,
-}
-
 /// Runs a logic server with these handlers until `shutdown`, then drains. When it listens, one
 /// line of JSON on standard output says where.
 ///
@@ -48,7 +39,7 @@ pub async fn serve(
     };
     let link = listen("listen.link", config.listen).await?;
     let monitor = listen("monitor.listen", config.monitor).await?;
-    let ports = LogicPorts { link: link.local_addr()?, monitor: monitor.local_addr()? };
+    let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
     telemetry::metrics_recorder();
     metrics::describe();
     let options = config.store.clone();
@@ -57,7 +48,7 @@ pub async fn serve(
     let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(prune(store.clone(), config.retention, stop.clone()));
+    let (old_messages, retention) = (store.clone(), config.retention);
     let (limits, service_tasks, service_stop) = (config.limits, tasks.clone(), stop.clone());
     let service = config.info.service.clone();
     let id = config.info.id.to_string();
@@ -68,25 +59,28 @@ pub async fn serve(
         .depends_on(GATEWAY_SERVICE)
         .monitor(monitor, config.admin_token.map(|token| token.0))
         .logic(link, move |handle| {
-            let stop = service_stop;
-            Arc::new(LogicService::new(handle, router, store, limits, service_tasks, stop))
+            let outlet = Arc::new(handle);
+            let (tasks, stop) = (&service_tasks, &service_stop);
+            Arc::new(LogicService::new(outlet, router, store, limits, tasks, stop))
         })
         .build()?;
-    announce_ports(&service, &id, &[("link", Some(ports.link)), ("monitor", Some(ports.monitor))]);
-    container.run(shutdown).await?;
+    tasks.spawn(prune(old_messages, retention, stop.clone()));
+    announce_ports(&service, &id, &ports);
+    let ended = container.run(shutdown).await;
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    Ok(())
+    Ok(ended?)
 }
 
-/// Removes what is older than the retention, a little at a time, until stopped.
+/// Removes what is older than the retention, a little at a time, until stopped. No id is below its
+/// send time, so what has such an id is older.
 async fn prune(store: Arc<dyn MessageStore>, retention: Duration, stop: CancellationToken) {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let before = i64::try_from(now.saturating_sub(retention).as_nanos()).unwrap_or(i64::MAX);
+        let below = i64::try_from(now.saturating_sub(retention).as_nanos()).unwrap_or(i64::MAX);
         let pruned = tokio::select! {
-            pruned = store.prune(before) => pruned,
+            pruned = store.prune(below) => pruned,
             () = stop.cancelled() => return,
         };
         let pause = match pruned {

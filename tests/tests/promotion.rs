@@ -44,7 +44,8 @@ async fn a_young_server_gets_no_message_until_every_gateway_is_linked() {
     assert!(reasons.contains("gateway-2"), "{reasons}");
 
     let mut traffic = Traffic::connect(&world, &[&gateways[0], &gateways[1]], 20).await;
-    traffic.send(40);
+    // Enough to go on for long after the path is unblocked.
+    traffic.send(200);
     traffic.accepted(300).await;
     assert_eq!(state(&second).await, "young");
     assert_eq!(handled(&second).await, 0.0, "a young server got a request");
@@ -59,7 +60,7 @@ async fn a_young_server_gets_no_message_until_every_gateway_is_linked() {
     .await;
     let history = traffic.finish().await;
     history.assert_clean();
-    assert_eq!(history.accepted(), 800);
+    assert_eq!(history.accepted(), 4000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,10 @@
 
 use std::{
     io::{BufRead, IsTerminal, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread,
 };
 
@@ -23,6 +26,8 @@ pub(super) enum Line {
 /// The user's terminal, or a pipe in its place.
 pub(super) struct Input {
     prompt: Arc<Mutex<String>>,
+    /// Tells the reader that a line was handled: only then is the next prompt known.
+    handled: SyncSender<()>,
     printer: Mutex<Box<dyn FnMut(String) + Send>>,
 }
 
@@ -33,30 +38,37 @@ impl Input {
         to: Option<&str>,
     ) -> anyhow::Result<(Self, mpsc::Receiver<Line>)> {
         let (sender, lines) = mpsc::channel(TYPED_AHEAD);
+        let (handled, go_on) = sync_channel(1);
         let prompt = Arc::new(Mutex::new(prompt(account, to)));
         let printer: Box<dyn FnMut(String) + Send> = if std::io::stdin().is_terminal() {
             let mut editor = DefaultEditor::new()?;
             let mut printer = editor.create_external_printer()?;
             let prompt = prompt.clone();
-            thread::spawn(move || edit(editor, &prompt, &sender));
+            thread::spawn(move || edit(editor, &prompt, &sender, &go_on));
             Box::new(move |line| {
                 // The terminal is gone only when the chat is.
                 let _ = printer.print(line + "\n");
             })
         } else {
-            thread::spawn(move || read(&sender));
+            thread::spawn(move || read(&sender, &go_on));
             Box::new(|line| {
                 // Whoever reads the pipe may have left.
                 let _ = writeln!(std::io::stdout(), "{line}");
             })
         };
-        Ok((Self { prompt, printer: Mutex::new(printer) }, lines))
+        Ok((Self { prompt, handled, printer: Mutex::new(printer) }, lines))
     }
 
     /// Prints a line above the one being typed.
     pub(super) fn show(&self, line: &str) {
         let mut printer = self.printer.lock().unwrap_or_else(PoisonError::into_inner);
         printer(line.to_owned());
+    }
+
+    /// The last line was handled: the next one may be asked for.
+    pub(super) fn go_on(&self) {
+        // A reader that has ended asks for nothing.
+        let _ = self.handled.try_send(());
     }
 
     pub(super) fn set_prompt(&self, account: &str, to: Option<&str>) {
@@ -71,7 +83,12 @@ fn prompt(account: &str, to: Option<&str>) -> String {
     }
 }
 
-fn edit(mut editor: DefaultEditor, prompt: &Mutex<String>, lines: &mpsc::Sender<Line>) {
+fn edit(
+    mut editor: DefaultEditor,
+    prompt: &Mutex<String>,
+    lines: &mpsc::Sender<Line>,
+    go_on: &Receiver<()>,
+) {
     loop {
         let prompt = prompt.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let line = match editor.readline(&prompt) {
@@ -87,16 +104,16 @@ fn edit(mut editor: DefaultEditor, prompt: &Mutex<String>, lines: &mpsc::Sender<
             }
         };
         let ends = matches!(line, Line::End);
-        if lines.blocking_send(line).is_err() || ends {
+        if lines.blocking_send(line).is_err() || ends || go_on.recv().is_err() {
             return;
         }
     }
 }
 
-fn read(lines: &mpsc::Sender<Line>) {
+fn read(lines: &mpsc::Sender<Line>, go_on: &Receiver<()>) {
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        if lines.blocking_send(Line::Text(line)).is_err() {
+        if lines.blocking_send(Line::Text(line)).is_err() || go_on.recv().is_err() {
             return;
         }
     }

@@ -48,9 +48,10 @@ impl DirectoryCore {
         self.gateways.entry(gateway.clone()).or_default().sync = Some(Sync::default());
     }
 
-    /// A session lives. Says who has to go for it, or that it has to go itself.
+    /// A session lives. Says who has to go for it, or that it has to go itself. Gateways that are
+    /// gone, or never began a sync, have none: what a dying link still tells is ignored.
     pub fn session_up(&mut self, session: Session) -> Vec<Kick> {
-        let held = self.gateways.entry(session.gateway.clone()).or_default();
+        let Some(held) = self.gateways.get_mut(&session.gateway) else { return Vec::new() };
         if let Some(sync) = &mut held.sync {
             if sync.ended.contains(&session.id) {
                 return Vec::new();
@@ -153,3 +154,6 @@ impl DirectoryCore {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,3 +49,6 @@ fn within(field: &str, text: &str, limit: usize) -> Result<(), Reject> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

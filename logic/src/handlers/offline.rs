@@ -1,14 +1,23 @@
 //! What came while the client was away.
 
-use imago_proto::msg::{
-    MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexReq,
-    MessageIndexResp,
+use imago_proto::{
+    Limits,
+    msg::{
+        MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexReq,
+        MessageIndexResp,
+    },
 };
+use prost::Message;
 
-use crate::{Context, Reject, store::Page};
+use crate::{
+    Context, Reject,
+    store::{Content, Page},
+};
 
 /// Ids in one content request (client wire, section 6).
 const CONTENTS_MAX: usize = 200;
+/// Bytes of a content answer, so that it and its header fit into one frame.
+const ANSWER_MAX: usize = Limits::OUTBOUND_PAYLOAD - 4096;
 
 /// Answers `chat.offline.index`. On a failure the body is still a list that decodes, an empty one.
 pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageIndexResp, Reject> {
@@ -18,10 +27,14 @@ pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageI
 
 async fn list(ctx: &Context, message_id: i64) -> Result<MessageIndexResp, Reject> {
     let session = ctx.session();
-    let page = if message_id < 0 { Page::Everything } else { Page::Unread(message_id) };
-    if message_id > 0 {
-        ctx.store().ack_until(&session.app, &session.account, message_id).await?;
-    }
+    let page = match message_id {
+        0 => Page::Unread,
+        ..0 => Page::Everything,
+        1.. => {
+            ctx.store().ack_until(&session.app, &session.account, message_id).await?;
+            Page::After(message_id)
+        }
+    };
     let messages = ctx.store().index(&session.app, &session.account, page).await?;
     let indexes = messages.into_iter().map(|message| MessageIndex {
         message_id: message.message_id,
@@ -49,14 +62,13 @@ pub(super) async fn content(
     }
     let session = ctx.session();
     let found = ctx.store().contents(&session.app, &session.account, ids.clone()).await?;
-    let contents = ids.into_iter().zip(found).map(|(message_id, message)| {
-        let content = message.map(|message| message.content).unwrap_or_default();
-        MessageContent {
-            message_id,
-            r#type: content.kind,
-            body: content.body,
-            extra: content.extra,
-        }
+    let contents = ids.into_iter().zip(found).map(|(message_id, content)| {
+        let Content { kind, body, extra } = content.unwrap_or_default();
+        MessageContent { message_id, r#type: kind, body, extra }
     });
-    Ok(MessageContentResp { contents: contents.collect() })
+    let answer = MessageContentResp { contents: contents.collect() };
+    if answer.encoded_len() > ANSWER_MAX {
+        return Err(Reject::invalid("message_ids: these contents are too large for one answer"));
+    }
+    Ok(answer)
 }

@@ -28,9 +28,6 @@ pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageRe
     within("body", &req.body, BODY_MAX)?;
     within("extra", &req.extra, EXTRA_MAX)?;
     within("client_message_id", &req.client_message_id, CLIENT_ID_MAX)?;
-    if ctx.dest().contains('\0') || req.client_message_id.contains('\0') {
-        return Err(Reject::invalid("dest and client_message_id: expected no NUL character"));
-    }
     let receiver = Account::from(ctx.dest());
     let sender = ctx.session().account.clone();
     let content = Content { kind: req.r#type, body: req.body, extra: req.extra };
@@ -44,7 +41,10 @@ pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageRe
             content: content.clone(),
         })
         .await?;
-    let content = appended.repeat_of.unwrap_or(content);
+    let (receiver, content) = match appended.repeat_of {
+        Some(first) => (first.receiver, first.content),
+        None => (receiver, content),
+    };
     let mut push = MessagePush {
         message_id: appended.message_id,
         r#type: content.kind,

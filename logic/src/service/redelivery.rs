@@ -1,30 +1,40 @@
 //! Pushes again what a gateway's sessions have not acknowledged, after something broke.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use imago_container::{LogicHandle, PeerId};
-use imago_proto::{LogicPacket, command, msg::MessagePush};
+use imago_container::PeerId;
+use imago_proto::{Account, App, LogicPacket, command, msg::MessagePush};
 use prost::Message;
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::outlet::{self, Outlet};
 use crate::{
-    Replicated, Session, metrics,
+    Replicated, Session, SessionDirectory, metrics,
     store::{MessageStore, Stored},
 };
 
 /// Messages older than a session by more than this are not pushed: its client fetches them when it
 /// logs in. The slack covers clocks of gateways and logic servers that differ.
 const SLACK_NANOS: i64 = 60_000_000_000;
-/// Messages read at a time.
-const PAGE: usize = 200;
-/// Messages pushed to one session in one go; the rest shows up as a gap, which its client fetches.
-const SESSION_MAX: usize = 10_000;
+/// Messages of one account read at a time.
+const PAGE: usize = 100;
+/// Pause before the next page of the same account: no more than its clients can take, who are cut
+/// off where their queue at the gateway fills up.
+const PAGE_PAUSE: Duration = Duration::from_millis(100);
+/// Messages and bytes pushed before a short pause, in which the link's queue empties.
+const BURST_MESSAGES: usize = 500;
+const BURST_BYTES: usize = 1 << 20;
+const BURST_PAUSE: Duration = Duration::from_millis(10);
+/// Failed reads in one run before the rest is left to the next run, and the pause after each.
+const FAILURES_MAX: u32 = 10;
+const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Redelivers for one gateway at a time.
 #[derive(Clone)]
 pub(super) struct Redelivery {
-    handle: LogicHandle,
+    outlet: Arc<dyn Outlet>,
     directory: Arc<Replicated>,
     store: Arc<dyn MessageStore>,
     /// Gateways being served, and whether they asked again meanwhile.
@@ -33,15 +43,33 @@ pub(super) struct Redelivery {
     stop: CancellationToken,
 }
 
+/// An account with sessions on the gateway, and how far it has been served.
+struct Progress {
+    app: App,
+    account: Account,
+    past: i64,
+}
+
+/// What a run has pushed since its last pause, and in all.
+#[derive(Default)]
+struct Burst {
+    messages: usize,
+    bytes: usize,
+    total: usize,
+    failures: u32,
+}
+
+// === impl Redelivery ===
+
 impl Redelivery {
     pub(super) fn new(
-        handle: LogicHandle,
+        outlet: Arc<dyn Outlet>,
         directory: Arc<Replicated>,
         store: Arc<dyn MessageStore>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { handle, directory, store, running: Arc::default(), tasks, stop }
+        Self { outlet, directory, store, running: Arc::default(), tasks, stop }
     }
 
     /// Starts a run for a gateway, or has one more run follow the present one.
@@ -65,10 +93,7 @@ impl Redelivery {
 
     async fn run(&self, gateway: &PeerId) {
         loop {
-            let mut messages = 0;
-            for session in self.directory.sessions_of(gateway) {
-                messages += self.redeliver(&session).await;
-            }
+            let messages = self.serve(gateway).await;
             metrics::redelivered(messages);
             tracing::info!(%gateway, messages, "redelivered");
             if self.running.remove_if(gateway, |_, again| !*again).is_some() {
@@ -78,43 +103,104 @@ impl Redelivery {
         }
     }
 
-    async fn redeliver(&self, session: &Session) -> usize {
-        let since = session.login_time.saturating_sub(SLACK_NANOS);
-        let (mut past, mut pushed) = (0, 0);
-        while pushed < SESSION_MAX {
-            let unread =
-                self.store.unread_since(&session.app, &session.account, since, past, PAGE).await;
-            let unread = match unread {
-                Ok(unread) => unread,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read what to redeliver");
-                    return pushed;
+    /// A page for each account, then the next one for those that have more.
+    async fn serve(&self, gateway: &PeerId) -> usize {
+        let mut burst = Burst::default();
+        let mut accounts = self.accounts(gateway);
+        while !accounts.is_empty() {
+            let mut unfinished = Vec::new();
+            for mut progress in accounts {
+                if self.page(gateway, &mut progress, &mut burst).await {
+                    unfinished.push(progress);
                 }
-            };
-            let Some(last) = unread.last() else { return pushed };
-            past = last.message_id;
-            pushed += unread.len();
-            for message in unread {
-                self.push(session, message);
+                if burst.failures >= FAILURES_MAX {
+                    tracing::warn!(%gateway, "store keeps failing, redelivery is given up");
+                    return burst.total;
+                }
+                burst.pause().await;
+            }
+            accounts = unfinished;
+            if !accounts.is_empty() {
+                sleep(PAGE_PAUSE).await;
             }
         }
-        pushed
+        burst.total
     }
 
-    fn push(&self, session: &Session, message: Stored) {
+    /// Who is connected to the gateway, each from the login of its oldest session on.
+    fn accounts(&self, gateway: &PeerId) -> Vec<Progress> {
+        let mut since: HashMap<(App, Account), i64> = HashMap::new();
+        for session in self.directory.sessions_of(gateway) {
+            let login = session.login_time;
+            let oldest = since.entry((session.app.clone(), session.account.clone()));
+            oldest.and_modify(|oldest| *oldest = login.min(*oldest)).or_insert(login);
+        }
+        let accounts = since.into_iter().map(|((app, account), login)| Progress {
+            app,
+            account,
+            past: login.saturating_sub(SLACK_NANOS),
+        });
+        accounts.collect()
+    }
+
+    /// Pushes an account's next page. Says whether there may be more.
+    async fn page(&self, gateway: &PeerId, progress: &mut Progress, burst: &mut Burst) -> bool {
+        let Progress { app, account, past } = progress;
+        let unread = match self.store.unread(app, account, *past, PAGE).await {
+            Ok(unread) => unread,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read what to redeliver");
+                burst.failures += 1;
+                sleep(FAILURE_PAUSE).await;
+                return true;
+            }
+        };
+        let Some(last) = unread.last() else { return false };
+        *past = last.envelope.message_id;
+        let more = unread.len() == PAGE;
+        // Those that are still there.
+        let mut sessions = self.directory.locate(app, account).await;
+        sessions.retain(|session| session.gateway == *gateway);
+        for message in unread {
+            let since = message.envelope.message_id.saturating_add(SLACK_NANOS);
+            let receivers = sessions.iter().filter(|session| session.login_time <= since);
+            let receivers: Vec<&Session> = receivers.map(|session| &**session).collect();
+            if !receivers.is_empty() {
+                burst.bytes += self.push(account, receivers, message);
+                burst.messages += 1;
+                burst.total += 1;
+            }
+        }
+        more && !sessions.is_empty()
+    }
+
+    fn push(&self, account: &Account, receivers: Vec<&Session>, message: Stored) -> usize {
+        let Stored { envelope, content } = message;
         let push = MessagePush {
-            message_id: message.message_id,
-            r#type: message.content.kind,
-            body: message.content.body,
-            extra: message.content.extra,
-            sender: message.sender.to_string(),
-            send_time: message.send_time,
-            conversation: message.conversation.to_string(),
-            seq: message.seq.0,
+            message_id: envelope.message_id,
+            r#type: content.kind,
+            body: content.body,
+            extra: content.extra,
+            sender: envelope.sender.to_string(),
+            send_time: envelope.send_time,
+            conversation: envelope.conversation.to_string(),
+            seq: envelope.seq.0,
             peer: String::new(),
         };
-        let dest = session.account.as_str();
-        let packet = LogicPacket::push(command::CHAT_USER_TALK, dest, push.encode_to_vec().into());
-        self.handle.push(&session.gateway, vec![session.id.0], packet.encode());
+        let body = push.encode_to_vec().into();
+        let packet = LogicPacket::push(command::CHAT_USER_TALK, account.as_str(), body).encode();
+        outlet::push(&*self.outlet, receivers, &packet);
+        packet.len()
+    }
+}
+
+// === impl Burst ===
+
+impl Burst {
+    async fn pause(&mut self) {
+        if self.messages >= BURST_MESSAGES || self.bytes >= BURST_BYTES {
+            (self.messages, self.bytes) = (0, 0);
+            sleep(BURST_PAUSE).await;
+        }
     }
 }

@@ -37,7 +37,7 @@ pub struct Content {
 /// The result of storing a message; a repeat gets the first one's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Unique, positive, roughly ordered by time.
+    /// Unique and positive. Ids rise in the order of commits, and none is below its send time.
     pub message_id: i64,
     /// Unix nanoseconds.
     pub send_time: i64,
@@ -45,14 +45,23 @@ pub struct Appended {
     pub conversation: ConversationId,
     /// Position in it.
     pub seq: Seq,
-    /// The request had been stored before, with this content.
-    pub repeat_of: Option<Content>,
+    /// The request had been stored before, as this.
+    pub repeat_of: Option<First>,
 }
 
-/// A message as it is stored.
+/// What the first of several equal requests stored, whatever the later ones say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Unique, positive, roughly ordered by time.
+pub struct First {
+    /// Who receives it.
+    pub receiver: Account,
+    /// What it says.
+    pub content: Content,
+}
+
+/// A message without what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// See [`Appended::message_id`].
     pub message_id: i64,
     /// Unix nanoseconds.
     pub send_time: i64,
@@ -62,15 +71,24 @@ pub struct Stored {
     pub seq: Seq,
     /// Who sent it.
     pub sender: Account,
+}
+
+/// A message as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Who sent it when, and where it belongs.
+    pub envelope: Envelope,
     /// What it says.
     pub content: Content,
 }
 
-/// Which messages an index lists.
+/// Which messages from others an index lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// Past the stored cursors, and past this message id (0: all of them).
-    Unread(i64),
+    /// Those past the stored cursors.
+    Unread,
+    /// Those past this message id, acknowledged or not.
+    After(i64),
     /// Everything that is kept.
     Everything,
 }
@@ -116,30 +134,32 @@ pub trait MessageStore: Send + Sync + 'static {
         cursors: Vec<(ConversationId, Seq)>,
     ) -> Result<()>;
 
-    /// Messages from others to `account`, ascending by id, at most [`INDEX_MAX`].
-    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Stored>>;
+    /// Messages from others to `account`, ascending by id, at most [`INDEX_MAX`]. The list has no
+    /// holes: nothing with a lower id turns up later.
+    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>>;
 
-    /// Messages by their ids, in the order asked; `None` for one that is missing or not for
-    /// `account` to see.
+    /// Contents of messages by their ids, in the order asked; `None` for one that is missing or
+    /// not for `account` to see.
     async fn contents(
         &self,
         app: &App,
         account: &Account,
         ids: Vec<i64>,
-    ) -> Result<Vec<Option<Stored>>>;
+    ) -> Result<Vec<Option<Content>>>;
 
-    /// Unread messages from others, stored after `since` (Unix nanoseconds) and past this id,
-    /// ascending, at most `limit`.
-    async fn unread_since(
+    /// Messages from others past the stored cursors and past this id, ascending, at most `limit`.
+    /// Ids are not below send times, so a time in Unix nanoseconds serves as an id here.
+    async fn unread(
         &self,
         app: &App,
         account: &Account,
-        since: i64,
         past: i64,
         limit: usize,
     ) -> Result<Vec<Stored>>;
 
-    /// Removes some of the messages stored before `before` (Unix nanoseconds); says how many. 0:
-    /// none are left.
-    async fn prune(&self, before: i64) -> Result<usize>;
+    /// Removes some of the messages with ids below this one; says how many. 0: none are left.
+    async fn prune(&self, below: i64) -> Result<usize>;
 }
+
+#[cfg(test)]
+mod conformance;

@@ -1,5 +1,6 @@
 //! Messages in a SQLite file, which several processes of one machine may share.
 
+mod readers;
 mod reads;
 mod schema;
 mod writer;
@@ -9,10 +10,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, Seq};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
-use self::{reads::Readers, writer::Writer};
-use super::{Appended, MessageStore, NewMessage, Page, Result, StoreError, Stored};
+use self::{readers::Readers, writer::Writer};
+use super::{
+    Appended, Content, Envelope, MessageStore, NewMessage, Page, Result, StoreError, Stored,
+};
 
 /// How a file is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +44,8 @@ impl SqliteOptions {
         let open =
             |reason: &str| StoreError::Open { url: url.to_owned(), reason: reason.to_owned() };
         let path = url.strip_prefix("sqlite://").ok_or_else(|| open("expected sqlite://path"))?;
-        if path.is_empty() {
-            return Err(open("expected a path after sqlite://"));
+        if path.is_empty() || path.starts_with(':') {
+            return Err(open("expected the path of a file after sqlite://"));
         }
         Ok(Self::new(path))
     }
@@ -79,17 +82,28 @@ impl SqliteStore {
         };
         let mut first = connect()?;
         schema::migrate(&mut first).map_err(open)?;
-        let readers = (0..options.readers.max(1)).map(|_| connect()).collect::<Result<Vec<_>>>()?;
+        let reader = || -> Result<Connection> {
+            let connection = connect()?;
+            schema::forbid_writes(&connection).map_err(|error| open(error.to_string()))?;
+            Ok(connection)
+        };
+        let readers = (0..options.readers.max(1)).map(|_| reader()).collect::<Result<Vec<_>>>()?;
+        let no_thread = |error: std::io::Error| open(format!("cannot start a thread: {error}"));
         Ok(Self {
-            writer: Arc::new(Writer::start(first, options.queue, options.batch)),
-            readers: Arc::new(Readers::start(readers)),
+            writer: Arc::new(
+                Writer::start(first, options.queue, options.batch).map_err(no_thread)?,
+            ),
+            readers: Arc::new(Readers::start(readers).map_err(no_thread)?),
         })
     }
 }
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Failed(error.to_string())
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -117,7 +131,7 @@ impl MessageStore for SqliteStore {
         self.writer.run(move |batch| writes::ack_cursors(batch, &app, &account, &cursors)).await
     }
 
-    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Stored>> {
+    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>> {
         let (app, account) = (app.clone(), account.clone());
         self.readers.run(move |db| reads::index(db, &app, &account, page)).await
     }
@@ -127,26 +141,26 @@ impl MessageStore for SqliteStore {
         app: &App,
         account: &Account,
         ids: Vec<i64>,
-    ) -> Result<Vec<Option<Stored>>> {
+    ) -> Result<Vec<Option<Content>>> {
         let (app, account) = (app.clone(), account.clone());
         self.readers.run(move |db| reads::contents(db, &app, &account, &ids)).await
     }
 
-    async fn unread_since(
+    async fn unread(
         &self,
         app: &App,
         account: &Account,
-        since: i64,
         past: i64,
         limit: usize,
     ) -> Result<Vec<Stored>> {
         let (app, account) = (app.clone(), account.clone());
-        self.readers
-            .run(move |db| reads::unread_since(db, &app, &account, since, past, limit))
-            .await
+        self.readers.run(move |db| reads::unread(db, &app, &account, past, limit)).await
     }
 
-    async fn prune(&self, before: i64) -> Result<usize> {
-        self.writer.run(move |batch| writes::prune(batch, before)).await
+    async fn prune(&self, below: i64) -> Result<usize> {
+        self.writer.run(move |batch| writes::prune(batch, below)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

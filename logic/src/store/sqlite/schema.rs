@@ -22,7 +22,7 @@ const MIGRATIONS: [&str; 1] = ["
         cursor       INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (app, account, conversation)
     ) WITHOUT ROWID;
-    -- `request` is app, sender and the request's key.
+    -- `request` is app, sender and the request's key. Ids and sequences of a conversation rise together.
     CREATE TABLE message (
         message_id   INTEGER PRIMARY KEY,
         conversation INTEGER NOT NULL REFERENCES conversation (id),
@@ -63,8 +63,14 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", "on")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// For connections that only read.
+pub(super) fn forbid_writes(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "query_only", "on")
 }
 
 /// Brings the schema up to date, one process at a time.

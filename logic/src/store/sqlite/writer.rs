@@ -1,11 +1,12 @@
 //! The one thread that writes: what waits shares a commit.
 
-use std::{collections::HashMap, thread, time::Duration};
+use std::{collections::HashMap, io, thread, time::Duration, time::Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Result, StoreError};
+use crate::metrics;
 
 /// Left free after a commit where another process writes too, which polls for its turn.
 const TURN: Duration = Duration::from_micros(400);
@@ -15,12 +16,12 @@ pub(super) struct Batch<'a> {
     pub(super) transaction: Transaction<'a>,
     /// The newest message id, once it was needed.
     pub(super) last_id: Option<i64>,
-    /// Head sequences changed in this batch are read from the database again; ids are not.
+    /// Rows of conversations by app and accounts, once they were needed.
     pub(super) conversations: HashMap<(String, String, String), i64>,
 }
 
 /// A write that can be tried again, and how it tells its outcome after the commit.
-trait Job: Send {
+pub(super) trait Job: Send {
     fn run(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()>;
     fn finish(self: Box<Self>, committed: Result<()>);
 }
@@ -55,13 +56,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, queue: usize, batch: usize) -> Self {
+    pub(super) fn start(connection: Connection, queue: usize, batch: usize) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel(queue.max(1));
-        thread::spawn(move || write(connection, inbox, batch.max(1)));
-        Self { jobs }
+        thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || write(connection, inbox, batch.max(1)))?;
+        Ok(Self { jobs })
     }
 
-    /// Runs a write, durable when this returns. The work may be run twice, in two transactions
+    /// Runs a write, durable when this returns. The work may be run several times, in transactions
     /// of which only one commits.
     pub(super) async fn run<T: Send + 'static>(
         &self,
@@ -102,29 +105,47 @@ fn data_version(connection: &Connection) -> i64 {
     connection.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap_or(0)
 }
 
-fn write_batch(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>) {
-    crate::metrics::store_batch(jobs.len());
-    let error = match commit(connection, &mut jobs) {
-        Ok(()) => return jobs.into_iter().for_each(|job| job.finish(Ok(()))),
-        Err(error) => error,
-    };
-    if jobs.len() == 1 {
-        tracing::warn!(%error, "cannot write");
-        return jobs
-            .into_iter()
-            .for_each(|job| job.finish(Err(StoreError::Failed(error.to_string()))));
-    }
-    // One bad write must not fail its neighbours: each for itself.
-    for job in jobs {
-        write_batch(connection, vec![job]);
+/// Why nothing of a batch was committed.
+enum Failure {
+    /// This job's write is bad; the others may be good.
+    Job(usize, rusqlite::Error),
+    /// The database takes none of them.
+    Batch(rusqlite::Error),
+}
+
+/// Commits all jobs but bad ones: those must not fail their neighbours.
+pub(super) fn write_batch(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>) {
+    while !jobs.is_empty() {
+        let started = Instant::now();
+        let failure = commit(connection, &mut jobs);
+        metrics::store_commit(jobs.len(), started.elapsed());
+        match failure {
+            Ok(()) => return jobs.into_iter().for_each(|job| job.finish(Ok(()))),
+            Err(Failure::Job(position, error)) => {
+                tracing::warn!(%error, "cannot write");
+                jobs.remove(position).finish(Err(error.into()));
+            }
+            Err(Failure::Batch(error)) => {
+                tracing::warn!(%error, writes = jobs.len(), "cannot commit");
+                let text = error.to_string();
+                let is_busy = matches!(StoreError::from(error), StoreError::Busy);
+                for job in jobs {
+                    let failed = StoreError::Failed(text.clone());
+                    job.finish(Err(if is_busy { StoreError::Busy } else { failed }));
+                }
+                return;
+            }
+        }
     }
 }
 
-fn commit(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn commit(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(Failure::Batch)?;
     let mut batch = Batch { transaction, last_id: None, conversations: HashMap::new() };
-    for job in jobs {
-        job.run(&mut batch)?;
+    for (position, job) in jobs.iter_mut().enumerate() {
+        job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;
     }
-    batch.transaction.commit()
+    batch.transaction.commit().map_err(Failure::Batch)
 }

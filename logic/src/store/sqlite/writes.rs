@@ -6,8 +6,8 @@ use imago_proto::{Account, App, ConversationId, Seq};
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::{
-    super::{Appended, Content, NewMessage},
-    reads::{conversation_id, conversation_row},
+    super::{Appended, Content, First, NewMessage},
+    reads::{Conversation, conversation_id, conversation_row, conversations, last_until},
     writer::Batch,
 };
 
@@ -17,9 +17,8 @@ const PRUNE_BATCH: u32 = 500;
 const FIRST_ID: i64 = 10_001;
 
 pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Result<Appended> {
-    // No part holds a NUL: the handler refuses it.
-    let request = format!("{}\0{}\0{}", message.app, message.sender, message.request);
-    if let Some(first) = find_request(batch, &request)? {
+    let request = request_key(message);
+    if let Some(first) = find_request(batch, &message.sender, &request)? {
         return Ok(first);
     }
     let conversation = conversation_of(batch, message)?;
@@ -58,20 +57,29 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Result<Appe
     })
 }
 
-fn find_request(batch: &Batch<'_>, request: &str) -> Result<Option<Appended>> {
+/// Lengths before names: no two requests share a key, whatever characters the names have.
+fn request_key(message: &NewMessage) -> String {
+    let NewMessage { app, sender, request, .. } = message;
+    format!("{}:{app}{}:{sender}{request}", app.as_str().len(), sender.as_str().len())
+}
+
+fn find_request(batch: &Batch<'_>, sender: &Account, request: &str) -> Result<Option<Appended>> {
     batch
         .transaction
         .prepare_cached(
-            "SELECT message_id, send_time, conversation, seq, kind, body, extra FROM message WHERE request = ?1",
+            "SELECT m.message_id, m.send_time, c.id, m.seq, m.kind, m.body, m.extra,
+                    CASE c.a WHEN ?2 THEN c.b ELSE c.a END
+             FROM message m JOIN conversation c ON c.id = m.conversation WHERE m.request = ?1",
         )?
-        .query_row([request], |row| {
+        .query_row([request, sender.as_str()], |row| {
             let content = Content { kind: row.get(4)?, body: row.get(5)?, extra: row.get(6)? };
+            let receiver = Account::from(row.get::<_, String>(7)?);
             Ok(Appended {
                 message_id: row.get(0)?,
                 send_time: row.get(1)?,
                 conversation: conversation_id(row.get(2)?),
                 seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
-                repeat_of: Some(content),
+                repeat_of: Some(First { receiver, content }),
             })
         })
         .optional()
@@ -134,25 +142,21 @@ fn unix_nanos() -> i64 {
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Ids and sequences of a conversation rise together, so its newest message up to the id is the
-/// first found from its end.
 pub(super) fn ack_until(
     batch: &Batch<'_>,
     app: &App,
     account: &Account,
     message_id: i64,
 ) -> Result<()> {
-    batch
-        .transaction
-        .prepare_cached(
-            "UPDATE member SET cursor = MAX(cursor, COALESCE(
-                 (SELECT seq FROM message
-                  WHERE conversation = member.conversation AND message_id <= ?3 AND seq > member.cursor
-                  ORDER BY seq DESC LIMIT 1), 0))
-             WHERE app = ?1 AND account = ?2
-               AND cursor < (SELECT head_seq FROM conversation WHERE id = member.conversation)",
-        )?
-        .execute(params![app.as_str(), account.as_str(), message_id])?;
+    let mut update = batch.transaction.prepare_cached(
+        "UPDATE member SET cursor = ?4 WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+    )?;
+    for Conversation { id, cursor, head } in conversations(&batch.transaction, app, account)? {
+        let last = last_until(&batch.transaction, id, cursor, head, message_id)?;
+        if last > cursor {
+            update.execute(params![app.as_str(), account.as_str(), id, last])?;
+        }
+    }
     Ok(())
 }
 
@@ -177,14 +181,14 @@ pub(super) fn ack_cursors(
 }
 
 /// Keeps the newest message of all, from whose id the next one is counted.
-pub(super) fn prune(batch: &Batch<'_>, before: i64) -> Result<usize> {
+pub(super) fn prune(batch: &Batch<'_>, below: i64) -> Result<usize> {
     batch
         .transaction
         .prepare_cached(
             "DELETE FROM message WHERE message_id IN (
                  SELECT message_id FROM message
-                 WHERE send_time < ?1 AND message_id < (SELECT MAX(message_id) FROM message)
+                 WHERE message_id < MIN(?1, (SELECT MAX(message_id) FROM message))
                  ORDER BY message_id LIMIT ?2)",
         )?
-        .execute(params![before, PRUNE_BATCH])
+        .execute(params![below, PRUNE_BATCH])
 }

@@ -1,0 +1,299 @@
+//! What the directory holds, whatever the order of events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imago_proto::{ChannelId, Incarnation, link};
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use super::*;
+
+fn gateway(name: &str, incarnation: u64) -> PeerId {
+    PeerId { service_id: name.into(), incarnation: Incarnation(incarnation) }
+}
+
+fn session(gateway: &PeerId, id: u64, account: &str, device: &str, login_time: i64) -> Session {
+    let told = link::Session {
+        id,
+        channel_id: format!("{}_{account}_{id}", gateway.service_id),
+        account: account.to_owned(),
+        app: "kim".to_owned(),
+        device: device.to_owned(),
+        login_time,
+        ..link::Session::default()
+    };
+    Session::from_link(gateway, told)
+}
+
+fn synced(core: &mut DirectoryCore, gateway: &PeerId) {
+    core.sync_begin(gateway);
+    core.sync_end(gateway);
+}
+
+fn located(core: &DirectoryCore, account: &str) -> Vec<(String, u64)> {
+    let sessions = core.locate(&"kim".into(), &account.into());
+    let mut located: Vec<_> = sessions
+        .iter()
+        .map(|session| (session.gateway.service_id.to_string(), session.id.0))
+        .collect();
+    located.sort();
+    located
+}
+
+#[test]
+fn a_newer_login_of_the_same_device_ends_the_older_one() {
+    let (a, b) = (gateway("a", 1), gateway("b", 1));
+    let mut core = DirectoryCore::default();
+    synced(&mut core, &a);
+    synced(&mut core, &b);
+    assert!(core.session_up(session(&a, 1, "ann", "", 10)).is_empty());
+    assert!(core.session_up(session(&a, 2, "ann", "phone", 5)).is_empty());
+    let kicks = core.session_up(session(&b, 1, "ann", "", 11));
+    assert_eq!(kicks.len(), 1);
+    assert_eq!((kicks[0].loser.id, kicks[0].winner.gateway.clone()), (SessionId(1), b));
+    assert_eq!(located(&core, "ann"), [("a".into(), 2), ("b".into(), 1)]);
+    // Its own end comes later, and takes nobody else along.
+    core.session_down(&a, SessionId(1));
+    assert_eq!(located(&core, "ann"), [("a".into(), 2), ("b".into(), 1)]);
+}
+
+#[test]
+fn an_older_login_that_is_heard_of_later_is_the_one_that_goes() {
+    let (a, b) = (gateway("a", 1), gateway("b", 1));
+    let mut core = DirectoryCore::default();
+    synced(&mut core, &a);
+    synced(&mut core, &b);
+    core.session_up(session(&b, 1, "ann", "", 11));
+    let kicks = core.session_up(session(&a, 1, "ann", "", 10));
+    assert_eq!(kicks[0].loser.gateway, a);
+    assert_eq!(located(&core, "ann"), [("b".into(), 1)]);
+    // At the same instant, the channel id decides.
+    let kicks = core.session_up(session(&a, 2, "ann", "", 11));
+    assert_eq!(kicks[0].loser.channel.as_str(), "a_ann_2");
+}
+
+#[test]
+fn what_is_not_told_again_in_a_sync_is_gone_at_its_end() {
+    let a = gateway("a", 1);
+    let mut core = DirectoryCore::default();
+    synced(&mut core, &a);
+    core.session_up(session(&a, 1, "ann", "", 1));
+    core.session_up(session(&a, 2, "bob", "", 1));
+    core.sync_begin(&a);
+    core.session_up(session(&a, 2, "bob", "", 1));
+    assert_eq!(located(&core, "ann"), [("a".into(), 1)], "gone before the end of the sync");
+    core.session_up(session(&a, 3, "cid", "", 1));
+    core.sync_end(&a);
+    assert!(located(&core, "ann").is_empty());
+    assert_eq!((located(&core, "bob").len(), located(&core, "cid").len()), (1, 1));
+}
+
+#[test]
+fn a_session_that_ended_during_a_sync_is_not_brought_back_by_it() {
+    let a = gateway("a", 1);
+    let mut core = DirectoryCore::default();
+    core.sync_begin(&a);
+    core.session_down(&a, SessionId(1));
+    core.session_up(session(&a, 1, "ann", "", 1));
+    assert!(located(&core, "ann").is_empty());
+    core.sync_end(&a);
+    assert!(core.is_empty());
+}
+
+#[test]
+fn a_gateways_new_life_has_nothing_to_do_with_the_old_one() {
+    let (old, new) = (gateway("a", 1), gateway("a", 2));
+    let mut core = DirectoryCore::default();
+    synced(&mut core, &old);
+    core.session_up(session(&old, 1, "ann", "", 1));
+    synced(&mut core, &new);
+    core.session_up(session(&new, 1, "bob", "", 2));
+    core.gateway_gone(&old);
+    // A frame of the old life that was still on its way.
+    core.session_up(session(&old, 2, "cid", "", 3));
+    core.session_down(&old, SessionId(1));
+    assert_eq!(located(&core, "bob"), [("a".into(), 1)]);
+    assert_eq!(core.len(), 1);
+}
+
+#[test]
+fn accounts_of_two_apps_are_two() {
+    let a = gateway("a", 1);
+    let mut core = DirectoryCore::default();
+    synced(&mut core, &a);
+    core.session_up(session(&a, 1, "ann", "", 1));
+    let other = Session { app: "other".into(), ..session(&a, 2, "ann", "", 2) };
+    assert!(core.session_up(other).is_empty());
+    assert_eq!(located(&core, "ann"), [("a".into(), 1)]);
+}
+
+/// One event, with small numbers so that they collide.
+#[derive(Clone, Debug)]
+enum Event {
+    Begin(usize),
+    Up { gateway: usize, id: u64 },
+    Down { gateway: usize, id: u64 },
+    End(usize),
+    Gone(usize),
+}
+
+fn gateways() -> Vec<PeerId> {
+    vec![gateway("a", 1), gateway("a", 2), gateway("b", 1)]
+}
+
+/// The same number of the same gateway is always the same session.
+fn numbered(gateway: &PeerId, id: u64) -> Session {
+    let seed = id * 7 + gateway.incarnation.0 * 3 + gateway.service_id.as_str().len() as u64;
+    let (account, device) = (["ann", "bob"][id as usize % 2], ["", "phone"][id as usize / 2 % 2]);
+    session(gateway, id, account, device, (seed % 4) as i64)
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (gateway, id) = (0..3_usize, 1..9_u64);
+    prop_oneof![
+        1 => gateway.clone().prop_map(Event::Begin),
+        8 => (gateway.clone(), id.clone()).prop_map(|(gateway, id)| Event::Up { gateway, id }),
+        4 => (gateway.clone(), id).prop_map(|(gateway, id)| Event::Down { gateway, id }),
+        1 => gateway.clone().prop_map(Event::End),
+        1 => gateway.prop_map(Event::Gone),
+    ]
+}
+
+/// What each gateway has said, told the simplest way.
+#[derive(Default)]
+struct Model {
+    alive: BTreeSet<(PeerId, u64)>,
+    syncs: BTreeMap<PeerId, (BTreeSet<u64>, BTreeSet<u64>)>,
+    known: BTreeSet<PeerId>,
+}
+
+impl Model {
+    fn on(&mut self, event: &Event) {
+        let gateways = gateways();
+        match event {
+            Event::Begin(gateway) => {
+                self.known.insert(gateways[*gateway].clone());
+                self.syncs.insert(gateways[*gateway].clone(), Default::default());
+            }
+            Event::Up { gateway, id } => {
+                let peer = &gateways[*gateway];
+                let ended = self.syncs.get(peer).is_some_and(|(_, ended)| ended.contains(id));
+                if !self.known.contains(peer) || ended {
+                    return;
+                }
+                if let Some((seen, _)) = self.syncs.get_mut(peer) {
+                    seen.insert(*id);
+                }
+                self.alive.insert((peer.clone(), *id));
+            }
+            Event::Down { gateway, id } => {
+                let peer = &gateways[*gateway];
+                if let Some((_, ended)) = self.syncs.get_mut(peer) {
+                    ended.insert(*id);
+                }
+                self.alive.remove(&(peer.clone(), *id));
+            }
+            Event::End(gateway) => {
+                let peer = &gateways[*gateway];
+                if let Some((seen, _)) = self.syncs.remove(peer) {
+                    self.alive.retain(|(other, id)| other != peer || seen.contains(id));
+                }
+            }
+            Event::Gone(gateway) => {
+                let peer = &gateways[*gateway];
+                self.known.remove(peer);
+                self.syncs.remove(peer);
+                self.alive.retain(|(other, _)| other != peer);
+            }
+        }
+    }
+}
+
+fn apply(core: &mut DirectoryCore, event: &Event) -> Vec<Kick> {
+    let gateways = gateways();
+    match event {
+        Event::Begin(gateway) => core.sync_begin(&gateways[*gateway]),
+        Event::Up { gateway, id } => return core.session_up(numbered(&gateways[*gateway], *id)),
+        Event::Down { gateway, id } => core.session_down(&gateways[*gateway], SessionId(*id)),
+        Event::End(gateway) => core.sync_end(&gateways[*gateway]),
+        Event::Gone(gateway) => core.gateway_gone(&gateways[*gateway]),
+    }
+    Vec::new()
+}
+
+fn held(core: &DirectoryCore) -> BTreeSet<(PeerId, u64)> {
+    let sessions = gateways().into_iter().flat_map(|gateway| core.sessions_of(&gateway));
+    sessions.map(|session| (session.gateway.clone(), session.id.0)).collect()
+}
+
+type Rank = (i64, ChannelId);
+
+proptest! {
+    #[test]
+    fn it_holds_who_is_alive_and_was_not_kicked(events in vec(event(), 0..120)) {
+        let (mut core, mut model) = (DirectoryCore::default(), Model::default());
+        let mut kicked = BTreeSet::new();
+        for event in &events {
+            if let Event::Up { gateway, id } = event {
+                // Told to live again: whether it stays is decided anew.
+                kicked.remove(&(gateways()[*gateway].clone(), *id));
+            }
+            let kicks = apply(&mut core, event);
+            model.on(event);
+            for kick in &kicks {
+                let rank = |session: &Session| (session.login_time, session.channel.clone());
+                prop_assert!(rank(&kick.loser) < rank(&kick.winner));
+                kicked.insert((kick.loser.gateway.clone(), kick.loser.id.0));
+            }
+            kicked.retain(|who| model.alive.contains(who));
+            let expected: BTreeSet<_> = model.alive.difference(&kicked).cloned().collect();
+            prop_assert_eq!(&held(&core), &expected);
+
+            // Accounts and gateways tell the same, and of one device there is one session.
+            let located: Vec<_> = ["ann", "bob"]
+                .iter()
+                .flat_map(|account| core.locate(&"kim".into(), &(*account).into()))
+                .collect();
+            prop_assert_eq!(located.len(), core.len());
+            let devices: BTreeSet<_> =
+                located.iter().map(|found| (found.account.clone(), found.device.clone())).collect();
+            prop_assert_eq!(devices.len(), located.len());
+            for found in &located {
+                let by_number = core.session(&found.gateway, found.id);
+                prop_assert!(by_number.is_some_and(|by_number| Arc::ptr_eq(&by_number, found)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_session_wins_everywhere(
+        ups in vec((0..3_usize, 1..9_u64), 1..40),
+        swaps in vec((any::<Index>(), any::<Index>()), 0..40),
+    ) {
+        let mut shuffled = ups.clone();
+        for (one, other) in &swaps {
+            shuffled.swap(one.index(ups.len()), other.index(ups.len()));
+        }
+        let run = |ups: &[(usize, u64)]| {
+            let mut core = DirectoryCore::default();
+            gateways().iter().for_each(|gateway| synced(&mut core, gateway));
+            for (gateway, id) in ups {
+                core.session_up(numbered(&gateways()[*gateway], *id));
+            }
+            held(&core)
+        };
+        let mut best: BTreeMap<(Account, String), (Rank, (PeerId, u64))> = BTreeMap::new();
+        for (gateway, id) in &ups {
+            let session = numbered(&gateways()[*gateway], *id);
+            let place = (session.gateway.clone(), *id);
+            let rank = (session.login_time, session.channel.clone());
+            let device = (session.account.clone(), session.device.clone());
+            let entry = best.entry(device).or_insert((rank.clone(), place.clone()));
+            if rank > entry.0 {
+                *entry = (rank, place);
+            }
+        }
+        let expected: BTreeSet<_> = best.into_values().map(|(_, place)| place).collect();
+        prop_assert_eq!(run(&ups), expected.clone());
+        prop_assert_eq!(run(&shuffled), expected);
+    }
+}

@@ -1,0 +1,89 @@
+//! What goes out to gateways: the seam that tests replace, and the packets.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use imago_container::{LogicHandle, PeerId};
+use imago_proto::{
+    ChannelId, Limits, LogicPacket, SessionId, Status,
+    link::{Forward, Reply},
+    msg::{ErrorResp, Header},
+};
+use prost::Message;
+
+use crate::{Reject, Session, metrics};
+
+/// The container, as the service uses it: see [`LogicHandle`].
+#[async_trait]
+pub(crate) trait Outlet: Send + Sync + 'static {
+    async fn reply(&self, gateway: &PeerId, reply: Reply, packet: Bytes);
+    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes);
+    fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes);
+}
+
+#[async_trait]
+impl Outlet for LogicHandle {
+    async fn reply(&self, gateway: &PeerId, reply: Reply, packet: Bytes) {
+        Self::reply(self, gateway, reply, packet).await;
+    }
+
+    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes) {
+        Self::push(self, gateway, sessions, packet);
+    }
+
+    fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
+        Self::kick(self, gateway, session, notice);
+    }
+}
+
+/// The answer to a request, as the gateway and as the client get it.
+pub(super) fn answer(
+    channel: &ChannelId,
+    request: &Forward,
+    answer: Result<Bytes, Reject>,
+) -> (Reply, Bytes) {
+    let header = Header {
+        command: request.command.clone(),
+        sequence: request.sequence,
+        dest: request.dest.clone(),
+        ..Header::default()
+    };
+    let packet = |answer: Result<Bytes, Reject>| {
+        let (status, body) = match answer {
+            Ok(body) => (Status::Success, body),
+            Err(reject) => {
+                let message = ErrorResp { message: reject.message };
+                (reject.status, reject.body.unwrap_or_else(|| message.encode_to_vec().into()))
+            }
+        };
+        (status, LogicPacket::response(&header, channel.as_str(), status, body))
+    };
+    let (mut status, mut response) = packet(answer);
+    // A larger frame would end the link, and all other requests on it.
+    if response.encoded_len() > Limits::OUTBOUND_PAYLOAD {
+        tracing::warn!(command = request.command, "answer is too large to be sent");
+        (status, response) = packet(Err(Reject::failed("the answer is too large")));
+    }
+    let reply = Reply { request: request.request, session: request.session, status: status.code() };
+    (reply, response.encode())
+}
+
+/// One frame for each gateway, whatever the number of sessions there.
+pub(super) fn push<'a>(
+    outlet: &dyn Outlet,
+    sessions: impl IntoIterator<Item = &'a Session>,
+    packet: &Bytes,
+) {
+    if packet.len() > Limits::OUTBOUND_PAYLOAD {
+        metrics::push_too_large();
+        return tracing::warn!(bytes = packet.len(), "push is too large to be sent");
+    }
+    let mut by_gateway: HashMap<&PeerId, Vec<u64>> = HashMap::new();
+    for session in sessions {
+        by_gateway.entry(&session.gateway).or_default().push(session.id.0);
+    }
+    for (gateway, sessions) in by_gateway {
+        outlet.push(gateway, sessions, packet.clone());
+    }
+}

@@ -1,0 +1,245 @@
+//! Requests in the order of each session: one worker for each session that has any.
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use dashmap::{DashMap, mapref::entry::Entry};
+use futures::FutureExt;
+use imago_container::PeerId;
+use imago_proto::{ChannelId, SessionId, Status, link::Forward};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use super::{
+    WorkLimits,
+    outlet::{self, Outlet},
+};
+use crate::{
+    Context, Reject, Replicated, Session, SessionDirectory, context::Receivers, metrics,
+    router::Routes, store::MessageStore,
+};
+
+/// Refusals that may wait for room in their link's queue. Overflow policy: no answer; the gateway
+/// answers the request itself when its time is over.
+const REFUSALS_MAX: usize = 4096;
+
+/// A session, as requests name it.
+type SessionKey = (PeerId, SessionId);
+
+/// A request of a known session.
+pub(super) struct Job {
+    pub(super) session: Arc<Session>,
+    pub(super) request: Forward,
+    pub(super) body: Bytes,
+}
+
+/// Works on requests.
+pub(super) struct Queues {
+    outlet: Arc<dyn Outlet>,
+    routes: Routes,
+    directory: Arc<Replicated>,
+    store: Arc<dyn MessageStore>,
+    limits: WorkLimits,
+    /// Requests that wait, by session; an entry stands for a running worker.
+    waiting: DashMap<SessionKey, VecDeque<Job>>,
+    in_flight: AtomicUsize,
+    settled: Notify,
+    refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Queues {
+    pub(super) fn new(
+        outlet: Arc<dyn Outlet>,
+        routes: Routes,
+        directory: Arc<Replicated>,
+        store: Arc<dyn MessageStore>,
+        limits: WorkLimits,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            outlet,
+            routes,
+            directory,
+            store,
+            limits,
+            waiting: DashMap::new(),
+            in_flight: AtomicUsize::new(0),
+            settled: Notify::new(),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            tasks,
+            stop,
+        }
+    }
+
+    /// Puts a request behind the others of its session.
+    pub(super) fn enqueue(self: &Arc<Self>, job: Job) {
+        if self.begin() > self.limits.in_flight {
+            metrics::refused("server_busy");
+            self.turn_away(job);
+            return self.done();
+        }
+        let key = (job.session.gateway.clone(), job.session.id);
+        match self.waiting.entry(key.clone()) {
+            Entry::Occupied(entry) if entry.get().len() >= self.limits.session_queue => {
+                drop(entry);
+                metrics::refused("session_busy");
+                self.turn_away(job);
+                self.done();
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().push_back(job),
+            Entry::Vacant(entry) => {
+                entry.insert(VecDeque::from([job]));
+                self.tasks.spawn(self.clone().work(key));
+            }
+        }
+    }
+
+    fn turn_away(self: &Arc<Self>, job: Job) {
+        let Job { session, request, .. } = job;
+        let busy = Reject::failed("busy, try again later");
+        self.refuse(session.gateway.clone(), session.channel.clone(), request, busy);
+    }
+
+    /// Answers a request of a session that is not known: kicked out, or gone meanwhile. The
+    /// gateway knows whether anybody still waits.
+    pub(super) fn refuse_unknown(self: &Arc<Self>, gateway: PeerId, request: Forward) {
+        metrics::refused("session_unknown");
+        let unknown = Reject::new(Status::SessionNotFound, "");
+        // Old clients know this answer without a body (client wire, section 2).
+        let unknown = Reject { body: Some(Bytes::new()), ..unknown };
+        self.refuse(gateway, ChannelId::from(""), request, unknown);
+    }
+
+    /// Answers beside the session's queue, so that nobody waits for a full link.
+    fn refuse(
+        self: &Arc<Self>,
+        gateway: PeerId,
+        channel: ChannelId,
+        request: Forward,
+        why: Reject,
+    ) {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        self.begin();
+        let queues = self.clone();
+        self.tasks.spawn(async move {
+            let (reply, packet) = outlet::answer(&channel, &request, Err(why));
+            tokio::select! {
+                () = queues.outlet.reply(&gateway, reply, packet) => {}
+                () = queues.stop.cancelled() => {}
+            }
+            drop(permit);
+            queues.done();
+        });
+    }
+
+    fn begin(&self) -> usize {
+        let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        metrics::in_flight(in_flight);
+        in_flight
+    }
+
+    fn done(&self) {
+        let in_flight = self.in_flight.fetch_sub(1, Ordering::SeqCst) - 1;
+        metrics::in_flight(in_flight);
+        if in_flight == 0 {
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// Resolves when no request is being worked on.
+    pub(super) async fn idle(&self) {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            settled.as_mut().enable();
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Works on a session's requests one after the other, until there is none.
+    async fn work(self: Arc<Self>, key: SessionKey) {
+        loop {
+            let next = self.waiting.get_mut(&key).and_then(|mut queue| queue.pop_front());
+            match next {
+                Some(job) => {
+                    let span = tracing::info_span!(
+                        "request",
+                        channel = %job.session.channel,
+                        command = job.request.command,
+                        seq = job.request.sequence
+                    );
+                    tokio::select! {
+                        () = self.answer(job).instrument(span) => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                    self.done();
+                }
+                None if self.waiting.remove_if(&key, |_, queue| queue.is_empty()).is_some() => {
+                    return;
+                }
+                // One came in between.
+                None => {}
+            }
+        }
+    }
+
+    /// Answers a request, then sends the pushes of its handler.
+    async fn answer(&self, job: Job) {
+        let Job { session, request, body } = job;
+        let (directory, store) = (self.directory.clone(), self.store.clone());
+        let ctx = Context::new(session.clone(), request.clone(), directory, store);
+        // Whatever the layers are: a panic must not end the session's worker.
+        let handled = AssertUnwindSafe(self.routes.answer(ctx.clone(), body)).catch_unwind();
+        let answer = match tokio::time::timeout(self.limits.handler_timeout, handled).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Reject::failed("the server failed on this request")),
+            Err(_) => {
+                metrics::handler_timeout();
+                tracing::warn!("handler took too long; its request is answered with 300");
+                Err(Reject::failed("the server took too long, try again later"))
+            }
+        };
+        let has_succeeded = answer.is_ok();
+        tracing::trace!(ok = has_succeeded, "answered");
+        let (reply, packet) = outlet::answer(&session.channel, &request, answer);
+        self.outlet.reply(&session.gateway, reply, packet).await;
+        if has_succeeded {
+            self.push(&ctx).await;
+        }
+    }
+
+    async fn push(&self, ctx: &Context) {
+        let caller = ctx.session();
+        for push in ctx.take_pushes() {
+            let (account, except_caller) = match push.to {
+                Receivers::Account(account) => (account, false),
+                Receivers::Others(account) => (account, true),
+                Receivers::Sessions(sessions) => {
+                    let sessions = sessions.iter().map(|session| &**session);
+                    outlet::push(&*self.outlet, sessions, &push.packet);
+                    continue;
+                }
+            };
+            let is_caller =
+                |session: &Session| session.id == caller.id && session.gateway == caller.gateway;
+            let sessions = self.directory.locate(&caller.app, &account).await;
+            let sessions = sessions.iter().map(|session| &**session);
+            let receivers = sessions.filter(|session| !(except_caller && is_caller(session)));
+            outlet::push(&*self.outlet, receivers, &push.packet);
+        }
+    }
+}

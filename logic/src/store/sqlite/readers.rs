@@ -1,0 +1,66 @@
+//! The threads that read.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::{Result, StoreError};
+
+/// Reads that may wait. Overflow policy: the asker waits.
+const QUEUE: usize = 1024;
+
+type Read = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Threads that read, each with a connection of its own. They end when this is dropped.
+pub(super) struct Readers {
+    reads: mpsc::Sender<Read>,
+}
+
+impl Readers {
+    pub(super) fn start(connections: Vec<Connection>) -> io::Result<Self> {
+        let (reads, inbox) = mpsc::channel::<Read>(QUEUE);
+        let inbox = Arc::new(Mutex::new(inbox));
+        for mut connection in connections {
+            let inbox = inbox.clone();
+            thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
+                loop {
+                    let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+                    let Some(read) = next else { return };
+                    read(&mut connection);
+                }
+            })?;
+        }
+        Ok(Self { reads })
+    }
+
+    /// Runs a read, all of whose statements see the same state of the database.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let ended = || StoreError::Failed("reader has ended".to_owned());
+        let (answer, outcome) = oneshot::channel();
+        let read: Read = Box::new(move |connection| {
+            if answer.is_closed() {
+                return;
+            }
+            // Whoever asked may have given up.
+            let _ = answer.send(in_snapshot(connection, read));
+        });
+        self.reads.send(read).await.map_err(|_| ended())?;
+        Ok(outcome.await.map_err(|_| ended())??)
+    }
+}
+
+fn in_snapshot<T>(
+    connection: &mut Connection,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+    read(&transaction)
+}

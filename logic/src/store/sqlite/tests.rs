@@ -1,0 +1,228 @@
+//! What the SQLite store does beyond the trait, and the suite of the trait.
+
+use std::{path::Path, sync::Arc};
+
+use futures::future::join_all;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::conformance::{
+    self, account, app, assert_gapless, listed, message, send, send_many,
+};
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(&SqliteOptions::new(path)).unwrap()
+}
+
+fn fresh() -> (TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("new/imago.db"));
+    (folder, store)
+}
+
+fn refusal(path: &Path) -> String {
+    match SqliteStore::open(&SqliteOptions::new(path)) {
+        Ok(_) => panic!("opened {}", path.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod conforms {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let (_folder, store) = fresh();
+                    conformance::$name(Arc::new(store)).await;
+                }
+            )*
+        }
+    };
+}
+
+conformance! {
+    sequences_are_gapless_and_ids_rise_with_them,
+    a_repeat_is_answered_with_the_first_result_and_stored_once,
+    a_legacy_ack_is_cumulative_over_all_conversations,
+    cursors_move_forward_up_to_the_head_and_only_for_members,
+    an_index_lists_only_what_others_sent,
+    pages_advance_until_everything_was_listed,
+    contents_come_in_the_order_asked_and_not_to_strangers,
+    accounts_of_two_apps_never_meet,
+    unread_messages_come_with_contents_and_in_pages,
+    pruning_takes_the_old_and_leaves_the_rest_in_order,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_stores_share_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    // All of them find an empty file, and one brings the schema.
+    let opened = (0..4).map(|_| {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || open(&path))
+    });
+    let stores: Vec<SqliteStore> =
+        join_all(opened).await.into_iter().map(|store| store.unwrap()).collect();
+    let sending = stores.iter().enumerate().map(|(number, store)| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut sent = Vec::new();
+            for request in 0..100 {
+                let request = format!("{number}-{request}");
+                sent.push(send(&store, "a", "b", &request).await);
+                // Also under way elsewhere.
+                send(&store, "a", "c", &format!("shared-{}", sent.len())).await;
+            }
+            assert!(sent.windows(2).all(|pair| pair[0].message_id < pair[1].message_id));
+            sent
+        })
+    });
+    let sent = join_all(sending).await.into_iter().flat_map(|sent| sent.unwrap()).collect();
+    assert_gapless(sent);
+    assert_eq!(listed(&stores[0], "b", Page::Unread).await.len(), 400);
+    assert_eq!(listed(&stores[1], "c", Page::Unread).await.len(), 100);
+}
+
+#[tokio::test]
+async fn a_bad_write_does_not_fail_its_neighbours() {
+    let (_folder, store) = fresh();
+    let bad = || async {
+        let write = |batch: &mut writer::Batch<'_>| {
+            batch.transaction.execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
+        };
+        assert!(matches!(store.writer.run(write).await, Err(StoreError::Failed(_))));
+    };
+    let writes = (0..20).map(|number| {
+        let (store, bad) = (&store, &bad);
+        async move {
+            let sent = send(store, "a", "b", &number.to_string()).await;
+            bad().await;
+            sent
+        }
+    });
+    let (sent, ..) = futures::join!(join_all(writes), bad(), bad());
+    assert_gapless(sent);
+}
+
+#[tokio::test]
+async fn a_write_waits_for_another_process_that_writes() {
+    let (folder, store) = fresh();
+    let other = Connection::open(folder.path().join("new/imago.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let sent = send(&store, "a", "b", "1");
+    tokio::pin!(sent);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut sent).await;
+    assert!(early.is_err(), "written while another process held the lock");
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(sent.await.seq, Seq(1));
+}
+
+#[tokio::test]
+async fn more_writes_than_the_queue_holds_are_turned_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let store =
+        SqliteStore::open(&SqliteOptions { queue: 4, ..SqliteOptions::new(&path) }).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let appends: Vec<_> = (0..50)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.append(message("a", "b", &number.to_string())).await })
+        })
+        .collect();
+    let (mut results, mut release) = (Vec::new(), Some(other));
+    for append in appends.into_iter().rev() {
+        // The last ones are turned away at once; the first ones wait for the lock.
+        results.push(append.await.unwrap());
+        if let Some(other) = release.take() {
+            other.execute_batch("COMMIT").unwrap();
+        }
+    }
+    let stored = results.iter().filter(|result| result.is_ok()).count();
+    assert!((4..50).contains(&stored), "{stored} were stored");
+    let is_busy = |result: &Result<Appended>| matches!(result, Err(StoreError::Busy));
+    assert!(is_busy(&results[0]));
+    assert_eq!(results.iter().filter(|result| is_busy(result)).count(), 50 - stored);
+    assert_eq!(listed(&open(&path), "b", Page::Unread).await.len(), stored);
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let first = send(&open(&path), "a", "b", "first").await;
+    let sent = send_many(&open(&path), "a", "b", 100).await;
+    let store = open(&path);
+    let expected = conformance::ids(&[vec![first.clone()], sent].concat());
+    assert_eq!(listed(&store, "b", Page::Unread).await, expected);
+    let repeat = send(&store, "a", "b", "first").await;
+    assert_eq!((repeat.message_id, repeat.repeat_of.is_some()), (first.message_id, true));
+}
+
+#[tokio::test]
+async fn commits_are_on_disk_before_they_are_answered() {
+    let (_folder, store) = fresh();
+    let durability = store.writer.run(|batch| {
+        let db = &batch.transaction;
+        let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        let synchronous: i64 = db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+        Ok((mode, synchronous))
+    });
+    // 2 is FULL (SQLite, "PRAGMA synchronous").
+    assert_eq!(durability.await.unwrap(), ("wal".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_version_is_refused_and_left_alone() {
+    let (folder, store) = fresh();
+    drop(store);
+    let path = folder.path().join("new/imago.db");
+    let version = |version: u32| {
+        let db = Connection::open(&path).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
+    };
+    version(999);
+    let text = refusal(&path);
+    assert!(text.contains("imago.db") && text.contains("version 999"), "{text}");
+    version(1);
+    assert!(listed(&open(&path), "a", Page::Unread).await.is_empty());
+}
+
+#[test]
+fn what_is_no_database_is_refused_by_name_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("letter.txt");
+    std::fs::write(&file, "Dear reader, this is no database at all. ".repeat(100)).unwrap();
+    let text = refusal(&file);
+    assert!(text.contains("letter.txt") && text.contains("not a database"), "{text}");
+    let text = refusal(&file.join("imago.db"));
+    assert!(text.contains("letter.txt/imago.db") && text.contains("cannot make"), "{text}");
+    let text = refusal(folder.path());
+    assert!(text.contains("unable to open"), "{text}");
+}
+
+#[test]
+fn only_urls_of_files_are_taken() {
+    let parsed = |url: &str| SqliteOptions::parse(url).map(|options| options.path);
+    assert_eq!(parsed("sqlite://imago.db").unwrap(), Path::new("imago.db"));
+    assert_eq!(parsed("sqlite:///var/lib/imago.db").unwrap(), Path::new("/var/lib/imago.db"));
+    for wrong in ["", "imago.db", "sqlite://", "sqlite:imago.db", "mysql://x", "sqlite://:memory:"]
+    {
+        let error = parsed(wrong).unwrap_err().to_string();
+        assert!(error.contains("expected"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn reading_connections_cannot_write() {
+    let (_folder, store) = fresh();
+    let written = store.readers.run(|db| db.execute("DELETE FROM message", [])).await;
+    assert!(matches!(written, Err(StoreError::Failed(_))), "{written:?}");
+    send(&store, "a", "b", "1").await;
+    let contents = store.contents(&app(), &account("a"), Vec::new()).await.unwrap();
+    assert!(contents.is_empty());
+}

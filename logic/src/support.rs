@@ -1,0 +1,232 @@
+//! A logic server without sockets, for the tests of this crate.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use imago_container::{LogicRole, PeerId};
+use imago_proto::{
+    Incarnation, LogicPacket, Packet, SessionId, Status,
+    link::{self, Forward, Reply},
+};
+use prost::Message;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Router, WorkLimits, handlers,
+    service::{LogicService, Outlet},
+    store::{
+        MessageStore,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
+};
+
+/// What left the server, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Sent {
+    Reply { reply: Reply, packet: LogicPacket },
+    Push { gateway: PeerId, sessions: Vec<u64>, packet: LogicPacket },
+    Kick { gateway: PeerId, session: u64, packet: LogicPacket },
+}
+
+/// Records what leaves the server.
+#[derive(Default)]
+pub(crate) struct FakeOutlet {
+    sent: Mutex<Vec<Sent>>,
+    changed: Notify,
+}
+
+impl FakeOutlet {
+    fn record(&self, sent: Sent) {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    /// Waits until something that was sent gives an answer.
+    pub(crate) async fn find<T>(&self, find: impl Fn(&[Sent]) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(found) = find(&self.sent()) {
+                    return found;
+                }
+                changed.await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        found.unwrap_or_else(|_| panic!("never sent; this was: {:#?}", self.sent()))
+    }
+}
+
+pub(crate) fn packet(bytes: Bytes) -> LogicPacket {
+    match Packet::decode(bytes).unwrap() {
+        Packet::Logic(packet) => packet,
+        Packet::Basic(packet) => panic!("expected a logic packet, got {packet:?}"),
+    }
+}
+
+#[async_trait]
+impl Outlet for FakeOutlet {
+    async fn reply(&self, _: &PeerId, reply: Reply, bytes: Bytes) {
+        self.record(Sent::Reply { reply, packet: packet(bytes) });
+    }
+
+    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, bytes: Bytes) {
+        self.record(Sent::Push { gateway: gateway.clone(), sessions, packet: packet(bytes) });
+    }
+
+    fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
+        let packet = packet(notice);
+        self.record(Sent::Kick { gateway: gateway.clone(), session: session.0, packet });
+    }
+}
+
+pub(crate) fn gateway(name: &str) -> PeerId {
+    PeerId { service_id: name.into(), incarnation: Incarnation(7) }
+}
+
+/// A session of app `kim`; its channel is named after account and number.
+pub(crate) fn session(id: u64, account: &str, device: &str) -> link::Session {
+    link::Session {
+        id,
+        channel_id: format!("gate_{account}_{id}"),
+        account: account.to_owned(),
+        app: "kim".to_owned(),
+        device: device.to_owned(),
+        login_time: 1_700_000_000_000_000_000,
+        ..link::Session::default()
+    }
+}
+
+/// A logic server on a store of its own.
+pub(crate) struct World {
+    pub(crate) service: LogicService,
+    pub(crate) outlet: Arc<FakeOutlet>,
+    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    requests: AtomicU64,
+    _folder: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(handlers::router(), WorkLimits::default())
+    }
+
+    pub(crate) fn with(router: Router, limits: WorkLimits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&SqliteOptions::new(folder.path().join("imago.db"))).unwrap();
+        Self::on(Arc::new(store), folder, router, limits)
+    }
+
+    pub(crate) fn on(
+        store: Arc<dyn MessageStore>,
+        folder: TempDir,
+        router: Router,
+        limits: WorkLimits,
+    ) -> Self {
+        let outlet = Arc::new(FakeOutlet::default());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let service =
+            LogicService::new(outlet.clone(), router, store.clone(), limits, &tasks, &stop);
+        let requests = AtomicU64::new(1);
+        Self { service, outlet, store, stop, tasks, requests, _folder: folder }
+    }
+
+    /// Lets these sessions live on a gateway.
+    pub(crate) fn link(&self, gateway: &PeerId, sessions: &[link::Session]) {
+        self.service.sync_begin(gateway);
+        for session in sessions {
+            self.service.session_up(gateway, session.clone());
+        }
+        self.service.sync_end(gateway);
+    }
+
+    /// Forwards a request without waiting. Gives its number.
+    pub(crate) fn forward(
+        &self,
+        from: (&PeerId, u64),
+        command: &str,
+        dest: &str,
+        body: Bytes,
+    ) -> u64 {
+        let request = self.requests.fetch_add(1, Ordering::Relaxed);
+        let forward = Forward {
+            request,
+            session: from.1,
+            command: command.to_owned(),
+            sequence: request as u32,
+            dest: dest.to_owned(),
+        };
+        self.service.forward(from.0, forward, body);
+        request
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn answer(&self, request: u64) -> LogicPacket {
+        self.outlet
+            .find(|sent| {
+                sent.iter().find_map(|sent| match sent {
+                    Sent::Reply { reply, packet } if reply.request == request => {
+                        assert_eq!(reply.status, packet.header.status);
+                        Some(packet.clone())
+                    }
+                    _ => None,
+                })
+            })
+            .await
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn call(
+        &self,
+        from: (&PeerId, u64),
+        command: &str,
+        dest: &str,
+        body: &impl Message,
+    ) -> LogicPacket {
+        let request = self.forward(from, command, dest, body.encode_to_vec().into());
+        self.answer(request).await
+    }
+
+    /// Sends a request that has to succeed.
+    pub(crate) async fn success<Resp: Message + Default>(
+        &self,
+        from: (&PeerId, u64),
+        command: &str,
+        dest: &str,
+        body: &impl Message,
+    ) -> Resp {
+        let answer = self.call(from, command, dest, body).await;
+        assert_eq!(answer.header.status, Status::Success.code(), "{answer:?}");
+        Resp::decode(answer.body).unwrap()
+    }
+
+    /// All pushes so far: gateway, sessions, packet. Waits until the server is idle.
+    pub(crate) async fn pushes(&self) -> Vec<(String, Vec<u64>, LogicPacket)> {
+        self.service.idle().await;
+        let pushes = self.outlet.sent().into_iter().filter_map(|sent| match sent {
+            Sent::Push { gateway, mut sessions, packet } => {
+                sessions.sort_unstable();
+                Some((gateway.service_id.to_string(), sessions, packet))
+            }
+            _ => None,
+        });
+        pushes.collect()
+    }
+}
