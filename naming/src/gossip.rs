@@ -208,14 +208,18 @@ impl Shared {
         let chitchat = self.chitchat.lock().await;
         let dead: Vec<&ChitchatId> =
             chitchat.dead_nodes().chain(chitchat.scheduled_for_deletion_nodes()).collect();
-        let mut newest: BTreeMap<String, (u64, Instance)> = BTreeMap::new();
+        self.forget_all_but(&dead);
+        // A process that lives outranks one that fell silent, whatever their clocks say.
+        let mut newest: BTreeMap<String, ((bool, u64), Instance)> = BTreeMap::new();
         for (member, state) in chitchat.node_states() {
+            let is_dead = dead.contains(&member);
             for told in told_by(state).filter(|told| told.service.name == service) {
-                let known = newest.get(&told.service.id).map(|(at, _)| *at);
-                if known.is_none_or(|at| at <= told.at) {
-                    let health = self.health(&member.node_id, dead.contains(&member));
+                let rank = (!is_dead, told.at);
+                let known = newest.get(&told.service.id).map(|(rank, _)| *rank);
+                if known.is_none_or(|known| known <= rank) {
+                    let health = self.health(&member.node_id, is_dead);
                     let instance = Instance { service: told.service, health };
-                    newest.insert(instance.service.id.clone(), (told.at, instance));
+                    newest.insert(instance.service.id.clone(), (rank, instance));
                 }
             }
         }
@@ -223,14 +227,18 @@ impl Shared {
     }
 
     fn health(&self, member: &str, is_dead: bool) -> Health {
-        let mut since = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_dead {
-            let since = *since.entry(member.to_owned()).or_insert_with(SystemTime::now);
-            Health::Critical { since }
-        } else {
-            since.remove(member);
-            Health::Passing
+        if !is_dead {
+            return Health::Passing;
         }
+        let mut since = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *since.entry(member.to_owned()).or_insert_with(SystemTime::now);
+        Health::Critical { since }
+    }
+
+    /// Forgets since when members were critical that live again or are gone.
+    fn forget_all_but(&self, dead: &[&ChitchatId]) {
+        let mut since = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|member, _| dead.iter().any(|id| *id.node_id == **member));
     }
 }
 

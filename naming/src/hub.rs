@@ -19,15 +19,17 @@ impl Hub {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A subscription that starts with `first`. True when it is the only one of its service.
+    /// A subscription that starts with `first`. True when the service was not followed before:
+    /// since [`retire`](Self::retire), or ever.
     pub(crate) fn subscribe(&self, service: &str, first: Vec<Instance>) -> (Subscription, bool) {
         let (subscription, publisher) = Subscription::new(Snapshot::default());
         publisher.publish(first);
         let mut services = self.lock();
+        let is_new = !services.contains_key(service);
         let publishers = services.entry(service.to_owned()).or_default();
         publishers.retain(|publisher| !publisher.is_cancelled());
         publishers.push(publisher);
-        (subscription, publishers.len() == 1)
+        (subscription, is_new)
     }
 
     /// Services with subscribers; forgets those without.
@@ -40,10 +42,17 @@ impl Hub {
         services.keys().cloned().collect()
     }
 
-    pub(crate) fn has_subscribers(&self, service: &str) -> bool {
-        let services = self.lock();
+    /// Forgets a service without subscribers, and says so. In one step, so that who subscribes
+    /// meanwhile is either seen here or told to follow the service anew.
+    pub(crate) fn retire(&self, service: &str) -> bool {
+        let mut services = self.lock();
         let publishers = services.get(service);
-        publishers.is_some_and(|all| all.iter().any(|publisher| !publisher.is_cancelled()))
+        let is_wanted =
+            publishers.is_some_and(|all| all.iter().any(|publisher| !publisher.is_cancelled()));
+        if !is_wanted {
+            services.remove(service);
+        }
+        !is_wanted
     }
 
     pub(crate) fn publish(&self, service: &str, instances: &[Instance]) {

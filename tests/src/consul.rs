@@ -1,9 +1,13 @@
 //! A real Consul agent on free ports.
 
-use std::{net::TcpListener, path::PathBuf, process::Stdio, time::Duration};
+use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::eventually;
 
@@ -11,6 +15,7 @@ use crate::eventually;
 #[derive(Debug)]
 pub struct ConsulAgent {
     ports: [u16; 3],
+    /// Its configuration files and logs.
     folder: TempDir,
     child: Child,
 }
@@ -21,12 +26,30 @@ impl ConsulAgent {
     /// # Panics
     /// When `consul` is not on `PATH`.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same, with more configuration, in HCL.
+    ///
+    /// # Panics
+    /// When `consul` is not on `PATH`, or does not take the configuration.
+    pub async fn start_with(configuration: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::write(folder.path().join("agent.hcl"), configuration)
+            .expect("the temporary folder can be written");
         let ports = free_ports();
-        let child = spawn(ports, folder.path().join("consul.log"));
-        let agent = Self { ports, folder, child };
-        agent.until_up().await;
-        agent
+        let child = spawn(ports, folder.path(), "consul.log");
+        let mut agent = Self { ports, folder, child };
+        // Somebody else may have taken a port since it was found to be free.
+        for _ in 0..3 {
+            if agent.is_up().await {
+                return agent;
+            }
+            agent.ports = free_ports();
+            agent.child = spawn(agent.ports, agent.folder.path(), "consul.log");
+        }
+        let log = std::fs::read_to_string(agent.folder.path().join("consul.log"));
+        panic!("consul does not start: {}", log.unwrap_or_default());
     }
 
     /// `host:port` of its HTTP API.
@@ -42,20 +65,38 @@ impl ConsulAgent {
         self.child.kill().await.expect("a running process can be killed");
     }
 
-    /// Starts it again on the same ports.
-    pub async fn restart(&mut self) {
-        self.child = spawn(self.ports, self.folder.path().join("consul-again.log"));
-        self.until_up().await;
+    /// Asks it to end, and waits until it has. A development agent forgets everything.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub async fn stop(&mut self) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        kill_process(pid.expect("it runs"), Signal::TERM).expect("it may be signalled");
+        let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
+        ended.expect("it ends in time").expect("its status can be read");
     }
 
-    async fn until_up(&self) {
+    /// Starts it again on the same ports.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(&mut self) {
+        self.child = spawn(self.ports, self.folder.path(), "consul-again.log");
+        assert!(self.is_up().await, "consul does not start again");
+    }
+
+    /// Waits until it has a leader; false when it ended instead.
+    async fn is_up(&mut self) -> bool {
         let url = format!("http://{}/v1/status/leader", self.address());
         let http = reqwest::Client::builder().no_proxy().build().expect("HTTP can be set up");
-        eventually(Duration::from_secs(30), "Consul has a leader", || async {
+        let has_leader = eventually(Duration::from_secs(30), "Consul has a leader", || async {
             let leader = http.get(&url).send().await.ok()?.text().await.ok()?;
             (leader.len() > 4).then_some(())
-        })
-        .await;
+        });
+        tokio::select! {
+            () = has_leader => true,
+            _ = self.child.wait() => false,
+        }
     }
 }
 
@@ -65,13 +106,15 @@ fn free_ports() -> [u16; 3] {
     listeners.map(|listener| listener.local_addr().expect("a listener has an address").port())
 }
 
-fn spawn([http, server, serf]: [u16; 3], log: PathBuf) -> Child {
-    let log = std::fs::File::create(log).expect("the temporary folder can be written");
+fn spawn([http, server, serf]: [u16; 3], folder: &Path, log: &str) -> Child {
+    let log = std::fs::File::create(folder.join(log)).expect("the temporary folder can be written");
+    let errors = log.try_clone().expect("a file can be shared");
     let mut command = Command::new("consul");
     command.args(["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-dns-port=-1"]);
     command.args(["-grpc-port=-1", "-serf-wan-port=-1", "-log-level=warn"]);
+    command.arg("-config-file").arg(folder.join("agent.hcl"));
     command.arg(format!("-http-port={http}")).arg(format!("-server-port={server}"));
     command.arg(format!("-serf-lan-port={serf}"));
-    command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(true);
     command.spawn().expect("consul is not on PATH: run scripts/install-consul")
 }

@@ -13,7 +13,7 @@ use crate::{Error, Result, ServiceRegistration, meta_key};
 const META_PAIRS_MAX: usize = 64;
 /// Bytes of a meta key, of `[A-Za-z0-9_-]`.
 const META_KEY_MAX: usize = 128;
-/// Characters of a meta value.
+/// Bytes of a meta value: Consul says characters, and counts bytes.
 const META_VALUE_MAX: usize = 512;
 /// How long a plain request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -241,9 +241,9 @@ pub(super) fn validate(service: &ServiceRegistration) -> Result<()> {
                 format!("expected a key of 1 to {META_KEY_MAX} characters of A-Z a-z 0-9 _ -");
             return invalid(format!("meta.{key}"), reason);
         }
-        let len = value.chars().count();
+        let len = value.len();
         if len > META_VALUE_MAX {
-            let reason = format!("expected at most {META_VALUE_MAX} characters, got {len}");
+            let reason = format!("expected at most {META_VALUE_MAX} bytes, got {len}");
             return invalid(format!("meta.{key}"), reason);
         }
     }

@@ -1,9 +1,9 @@
 //! Consul as the registry, over its HTTP API.
 
 mod api;
+mod follow;
 mod keeper;
 mod options;
-mod watch;
 
 use std::{
     collections::HashMap,
@@ -36,9 +36,18 @@ struct Shared {
     hub: Hub,
     /// What this process has registered, to be made again when an agent forgets it.
     registered: Mutex<HashMap<String, ServiceRegistration>>,
-    critical_since: Mutex<HashMap<String, SystemTime>>,
+    /// By service, then by id.
+    critical_since: Mutex<HashMap<String, HashMap<String, SystemTime>>>,
     watches: AtomicUsize,
+    /// What subscribers were told last, by service, with its index. Locked before the hub.
+    published: Mutex<HashMap<String, Published>>,
     stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Published {
+    instances: Vec<Instance>,
+    index: u64,
 }
 
 impl Consul {
@@ -54,6 +63,7 @@ impl Consul {
             registered: Mutex::default(),
             critical_since: Mutex::default(),
             watches: AtomicUsize::new(0),
+            published: Mutex::default(),
             stop: stop.clone(),
         });
         tokio::spawn(keeper::run(shared.clone()));
@@ -72,10 +82,48 @@ impl Shared {
         self.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn published(&self) -> MutexGuard<'_, HashMap<String, Published>> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, service: &str, instances: Vec<Instance>, index: u64) {
+        let mut published = self.published();
+        self.hub.publish(service, &instances);
+        published.insert(service.to_owned(), Published { instances, index });
+    }
+
+    /// A subscription that starts with what was read, or with what was published meanwhile; true
+    /// where nobody follows the service yet.
+    fn join(&self, service: &str, read: &[Instance], index: u64) -> (Subscription, bool) {
+        let published = self.published();
+        let newer = published.get(service).filter(|published| {
+            // A sudden empty list is doubted here too.
+            index <= published.index || read.is_empty()
+        });
+        let first = newer.map_or(read, |published| &published.instances);
+        self.hub.subscribe(service, first.to_vec())
+    }
+
+    /// Forgets a service that nobody subscribes to, and says so.
+    fn retire(&self, service: &str) -> bool {
+        let mut published = self.published();
+        let is_retired = self.hub.retire(service);
+        if is_retired {
+            published.remove(service);
+        }
+        is_retired
+    }
+
     async fn read(&self, service: &str, behind: Option<u64>) -> Result<(Vec<Instance>, u64)> {
         let Answer { entries, index } = self.api.health(service, behind).await?;
-        let mut since = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let instances = entries.into_iter().map(|entry| instance(entry, &mut since)).collect();
+        let mut services = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = services.remove(service).unwrap_or_default();
+        let instances: Vec<Instance> =
+            entries.into_iter().map(|entry| instance(entry, &before)).collect();
+        let since: HashMap<String, SystemTime> = instances.iter().filter_map(critical).collect();
+        if !since.is_empty() {
+            services.insert(service.to_owned(), since);
+        }
         Ok((instances, index))
     }
 
@@ -107,13 +155,12 @@ fn is_same(a: &ServiceRegistration, b: &ServiceRegistration) -> bool {
 }
 
 /// Consul's statuses of all checks, node and maintenance included, made one: the worst counts.
-fn instance(entry: Entry, since: &mut HashMap<String, SystemTime>) -> Instance {
+fn instance(entry: Entry, critical_since: &HashMap<String, SystemTime>) -> Instance {
     let Entry { node, service, checks } = entry;
     let health = if checks.iter().any(|check| check.status == "critical") {
-        let since = *since.entry(service.id.clone()).or_insert_with(SystemTime::now);
-        Health::Critical { since }
+        let since = critical_since.get(&service.id).copied();
+        Health::Critical { since: since.unwrap_or_else(SystemTime::now) }
     } else {
-        since.remove(&service.id);
         let passing = checks.iter().all(|check| check.status == "passing");
         if passing { Health::Passing } else { Health::Warning }
     };
@@ -127,6 +174,14 @@ fn instance(entry: Entry, since: &mut HashMap<String, SystemTime>) -> Instance {
         meta: service.meta.unwrap_or_default(),
     };
     Instance { service, health }
+}
+
+/// Since when it is critical, if it is.
+fn critical(instance: &Instance) -> Option<(String, SystemTime)> {
+    match instance.health {
+        Health::Critical { since } => Some((instance.service.id.clone(), since)),
+        _ => None,
+    }
 }
 
 /// Full jitter between 0 and a cap that doubles from 0.1 to 10 s.
@@ -167,14 +222,60 @@ impl Naming for Consul {
 
     async fn subscribe(&self, service: &str) -> Result<Subscription> {
         let (first, index) = self.shared.read(service, None).await?;
-        let (subscription, is_first) = self.shared.hub.subscribe(service, first.clone());
-        if is_first {
-            tokio::spawn(watch::run(self.shared.clone(), service.to_owned(), first, index));
+        let (subscription, is_new) = self.shared.join(service, &first, index);
+        if is_new {
+            tokio::spawn(follow::run(self.shared.clone(), service.to_owned(), first, index));
         }
         Ok(subscription)
     }
 
     fn is_consistent(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn health_of(statuses: &[&str], critical_since: &HashMap<String, SystemTime>) -> Health {
+        let checks: Vec<_> = statuses.iter().map(|status| json!({ "Status": status })).collect();
+        let entry = json!({
+            "Node": { "Address": "10.0.0.1" },
+            "Service": { "ID": "a", "Service": "chat", "Port": 1 },
+            "Checks": checks,
+        });
+        let instance = instance(serde_json::from_value(entry).unwrap(), critical_since);
+        assert_eq!(instance.service.address, "10.0.0.1", "the node's, where the service has none");
+        instance.health
+    }
+
+    #[test]
+    fn the_worst_of_all_checks_counts() {
+        let nobody = HashMap::new();
+        assert_eq!(health_of(&[], &nobody), Health::Passing);
+        assert_eq!(health_of(&["passing", "passing"], &nobody), Health::Passing);
+        assert_eq!(health_of(&["passing", "warning"], &nobody), Health::Warning);
+        let critical = health_of(&["warning", "critical", "passing"], &nobody);
+        assert!(matches!(critical, Health::Critical { .. }));
+    }
+
+    #[test]
+    fn a_critical_service_stays_critical_since_it_was_first_seen_so() {
+        let since = SystemTime::UNIX_EPOCH;
+        let before = HashMap::from([("a".to_owned(), since)]);
+        assert_eq!(health_of(&["critical"], &before), Health::Critical { since });
+    }
+
+    #[test]
+    fn the_cap_of_a_backoff_doubles_up_to_ten_seconds() {
+        let mut cap = FIRST_CAP;
+        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
+            assert_eq!(cap, Duration::from_millis(expected));
+            let delay = jittered(&mut cap);
+            assert!(delay <= Duration::from_millis(expected), "{delay:?} of {expected} ms");
+        }
     }
 }

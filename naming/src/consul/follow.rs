@@ -26,7 +26,7 @@ pub(super) async fn run(shared: Arc<Shared>, service: String, first: Vec<Instanc
 
 async fn unwanted(shared: &Shared, service: &str) {
     let mut look = interval(LOOK_INTERVAL);
-    while shared.hub.has_subscribers(service) {
+    while !shared.retire(service) {
         look.tick().await;
     }
 }
@@ -43,7 +43,7 @@ async fn follow(shared: &Shared, service: &str, first: Vec<Instance>, mut index:
                 index = if now_at < index { 0 } else { now_at };
                 let grace = shared.api.options.empty_grace;
                 if doubt.believes(&instances, grace, Instant::now()) {
-                    shared.hub.publish(service, &instances);
+                    shared.publish(service, instances, now_at);
                 } else {
                     shared.hub.fail(
                         service,
@@ -79,5 +79,36 @@ impl Doubt {
         }
         let since = *self.empty_since.get_or_insert(now);
         !self.had_any || now.saturating_duration_since(since) >= grace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Health, ServiceRegistration};
+
+    fn somebody() -> Vec<Instance> {
+        let service = ServiceRegistration::new("a", "chat", "host", 1);
+        vec![Instance { service, health: Health::Passing }]
+    }
+
+    #[test]
+    fn a_sudden_empty_list_is_believed_only_after_its_grace() {
+        let grace = Duration::from_secs(15);
+        let now = Instant::now();
+        let mut doubt = Doubt { had_any: true, empty_since: None };
+        assert!(!doubt.believes(&[], grace, now));
+        assert!(!doubt.believes(&[], grace, now + grace / 2));
+        // Somebody shows up: the next empty list is doubted from its own beginning.
+        assert!(doubt.believes(&somebody(), grace, now + grace / 2));
+        assert!(!doubt.believes(&[], grace, now + grace));
+        assert!(!doubt.believes(&[], grace, now + grace * 2 - Duration::from_millis(1)));
+        assert!(doubt.believes(&[], grace, now + grace * 2));
+    }
+
+    #[test]
+    fn a_list_that_was_empty_from_the_start_is_believed() {
+        let mut doubt = Doubt { had_any: false, empty_since: None };
+        assert!(doubt.believes(&[], Duration::from_secs(15), Instant::now()));
     }
 }
