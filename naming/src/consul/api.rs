@@ -96,7 +96,7 @@ impl Api {
 
     /// Sends a request; an answer other than 200 is an error.
     async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response> {
-        let response = request.send().await.map_err(|error| unavailable(&error))?;
+        let response = request.send().await.map_err(|error| self.unavailable(&error))?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(response);
@@ -157,8 +157,18 @@ impl Api {
         let response = self.send(request).await?;
         let index = response.headers().get("X-Consul-Index");
         let index = index.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let entries = response.json().await.map_err(|error| unavailable(&error))?;
+        let entries = response.json().await.map_err(|error| self.unavailable(&error))?;
         Ok(Answer { entries, index })
+    }
+
+    /// Tells the cause and the agent's address; never the URL, which may hold more.
+    fn unavailable(&self, error: &reqwest::Error) -> Error {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let kind = if error.is_timeout() { "no answer in time" } else { "no usable answer" };
+        Error::Unavailable(format!("consul at {}: {kind}: {cause}", self.options.base))
     }
 
     fn body(&self, service: &ServiceRegistration) -> Result<Value> {
@@ -194,16 +204,6 @@ impl Api {
         }
         Ok(body)
     }
-}
-
-/// Addresses and tokens may be in the error's URL: only its cause is told.
-fn unavailable(error: &reqwest::Error) -> Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    let kind = if error.is_timeout() { "no answer in time" } else { "no usable answer" };
-    Error::Unavailable(format!("consul: {kind}: {cause}"))
 }
 
 fn millis(time: Duration) -> String {
