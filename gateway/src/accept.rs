@@ -86,8 +86,10 @@ async fn serve(
     let stop = shared.stop.clone();
     let connected = async {
         let login_by = Instant::now() + shared.limits.login_timeout;
-        if let Some(received) = prepare(&mut stream, remote, transport, login_by, &shared).await {
-            // Boxed: while a client is quiet, this is most of what it costs.
+        // Both are boxed: what the first needs is given back when it is done, and the second is most
+        // of what a quiet client costs.
+        let prepared = Box::pin(prepare(&mut stream, remote, transport, login_by, &shared)).await;
+        if let Some(received) = prepared {
             let connection =
                 Connection::new(stream, transport, received, remote, login_by, shared.clone());
             Box::pin(connection.run()).await;

@@ -73,7 +73,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn request(&mut self, packet: LogicPacket) {
         metrics::request();
         let LogicPacket { header, body } = packet;
-        let Some(online) = &self.online else { return self.log_in(header, body).await };
+        let Some(online) = &self.online else {
+            // Boxed: it happens once, and a client keeps no room for it.
+            return Box::pin(self.log_in(header, body)).await;
+        };
         tracing::trace!(command = header.command, seq = header.sequence, "request");
         if !self.rate.admit() {
             let why = "too many messages a second, slow down";

@@ -124,14 +124,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Ok(Some(end)) => {
                 // Nothing is for this session any more, while its last bytes go out.
                 self.online = None;
-                self.end(end).await
+                Box::pin(self.end(end)).await
             }
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
         self.online = None;
         match ended {
-            Ok(()) => linger(&mut self.stream).await,
+            Ok(()) => Box::pin(linger(&mut self.stream)).await,
             Err(error) => tracing::debug!(%error, "connection broke"),
         }
     }
