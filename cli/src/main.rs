@@ -1,5 +1,12 @@
 //! `imago`: runs a cluster, chats, looks at it, measures it.
 
+/// `println!` for a reader who may go away, as `head` does.
+macro_rules! out {
+    ($($text:tt)*) => {
+        imago_container::cli::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 mod bench;
 mod chat;
 mod dev;

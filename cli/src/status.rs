@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use imago_container::monitor::PeersReport;
+use imago_container::{cli::print, monitor::PeersReport};
 
 use crate::{dev::state::DevState, table::table};
 
@@ -59,18 +59,18 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
         }
         if args.json {
             let reports: Vec<_> = seen.values().flatten().collect();
-            println!("{}", serde_json::to_string_pretty(&reports)?);
+            out!("{}", serde_json::to_string_pretty(&reports)?);
         } else {
             if live {
                 // Clear the screen, go to its top.
-                print!("\x1b[2J\x1b[H");
+                print("\x1b[2J\x1b[H");
             }
-            print!("{}", render(&seen));
+            print(render(&seen));
         }
         if !live {
             return Ok(());
         }
-        println!("\nevery second; Ctrl-C ends");
+        out!("\nevery second; Ctrl-C ends");
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             interrupted = tokio::signal::ctrl_c() => return interrupted.context("cannot handle Ctrl-C"),

@@ -77,7 +77,7 @@ struct Claims<'a> {
 /// Prints a token.
 pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let secret = args.secret.read()?;
-    println!("{}", make(&secret, &args.account, &args.app, &args.device, args.ttl)?);
+    out!("{}", make(&secret, &args.account, &args.app, &args.device, args.ttl)?);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What the command lines of both servers share: flags, signals, and the line that says where a
 //! server listens.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,6 @@ pub fn exit_code<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> E
 
 /// Tells scripts where a server listens: one line of JSON on standard output.
 pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::SocketAddr>)]) {
-    use std::io::Write;
     let mut line = serde_json::Map::new();
     line.insert("service".into(), service.into());
     line.insert("id".into(), id.into());
@@ -101,4 +100,10 @@ pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::
     }
     // Whoever started the server may have closed the pipe: that is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", serde_json::Value::Object(line));
+}
+
+/// Prints to standard output. Unlike `print!`, it does not mind that nobody reads any more, as
+/// after `| head`.
+pub fn print(text: impl std::fmt::Display) {
+    let _ = write!(std::io::stdout(), "{text}");
 }

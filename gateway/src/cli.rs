@@ -1,7 +1,7 @@
 //! The command line of a gateway.
 
 use clap::Parser;
-use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
+use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, serve};
@@ -34,12 +34,12 @@ pub async fn run_with(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     if args.print_config {
-        print!("{DEFAULT_CONFIG}");
+        print(DEFAULT_CONFIG);
         return Ok(());
     }
     let mut config = GatewayConfig::read(args.load(DEFAULT_CONFIG)?)?;
     if args.check {
-        println!("configuration ok");
+        print("configuration ok\n");
         return Ok(());
     }
     config.log.init();

@@ -88,3 +88,15 @@ fn a_port_in_use_is_named() {
     let text = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(text.contains("monitor.listen: cannot listen on 127.0.0.1:"), "{text}");
 }
+
+#[test]
+fn whoever_stops_reading_is_no_error() {
+    for name in ["gateway", "logic"] {
+        let mut command = Command::new(program(name));
+        command.arg("--print-config").env_clear();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use imago_container::cli::print;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -85,11 +86,11 @@ fn report(
         .zip(before.iter().zip(after))
         .map(|((name, _), (before, after))| vec![name.clone(), mib(*before), mib(*after)])
         .collect();
-    print!("{}", table(&["PROCESS", "MIB BEFORE", "MIB AFTER"], &rows));
+    print(table(&["PROCESS", "MIB BEFORE", "MIB AFTER"], &rows));
     let grown = after.iter().sum::<u64>().saturating_sub(before.iter().sum());
     let each = grown as f64 / args.connections as f64;
     let rate = args.connections as f64 / seconds;
-    println!(
+    out!(
         "\n{} connections: {:.1} KiB each; {rate:.0} logins a second",
         args.connections,
         each / 1024.0

@@ -34,13 +34,13 @@ pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
     let mut millis = Vec::new();
     for number in 1..=args.times {
         let took = promote(&state, number).await?;
-        println!("{number:3}: {took:.0} ms from start to Adult");
+        out!("{number:3}: {took:.0} ms from start to Adult");
         millis.push(took);
     }
     let mut sorted = millis.clone();
     sorted.sort_by(f64::total_cmp);
     let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-    println!("median of {}: {median:.0} ms, with {gateways} gateways", args.times);
+    out!("median of {}: {median:.0} ms, with {gateways} gateways", args.times);
     if let Some(path) = &args.json {
         let figures = json!({ "scenario": "promote", "gateways": gateways, "median_ms": median, "all_ms": millis });
         std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;

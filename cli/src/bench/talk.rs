@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
+use imago_container::cli::print;
 use imago_proto::{
     LogicPacket, command,
     msg::{Cursor, MessageAckReq, MessagePush, MessageReq},
@@ -278,9 +279,11 @@ impl Tally {
 
 fn report(args: &TalkArgs, total: &Tally, seconds: f64, delivered: u64) -> anyhow::Result<()> {
     let rate = delivered as f64 / seconds;
-    println!(
+    out!(
         "{} clients, window {}, {} bytes: {rate:.0} messages a second delivered\n",
-        args.clients, args.window, args.size
+        args.clients,
+        args.window,
+        args.size
     );
     let mut rows = Vec::new();
     let mut figures = json!({
@@ -297,13 +300,13 @@ fn report(args: &TalkArgs, total: &Tally, seconds: f64, delivered: u64) -> anyho
         let values: BTreeMap<_, _> = values.into_iter().collect();
         figures[format!("{name}_ms")] = json!(values);
     }
-    print!("{}", table(&["MILLISECONDS UNTIL", "P50", "P90", "P99", "P99.9", "MAX"], &rows));
+    print(table(&["MILLISECONDS UNTIL", "P50", "P90", "P99", "P99.9", "MAX"], &rows));
     for (status, times) in total.statuses.iter().filter(|(status, _)| **status != 0) {
-        println!("status {status}: {times} answers");
+        out!("status {status}: {times} answers");
     }
     let accepted = total.statuses.get(&0).copied().unwrap_or_default();
     let (received, again) = (total.received, total.again);
-    println!("accepted {accepted} of {}, received {received}, again {again}", total.sent);
+    out!("accepted {accepted} of {}, received {received}, again {again}", total.sent);
     args.target.write(&figures)?;
     ensure!(received >= accepted, "{} accepted messages did not arrive", accepted - received);
     Ok(())

@@ -243,11 +243,11 @@ fn print_welcome(state: &DevState, data: &Path, took: Duration) -> anyhow::Resul
             ]
         })
         .collect();
-    println!("{}", table(&["SERVER", "PID", "STATE", "WEBSOCKET", "TCP", "MONITOR"], &rows));
-    println!("grown up in {:.2} s; messages and logs in {}", took.as_secs_f64(), data.display());
+    out!("{}", table(&["SERVER", "PID", "STATE", "WEBSOCKET", "TCP", "MONITOR"], &rows));
+    out!("grown up in {:.2} s; messages and logs in {}", took.as_secs_f64(), data.display());
     for account in ["alice", "bob"] {
         let token = token::make(&state.jwt_secret, account, "imago", "", DEMO_TTL)?;
-        println!("token of {account}: {token}");
+        out!("token of {account}: {token}");
     }
     let program = how_to_run();
     let place = if data == Path::new(DATA_DIR) {
@@ -255,10 +255,10 @@ fn print_welcome(state: &DevState, data: &Path, took: Duration) -> anyhow::Resul
     } else {
         format!(" --data {}", data.display())
     };
-    println!("\nNow, in two other terminals in this directory:");
-    println!("  {program} chat{place} --as alice --to bob");
-    println!("  {program} chat{place} --as bob --to alice");
-    println!("Look at it with `{program} status{place}`. Ctrl-C ends everything.");
+    out!("\nNow, in two other terminals in this directory:");
+    out!("  {program} chat{place} --as alice --to bob");
+    out!("  {program} chat{place} --as bob --to alice");
+    out!("Look at it with `{program} status{place}`. Ctrl-C ends everything.");
     Ok(())
 }
 
@@ -289,7 +289,7 @@ async fn watch(
         eprintln!("{id} has ended ({how}), see {}", data.join(format!("{id}.log")).display());
     }
     if shutdown.is_cancelled() {
-        println!("\nending: servers finish what they have begun");
+        out!("\nending: servers finish what they have begun");
         stop(servers).await;
         return Ok(());
     }
