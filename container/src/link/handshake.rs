@@ -303,3 +303,6 @@ impl<'a> Wire<'a> {
         error
     }
 }
+
+#[cfg(test)]
+mod tests;

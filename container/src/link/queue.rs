@@ -19,7 +19,7 @@ pub(crate) enum Rejected {
 }
 
 /// Frames on their way to a peer, bounded by count and bytes. Overflow policy: `try_push` rejects,
-/// `push` waits. It outlives a lost link, so that pushes wait for the next.
+/// `push` waits; `try_push_urgent` rejects at twice the bounds. It outlives a lost link, so that pushes wait for the next.
 #[derive(Debug)]
 pub(crate) struct Queue {
     max_frames: usize,
@@ -54,11 +54,21 @@ impl Queue {
     }
 
     pub(crate) fn try_push(&self, frame: LinkFrame) -> Result<(), Rejected> {
+        self.push_within(frame, self.max_frames, self.max_bytes)
+    }
+
+    /// For frames that nothing makes up for, and that are few: they have room where others have
+    /// none any more.
+    pub(crate) fn try_push_urgent(&self, frame: LinkFrame) -> Result<(), Rejected> {
+        self.push_within(frame, 2 * self.max_frames, 2 * self.max_bytes)
+    }
+
+    fn push_within(&self, frame: LinkFrame, frames: usize, bytes: usize) -> Result<(), Rejected> {
         let weight = frame.weight();
         {
             let mut waiting = self.lock();
-            let has_room = waiting.frames.len() < self.max_frames
-                && (waiting.bytes + weight <= self.max_bytes || waiting.frames.is_empty());
+            let has_room = waiting.frames.len() < frames
+                && (waiting.bytes + weight <= bytes || waiting.frames.is_empty());
             if !has_room {
                 return Err(Rejected::Full);
             }
@@ -67,6 +77,17 @@ impl Queue {
         }
         self.filled.notify_one();
         Ok(())
+    }
+
+    /// Puts the one frame that a new link begins with before all that waited for it, whatever the
+    /// room: else a queue that filled while there was no link could never be emptied by one.
+    pub(crate) fn begin_with(&self, frame: LinkFrame) {
+        {
+            let mut waiting = self.lock();
+            waiting.bytes += frame.weight();
+            waiting.frames.push_front(frame);
+        }
+        self.filled.notify_one();
     }
 
     /// Waits for room. Cancel safe: a cancelled push has queued nothing.
@@ -166,6 +187,19 @@ mod tests {
         let queue = Queue::new(2, 100);
         assert_eq!(queue.try_push(push_of(2000)), Ok(()));
         assert_eq!(queue.try_push(ping(1)), Err(Rejected::Full));
+    }
+
+    #[test]
+    fn a_full_queue_still_takes_what_is_urgent_up_to_twice_its_bounds() {
+        let queue = Queue::new(2, 1000);
+        for id in 1..=2 {
+            queue.try_push(ping(id)).unwrap();
+        }
+        assert_eq!(queue.try_push(ping(3)), Err(Rejected::Full));
+        assert_eq!(queue.try_push_urgent(ping(3)), Ok(()));
+        assert_eq!(queue.try_push_urgent(push_of(3000)), Err(Rejected::Full));
+        assert_eq!(queue.try_push_urgent(ping(4)), Ok(()));
+        assert_eq!(queue.try_push_urgent(ping(5)), Err(Rejected::Full));
     }
 
     #[tokio::test]

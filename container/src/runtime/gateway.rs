@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use imago_naming::{
     Instance, Naming, ServiceRegistration, ServiceState, Snapshot, Subscription, meta_key,
 };
@@ -23,7 +24,9 @@ use super::{
     subscribe,
 };
 use crate::{
-    ContainerConfig, GatewayRole, ServerInfo, metrics,
+    ContainerConfig, GatewayRole, ServerInfo,
+    link::Link,
+    metrics,
     promotion::{GatewayAction, GatewayCore, GatewayEvent, GatewayPhase, LogicRecord},
 };
 
@@ -226,17 +229,22 @@ impl GatewayRuntime {
                 self.act(action, &snapshot, desired, role);
             }
         }
+        // Nobody reads them any more: whoever tells one must not wait for room.
+        self.events.close();
         deregister(&self.naming, &self.info.id).await;
-        for link in self.links.all() {
-            // The last session changes still go out.
-            let flushed = tokio::time::timeout(Duration::from_secs(1), link.queue().flushed());
-            tokio::select! {
-                _ = flushed => {}
-                () = link.closed() => {}
-            }
-            link.close();
-        }
+        let links = self.links.all();
+        join_all(links.iter().map(|link| flush_and_close(link))).await;
     }
+}
+
+/// The last session changes still go out.
+async fn flush_and_close(link: &Link) {
+    let flushed = tokio::time::timeout(Duration::from_secs(1), link.queue().flushed());
+    tokio::select! {
+        _ = flushed => {}
+        () = link.closed() => {}
+    }
+    link.close();
 }
 
 fn target(peer: crate::PeerId, instance: &Instance) -> Target {

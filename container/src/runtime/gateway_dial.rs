@@ -209,13 +209,18 @@ impl Links {
         self.log_up(&stream, &link);
         // The first frames of every link; from here on changes of sessions follow.
         let own = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for kind in [Kind::State(own), Kind::SyncBegin(SyncBegin {})] {
+        for kind in [Kind::State(own.clone()), Kind::SyncBegin(SyncBegin {})] {
             if link.try_send(kind).is_err() {
                 link.close();
             }
         }
         if let Some(old) = self.links.insert(peer.service_id.clone(), link.clone()) {
             old.close();
+        }
+        // What was announced before the link was in its place.
+        let now = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if now != own && link.try_send(Kind::State(now)).is_err() {
+            link.close();
         }
         self.forwarder.link_up(&link);
         self.tell(GatewayEvent::LinkUp(peer.clone(), state)).await;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use imago_proto::{
     Incarnation, ServiceId, SessionId,
     link::{Session, SessionDown, SessionUp, frame::Kind},
@@ -49,10 +50,9 @@ impl GatewayHandle {
     }
 
     async fn tell_all(&self, kind: Kind) {
-        for link in self.links.all() {
-            // A link that takes nothing is closed, and synced anew.
-            let _ = link.send(kind.clone(), CHANGE_PATIENCE).await;
-        }
+        let links = self.links.all();
+        // A link that takes nothing is closed, and synced anew.
+        join_all(links.iter().map(|link| link.send(kind.clone(), CHANGE_PATIENCE))).await;
     }
 
     /// The way of a session's requests to the logic servers, in order, for as long as the lane

@@ -66,6 +66,8 @@ impl LogicRuntime {
         self.tasks.spawn(acceptor.run());
 
         self.grow(&desired, registrations, &shutdown).await;
+        // Nobody reads them any more: whoever tells one must not wait for room.
+        self.events.close();
         self.report.leave();
         self.drain(&*role, &desired).await;
 

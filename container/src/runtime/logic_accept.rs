@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use imago_proto::{
-    LinkFrame,
-    link::{RefusedReason, State, frame::Kind},
-};
+use imago_proto::link::RefusedReason;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -113,11 +110,6 @@ impl LinkServer {
         let peer = &link.peer;
         tracing::info!("link up");
         metrics::link_up();
-        // The state may have changed since the handshake told it.
-        let state: State = self.gateways.state();
-        if link.try_send(LinkFrame::new(Kind::State(state))).is_err() {
-            link.close();
-        }
         let why = link::run(stream, received, link, &self.config, &*self.gateways).await;
         metrics::link_down();
         tracing::info!(why, "link down");

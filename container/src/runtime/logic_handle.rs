@@ -46,6 +46,6 @@ impl LogicHandle {
     /// Asks a gateway to end a session whose place a newer login took; never waits.
     pub fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
         let kick = Kind::Kick(Kick { session: session.0 });
-        self.gateways.push(gateway, LinkFrame::with_payload(kick, notice));
+        self.gateways.kick(gateway, LinkFrame::with_payload(kick, notice));
     }
 }

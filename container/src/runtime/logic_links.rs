@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use dashmap::{DashMap, mapref::entry::Entry};
+use futures::future::join_all;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId,
     link::{ServerState, State, SyncAck, frame::Kind},
@@ -95,13 +96,14 @@ impl Gateways {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells every linked gateway the new state. What a new link is told comes after this too.
+    /// Tells every linked gateway the new state, all at once: one that is stuck keeps none of the
+    /// others waiting.
     pub(crate) async fn announce(&self, state: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
-        for link in self.links() {
-            // A link that takes no state is closed, and told at its next handshake.
-            let _ = link.send(Kind::State(state.clone()), REPLY_PATIENCE).await;
-        }
+        let links = self.links();
+        // A link that takes no state is closed, and told at its next handshake.
+        join_all(links.iter().map(|link| link.send(Kind::State(state.clone()), REPLY_PATIENCE)))
+            .await;
     }
 
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
@@ -149,6 +151,9 @@ impl Gateways {
         place.drained.store(false, Ordering::SeqCst);
         let new = Arc::new(Link::new(peer.clone(), place.queue.clone(), closed));
         *link = Some(new.clone());
+        // Read when the link is in its place, and written before anything else: what is announced
+        // from now on comes after it.
+        place.queue.begin_with(LinkFrame::new(Kind::State(self.state())));
         Some(new)
     }
 
@@ -196,6 +201,7 @@ impl Gateways {
         }
     }
 
+    /// Overflow policy: dropped, and redelivered once there is room.
     pub(crate) fn push(&self, gateway: &PeerId, frame: LinkFrame) {
         let Some(place) = self.place(gateway) else { return };
         match place.queue.try_push(frame) {
@@ -205,6 +211,16 @@ impl Gateways {
                 metrics::push_dropped();
                 place.overflowed.store(true, Ordering::SeqCst);
             }
+        }
+    }
+
+    /// Overflow policy: dropped at twice the queue's bounds. The session's requests are refused
+    /// from now on, so that its client hears of it all the same.
+    pub(crate) fn kick(&self, gateway: &PeerId, frame: LinkFrame) {
+        let Some(place) = self.place(gateway) else { return };
+        if place.queue.try_push_urgent(frame).is_err() {
+            tracing::warn!(peer = %gateway, "queue is full beyond its reserve, a kickout is dropped");
+            metrics::push_dropped();
         }
     }
 
@@ -301,3 +317,6 @@ pub(crate) fn frame_name(kind: &Kind) -> String {
     let text = format!("{kind:?}");
     text.split('(').next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;
