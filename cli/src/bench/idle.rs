@@ -8,7 +8,11 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{TargetArgs, resident, wire};
+use super::{
+    TargetArgs,
+    cpu::{Watched, resident},
+    wire,
+};
 use crate::table::table;
 
 /// Connections made at a time.
@@ -22,9 +26,6 @@ pub(crate) struct IdleArgs {
     /// Clients to connect
     #[arg(long, default_value_t = 5000)]
     connections: usize,
-    /// Process whose memory is looked at; the gateways of `imago dev` otherwise
-    #[arg(long, value_name = "PID")]
-    pid: Vec<u32>,
     /// Time between the last login and the look at the memory
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     settle: Duration,
@@ -33,11 +34,12 @@ pub(crate) struct IdleArgs {
 pub(super) async fn run(args: IdleArgs) -> anyhow::Result<()> {
     ensure!(args.connections > 0, "--connections: expected 1 or more");
     let target = args.target.target()?;
-    let mut watched: Vec<(String, u32)> =
-        args.pid.iter().map(|pid| (format!("process {pid}"), *pid)).collect();
-    if watched.is_empty() {
-        let gateways = target.members.iter().filter(|member| member.role == "gateway");
-        watched.extend(gateways.map(|member| (member.id.clone(), member.pid)));
+    let mut watched = args.target.watched(&target);
+    let is_gateway = |name: &str| {
+        target.members.iter().any(|member| member.id == name && member.role == "gateway")
+    };
+    if args.target.pid.is_empty() {
+        watched.retain(|process| is_gateway(&process.name));
     }
     ensure!(!watched.is_empty(), "--pid: expected the process ids of the gateways");
     let before = resident_of(&watched)?;
@@ -69,13 +71,13 @@ pub(super) async fn run(args: IdleArgs) -> anyhow::Result<()> {
     report(&args, &watched, &before, &after, seconds)
 }
 
-fn resident_of(watched: &[(String, u32)]) -> anyhow::Result<Vec<u64>> {
-    watched.iter().map(|(_, pid)| resident(*pid)).collect()
+fn resident_of(watched: &[Watched]) -> anyhow::Result<Vec<u64>> {
+    watched.iter().map(|process| resident(process.pid)).collect()
 }
 
 fn report(
     args: &IdleArgs,
-    watched: &[(String, u32)],
+    watched: &[Watched],
     before: &[u64],
     after: &[u64],
     seconds: f64,
@@ -84,7 +86,7 @@ fn report(
     let rows: Vec<Vec<String>> = watched
         .iter()
         .zip(before.iter().zip(after))
-        .map(|((name, _), (before, after))| vec![name.clone(), mib(*before), mib(*after)])
+        .map(|(process, (before, after))| vec![process.name.clone(), mib(*before), mib(*after)])
         .collect();
     print(table(&["PROCESS", "MIB BEFORE", "MIB AFTER"], &rows));
     let grown = after.iter().sum::<u64>().saturating_sub(before.iter().sum());
@@ -95,7 +97,7 @@ fn report(
         args.connections,
         each / 1024.0
     );
-    args.target.write(&json!({
+    args.target.files.write_json(&json!({
         "scenario": "idle", "connections": args.connections, "bytes_each": each,
         "logins_per_second": rate,
     }))

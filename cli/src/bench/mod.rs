@@ -1,16 +1,26 @@
 //! `imago bench`: measures a cluster from outside, over the client's wire alone.
 
+mod client;
+mod cpu;
+mod crowd;
+mod html;
 mod idle;
+mod load;
 mod promote;
+mod recorder;
+mod report;
+mod run;
+mod seen;
+mod stamp;
 mod talk;
 mod wire;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::Subcommand;
-use hdrhistogram::Histogram;
 
+use self::{cpu::Watched, report::FileArgs};
 use crate::{
     dev::state::{DevState, Member},
     token::{self, SecretArgs},
@@ -53,9 +63,11 @@ struct TargetArgs {
     gateway: Vec<String>,
     #[command(flatten)]
     secret: SecretArgs,
-    /// Write the figures to this file too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Process that is watched in place of those of `imago dev`; may be given several times
+    #[arg(long, value_name = "PID")]
+    pid: Vec<u32>,
+    #[command(flatten)]
+    files: FileArgs,
 }
 
 /// A cluster that is measured.
@@ -80,11 +92,14 @@ impl TargetArgs {
         Ok(Target { gateways, secret: self.secret.read()?, members })
     }
 
-    fn write(&self, figures: &serde_json::Value) -> anyhow::Result<()> {
-        if let Some(path) = &self.json {
-            std::fs::write(path, serde_json::to_vec_pretty(figures)?)?;
-        }
-        Ok(())
+    /// The processes that are watched.
+    fn watched(&self, target: &Target) -> Vec<Watched> {
+        let named =
+            self.pid.iter().map(|pid| Watched { name: format!("process {pid}"), pid: *pid });
+        let dev = target.members.iter();
+        let dev = dev.map(|member| Watched { name: member.id.clone(), pid: member.pid });
+        // Somebody who names processes means these.
+        if self.pid.is_empty() { dev.collect() } else { named.collect() }
     }
 }
 
@@ -96,31 +111,4 @@ impl Target {
     fn token(&self, account: &str) -> anyhow::Result<String> {
         token::make(&self.secret, account, "bench", "", Duration::from_secs(86_400))
     }
-}
-
-/// Resident memory of a process, in bytes (proc(5), `VmRSS`).
-fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    ensure!(kib.is_some(), "process {pid} has no VmRSS");
-    Ok(kib.unwrap_or_default() * 1024)
-}
-
-/// A histogram of microseconds up to a minute, three digits exact.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3)
-        .expect("bounds and digits are within what it takes")
-}
-
-/// The usual percentiles, in milliseconds.
-fn percentiles(histogram: &Histogram<u64>) -> Vec<(&'static str, f64)> {
-    let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-    vec![
-        ("p50", at(0.5)),
-        ("p90", at(0.9)),
-        ("p99", at(0.99)),
-        ("p99.9", at(0.999)),
-        ("max", histogram.max() as f64 / 1000.0),
-    ]
 }

@@ -1,0 +1,220 @@
+//! One client of a run: sends at its pace, and counts what it receives.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use bytes::Bytes;
+use imago_proto::{
+    LogicPacket, Status, command,
+    msg::{Cursor, MessageAckReq, MessagePush, MessageReq},
+};
+use prost::Message;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{
+    run::Run,
+    seen::Seen,
+    stamp::Stamp,
+    wire::{Reader, Writer, is_push},
+};
+
+/// Messages that a receiver acknowledges in one go.
+const ACK_EVERY: u64 = 200;
+/// How often a client looks whether the run is over.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long what is on its way has to arrive after the end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// When the next message of a client is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// Closed loop: as soon as fewer than this are unanswered.
+    Window(usize),
+    /// Open loop: at fixed intervals, whatever the answers do.
+    Every(Duration),
+}
+
+/// What a client sends.
+#[derive(Clone, Debug)]
+pub(super) struct Sending {
+    /// `chat.user.talk` or `chat.group.talk`.
+    pub(super) command: &'static str,
+    /// Account or group.
+    pub(super) dest: String,
+    pub(super) pace: Pace,
+    /// Bytes of each message's body.
+    pub(super) size: usize,
+}
+
+/// What one client counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) again: u64,
+    pub(super) late: u64,
+}
+
+/// A client that takes part in a run.
+pub(super) struct Client {
+    number: usize,
+    run: Arc<Run>,
+    reader: Reader,
+    /// Shared by messages and acknowledgements.
+    writer: Mutex<Writer>,
+    /// Room in the window.
+    room: Semaphore,
+}
+
+impl Client {
+    pub(super) fn new(number: usize, run: Arc<Run>, (reader, writer): (Reader, Writer)) -> Self {
+        Self { number, run, reader, writer: Mutex::new(writer), room: Semaphore::new(0) }
+    }
+
+    /// Takes part until the run is over and everything has arrived.
+    pub(super) async fn run(self, sending: Option<Sending>) -> anyhow::Result<Tally> {
+        let Self { number, run, mut reader, writer, room } = self;
+        let sends = async {
+            match &sending {
+                Some(sending) => send(number, &run, &writer, &room, sending).await,
+                None => Ok(()),
+            }
+        };
+        let receives = receive(number, &run, &mut reader, &writer, &room);
+        let ((), tally) = tokio::try_join!(sends, receives)?;
+        Ok(tally)
+    }
+}
+
+async fn send(
+    number: usize,
+    run: &Run,
+    writer: &Mutex<Writer>,
+    room: &Semaphore,
+    sending: &Sending,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let offset = run.now();
+    if let Pace::Window(window) = sending.pace {
+        room.add_permits(window);
+    }
+    for sent in 0.. {
+        let due = match sending.pace {
+            Pace::Window(_) => {
+                let permit = tokio::select! {
+                    permit = room.acquire() => permit,
+                    () = over(run) => return Ok(()),
+                };
+                permit.context("the window was closed")?.forget();
+                run.now()
+            }
+            Pace::Every(interval) => {
+                // The clients of a run do not all send at the same instant.
+                let phase = interval.mul_f64(number as f64 * 0.618_034 % 1.0);
+                let after = phase + interval * sent;
+                sleep_until(begun + after).await;
+                offset + after
+            }
+        };
+        if run.is_over() {
+            return Ok(());
+        }
+        run.sent();
+        let stamp = Stamp { sender: number, number: u64::from(sent), due };
+        writer.lock().await.send([talk(sending, stamp)]).await?;
+    }
+    Ok(())
+}
+
+/// Resolves when the run is over.
+async fn over(run: &Run) {
+    let mut look = interval(LOOK);
+    while !run.is_over() {
+        look.tick().await;
+    }
+}
+
+async fn receive(
+    number: usize,
+    run: &Run,
+    reader: &mut Reader,
+    writer: &Mutex<Writer>,
+    room: &Semaphore,
+) -> anyhow::Result<Tally> {
+    let mut seen = Seen::default();
+    let mut received = 0_u64;
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut give_up = None;
+    loop {
+        let packet = tokio::select! {
+            packet = reader.next() => packet?,
+            _ = look.tick() => {
+                if run.is_over() {
+                    let give_up = *give_up.get_or_insert_with(|| Instant::now() + GRACE);
+                    if run.is_settled() || Instant::now() >= give_up {
+                        return Ok(Tally { again: seen.again, late: seen.late });
+                    }
+                }
+                continue;
+            }
+        };
+        if is_push(&packet) {
+            let Some((push, stamp)) = measured(packet)? else { continue };
+            if !seen.is_new(stamp.sender, stamp.number) {
+                continue;
+            }
+            run.delivered(number, stamp.due);
+            received += 1;
+            if received.is_multiple_of(ACK_EVERY) {
+                writer.lock().await.send([ack(push.conversation, push.seq)]).await?;
+            }
+        } else if packet.header.command != command::CHAT_TALK_ACK {
+            run.answered(number, due(packet.header.sequence, run), packet.header.status);
+            room.add_permits(1);
+        }
+    }
+}
+
+/// A pushed message of a run; other pushes (a group's news) are not counted.
+fn measured(packet: LogicPacket) -> anyhow::Result<Option<(MessagePush, Stamp)>> {
+    let is_talk = [command::CHAT_USER_TALK, command::CHAT_GROUP_TALK]
+        .contains(&packet.header.command.as_str());
+    if !is_talk {
+        return Ok(None);
+    }
+    let push = MessagePush::decode(packet.body)?;
+    let stamp = Stamp::read(&push.body).context("a message that is not of this run")?;
+    Ok(Some((push, stamp)))
+}
+
+/// A request's sequence number is when it was due: the low 32 bits of microseconds, which come
+/// round after 71 minutes.
+fn sequence(due: Duration) -> u32 {
+    (due.as_micros() & u128::from(u32::MAX)) as u32
+}
+
+fn due(sequence_of: u32, run: &Run) -> Duration {
+    let now = run.now();
+    let ago = sequence(now).wrapping_sub(sequence_of);
+    now.saturating_sub(Duration::from_micros(u64::from(ago)))
+}
+
+fn talk(sending: &Sending, stamp: Stamp) -> Bytes {
+    let body = stamp.body(sending.size);
+    let talk = MessageReq { r#type: 1, body, ..MessageReq::default() };
+    let body = talk.encode_to_vec().into();
+    LogicPacket::request(sending.command, sequence(stamp.due), &sending.dest, body).encode()
+}
+
+fn ack(conversation: String, seq: u64) -> Bytes {
+    let cursors = vec![Cursor { conversation, seq }];
+    let ack = MessageAckReq { message_id: 0, cursors };
+    LogicPacket::request(command::CHAT_TALK_ACK, 0, "", ack.encode_to_vec().into()).encode()
+}
+
+/// Whether an answer says that the message was accepted.
+pub(super) fn is_accepted(status: u32) -> bool {
+    status == Status::Success.code()
+}

@@ -1,0 +1,62 @@
+//! What watched processes use: CPU time and memory, from proc(5).
+
+use anyhow::{Context, ensure};
+
+/// Ticks a second of the times in `/proc/PID/stat`: USER_HZ, which is 100 on every Linux of today.
+const TICKS: f64 = 100.0;
+
+/// A process that is watched.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub(super) name: String,
+    pub(super) pid: u32,
+}
+
+/// CPU seconds that each has used since it began.
+pub(super) fn seconds(watched: &[Watched]) -> anyhow::Result<Vec<f64>> {
+    watched.iter().map(|process| used(process.pid)).collect()
+}
+
+/// CPU seconds that each has used since then, by name.
+pub(super) fn spent(watched: &[Watched], before: &[f64]) -> anyhow::Result<Vec<(String, f64)>> {
+    let after = seconds(watched)?;
+    let spent = watched.iter().zip(before.iter().zip(after));
+    Ok(spent.map(|(process, (before, after))| (process.name.clone(), after - before)).collect())
+}
+
+fn used(pid: u32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} has ended"))?;
+    // The name in parentheses may hold anything; utime and stime are the 12th and 13th after it.
+    let rest = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: Vec<u64> =
+        ticks.collect::<Result<_, _>>().with_context(|| format!("/proc/{pid}/stat"))?;
+    ensure!(ticks.len() == 2, "/proc/{pid}/stat has no times");
+    Ok(ticks.iter().sum::<u64>() as f64 / TICKS)
+}
+
+/// Resident memory of a process, in bytes (`VmRSS`).
+pub(super) fn resident(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} has ended"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    Ok(kib.with_context(|| format!("process {pid} has no VmRSS"))? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_very_process_uses_time_and_memory() {
+        let own = [Watched { name: "own".into(), pid: std::process::id() }];
+        let before = seconds(&own).unwrap();
+        while seconds(&own).unwrap() == before {
+            std::hint::black_box(before.len());
+        }
+        assert!(spent(&own, &before).unwrap()[0].1 > 0.0);
+        assert!(resident(std::process::id()).unwrap() > 1 << 20);
+    }
+}

@@ -1,0 +1,46 @@
+//! The clients of a run, which start together and end together.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::{sync::Barrier, task::JoinSet};
+
+use super::client::{Client, Sending, Tally};
+
+/// Clients of one run.
+pub(super) struct Crowd {
+    ready: Arc<Barrier>,
+    clients: JoinSet<anyhow::Result<Tally>>,
+}
+
+impl Crowd {
+    /// For so many.
+    pub(super) fn new(size: usize) -> Self {
+        Self { ready: Arc::new(Barrier::new(size + 1)), clients: JoinSet::new() }
+    }
+
+    /// A client takes part once all are there.
+    pub(super) fn join(&mut self, client: Client, sending: Option<Sending>) {
+        let ready = self.ready.clone();
+        self.clients.spawn(async move {
+            ready.wait().await;
+            client.run(sending).await
+        });
+    }
+
+    /// Lets them begin.
+    pub(super) async fn start(&self) {
+        self.ready.wait().await;
+    }
+
+    /// Waits for all of them.
+    pub(super) async fn end(mut self) -> anyhow::Result<Tally> {
+        let mut total = Tally::default();
+        while let Some(ended) = self.clients.join_next().await {
+            let tally = ended.context("a client failed")??;
+            total.again += tally.again;
+            total.late += tally.late;
+        }
+        Ok(total)
+    }
+}

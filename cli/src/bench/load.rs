@@ -1,0 +1,70 @@
+//! How much is sent, how, and for how long.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use super::{client::Pace, stamp};
+
+/// Longest run: the times of all its messages fit their sequence numbers.
+const DURATION_MAX: Duration = Duration::from_secs(3600);
+
+/// Flags of scenarios that send messages.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct LoadArgs {
+    /// Closed loop: messages that each sender may have unanswered
+    #[arg(long, default_value_t = 1, conflicts_with = "rate")]
+    window: usize,
+    /// Open loop: messages a second of all senders together, sent when they are due whatever the
+    /// answers do; times count from when a message was due
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// How long is measured
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(super) duration: Duration,
+    /// How long is not measured before
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub(super) warm_up: Duration,
+    /// Bytes of each message's body
+    #[arg(long, default_value_t = 64)]
+    pub(super) size: usize,
+}
+
+impl LoadArgs {
+    /// The pace of each of so many senders.
+    pub(super) fn pace(&self, senders: usize) -> anyhow::Result<Pace> {
+        ensure!(self.window >= 1, "--window: expected 1 or more");
+        ensure!(
+            (stamp::SIZE_MIN..=4000).contains(&self.size),
+            "--size: expected {} to 4000",
+            stamp::SIZE_MIN
+        );
+        let total = self.duration + self.warm_up;
+        ensure!(!self.duration.is_zero(), "--duration: expected more than nothing");
+        ensure!(total <= DURATION_MAX, "--duration and --warm-up: expected 1h or less together");
+        let Some(rate) = self.rate else { return Ok(Pace::Window(self.window)) };
+        let range = 0.001..=10_000_000.0;
+        ensure!(range.contains(&rate), "--rate: expected 0.001 to 10000000 messages a second");
+        Ok(Pace::Every(Duration::from_secs_f64(senders as f64 / rate)))
+    }
+
+    /// The pace for a title.
+    pub(super) fn pace_in_words(&self) -> String {
+        match self.rate {
+            Some(rate) => format!("{rate} messages a second due"),
+            None => format!("window {}", self.window),
+        }
+    }
+
+    /// For a file.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "window": self.rate.is_none().then_some(self.window),
+            "rate": self.rate,
+            "duration_s": self.duration.as_secs_f64(),
+            "warm_up_s": self.warm_up.as_secs_f64(),
+            "size": self.size,
+        })
+    }
+}
