@@ -68,11 +68,13 @@ impl Container {
         }
     }
 
-    /// Runs until `shutdown`, then drains. Nothing of it is left running when this returns.
+    /// Runs until `shutdown`, then drains. Nothing of it is left running when this returns, or is
+    /// dropped before.
     ///
     /// # Errors
     /// When the monitor port cannot be served.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let _stop = self.stop.clone().drop_guard();
         if let Some((listener, admin_token)) = self.monitor {
             let monitor = monitor::serve(listener, self.source, admin_token, self.stop.clone());
             self.tasks.spawn(async move {

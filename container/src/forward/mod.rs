@@ -40,6 +40,8 @@ pub(crate) struct Forwarder {
     selector: Arc<dyn Selector>,
     /// Links that take requests, sorted by service id.
     usable: ArcSwap<Vec<Arc<Link>>>,
+    /// Held while that list is made: one made earlier must not replace one made later.
+    listing: Mutex<()>,
     /// Links by peer, usable or not.
     links: DashMap<PeerId, Arc<Link>>,
     lanes: DashMap<SessionId, Weak<LaneShared>>,
@@ -71,6 +73,7 @@ impl Forwarder {
             config,
             selector,
             usable: ArcSwap::default(),
+            listing: Mutex::default(),
             links: DashMap::new(),
             lanes: DashMap::new(),
             next_request: AtomicU64::new(1),
@@ -108,6 +111,16 @@ impl Forwarder {
 
     /// A link became usable, or ceased to be: held requests may go now.
     pub(crate) fn links_changed(&self) {
+        self.list_usable();
+        let now = Instant::now();
+        self.for_each_lane(|lane| lane.with(|core, servers, owner| core.pump(servers, owner, now)));
+        for link in &self.links {
+            send_drained_if_idle(link.value());
+        }
+    }
+
+    fn list_usable(&self) {
+        let _listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut usable: Vec<_> = self
             .links
             .iter()
@@ -116,11 +129,6 @@ impl Forwarder {
             .collect();
         usable.sort_by(|a, b| a.peer.cmp(&b.peer));
         self.usable.store(Arc::new(usable));
-        let now = Instant::now();
-        self.for_each_lane(|lane| lane.with(|core, servers, owner| core.pump(servers, owner, now)));
-        for link in &self.links {
-            send_drained_if_idle(link.value());
-        }
     }
 
     /// What the link's server has not answered goes to others.
@@ -174,8 +182,8 @@ impl Forwarder {
 /// A leaving server waits for this before it goes.
 fn send_drained_if_idle(link: &Link) {
     if link.state() == ServerState::Leaving && link.pending() == 0 {
-        // A full queue is flushed first; the server's drain is bounded anyway.
-        let _ = link.try_send(Kind::Drained(Drained {}));
+        // No room at all: the server's drain is bounded anyway.
+        let _ = link.try_send_urgent(Kind::Drained(Drained {}));
     }
 }
 
@@ -319,7 +327,10 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.shared.forwarder.lanes.remove(&self.shared.session);
+        // Only this very lane: another one of the session stays.
+        let own = Arc::downgrade(&self.shared);
+        let lanes = &self.shared.forwarder.lanes;
+        lanes.remove_if(&self.shared.session, |_, lane| lane.ptr_eq(&own));
         self.shared.with(|core, servers, _| core.abandon(servers));
     }
 }

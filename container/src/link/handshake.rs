@@ -1,9 +1,10 @@
 //! How both ends of a link prove that they belong to the same cluster.
 //!
-//! Hello (gateway) → HelloAck with a MAC (logic) → HelloConfirm with a MAC (gateway). Each MAC is
-//! HMAC-SHA256 (RFC 2104) over both hellos, so over both nonces, ids, roles and incarnations.
+//! Hello (gateway) → HelloAck with a MAC (logic) → HelloConfirm with a MAC (gateway) → State, or
+//! Refused (logic). Each MAC is HMAC-SHA256 (RFC 2104) over both hellos, so over both nonces, ids,
+//! roles and incarnations.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,6 +17,7 @@ use sha2::Sha256;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 
 use crate::PeerId;
@@ -28,6 +30,10 @@ pub(crate) const VERSION_MAX: u32 = 1;
 const NONCE_LEN: usize = 32;
 /// Largest frame before the peer has proved itself.
 const HELLO_MAX: usize = 4096;
+/// Largest frame of a peer that has proved itself: a state names all excluded gateways.
+const STATE_MAX: usize = 1 << 20;
+/// How long telling a peer why it is refused may take.
+const REFUSAL: Duration = Duration::from_secs(1);
 
 /// What every server of a cluster shares.
 #[derive(Clone)]
@@ -65,7 +71,8 @@ pub(crate) enum HandshakeError {
     Io(#[from] io::Error),
 }
 
-/// The gateway's side. `expected` is the server that the registry has at this address.
+/// The gateway's side. `expected` is the server that the registry has at this address. Returns when
+/// the server has taken the link: it may still refuse a gateway that has proved itself.
 pub(crate) async fn dial(
     stream: &mut TcpStream,
     own: &Identity,
@@ -79,12 +86,17 @@ pub(crate) async fn dial(
         Kind::HelloAck(ack) => check_ack(&hello, ack, credentials, expected),
         other => Err(unexpected(&other)),
     };
-    let (their, state) = match checked {
+    let their = match checked {
         Ok(accepted) => accepted,
         Err(error) => return Err(wire.refuse(error).await),
     };
     let mac = credentials.mac(b"dial", &hello, &their, ServerState::Young);
     wire.send(Kind::HelloConfirm(HelloConfirm { mac })).await?;
+    wire.decoder = LinkDecoder::new(Limits { payload: STATE_MAX });
+    let state = match wire.receive().await? {
+        Kind::State(state) => state.state(),
+        other => return Err(unexpected(&other)),
+    };
     Ok(Established { peer: peer_of(&their), state, received: wire.buffer })
 }
 
@@ -125,7 +137,8 @@ pub(crate) async fn listen(
 /// Tells a peer that passed the handshake why it gets no link all the same.
 pub(crate) async fn refuse(stream: &mut TcpStream, reason: RefusedReason, detail: &str) {
     let refused = refused(reason, detail.to_owned());
-    Wire::new(stream).refuse(refused).await;
+    // A peer that does not listen need not know.
+    let _ = timeout(REFUSAL, Wire::new(stream).refuse(refused)).await;
 }
 
 fn peer_of(hello: &Hello) -> PeerId {
@@ -189,18 +202,22 @@ fn check_ack(
     ack: HelloAck,
     credentials: &Credentials,
     expected: &ServiceId,
-) -> Result<(Hello, ServerState), HandshakeError> {
+) -> Result<Hello, HandshakeError> {
     let state = ack.state();
     let Some(their) = ack.hello else {
         return Err(refused(RefusedReason::Malformed, "expected a hello in the answer".to_owned()));
     };
-    check_hello(&their, Role::Logic, credentials)?;
+    let version = check_hello(&their, Role::Logic, credentials)?;
     credentials.verify(b"listen", own, &their, state, &ack.mac)?;
     if their.service_id != expected.as_str() {
         let detail = format!("expected {expected}, {:?} answered", their.service_id);
         return Err(refused(RefusedReason::Identity, detail));
     }
-    Ok((their, state))
+    if ack.version != version {
+        let detail = format!("expected protocol version {version}, peer chose {}", ack.version);
+        return Err(refused(RefusedReason::Version, detail));
+    }
+    Ok(their)
 }
 
 impl Identity {

@@ -1,9 +1,10 @@
 //! Moves a link's frames between queue and socket, and notices when the peer is gone.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use futures::FutureExt;
 use imago_proto::{
     Limits, LinkDecoder, LinkFrame,
     link::{Ping, Pong, frame::Kind},
@@ -38,11 +39,17 @@ pub(crate) async fn run(
     sink: &dyn FrameSink,
 ) -> String {
     let (read, write) = stream.into_split();
-    let ended = tokio::select! {
-        ended = read_frames(read, received, link, config, sink) => ended,
-        ended = write_frames(write, link, config) => ended,
-        () = link.closed() => Ok("closed".to_owned()),
-    };
+    let running = AssertUnwindSafe(async {
+        tokio::select! {
+            ended = read_frames(read, received, link, config, sink) => ended,
+            ended = write_frames(write, link, config) => ended,
+            () = link.closed() => Ok("closed".to_owned()),
+        }
+    });
+    // A panic of the sink ends this link like any other error: whoever runs it must be able to
+    // clean up, or the peer would be linked for ever with nobody.
+    let ended = running.catch_unwind().await;
+    let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a frame made its receiver panic")));
     link.close();
     ended.unwrap_or_else(|error| error.to_string())
 }
@@ -59,6 +66,10 @@ async fn read_frames(
         while let Some(frame) =
             decoder.decode(&mut buffer).map_err(|error| io::Error::other(error.to_string()))?
         {
+            // Replaced by another life: what the old one still says is not heard any more.
+            if link.is_closed() {
+                return Ok("closed".to_owned());
+            }
             match frame.kind {
                 Kind::Ping(Ping { id }) => {
                     // A full queue answers the ping by the frames in it.

@@ -67,6 +67,7 @@ pub(crate) struct Link {
     pub(crate) opened: Instant,
     queue: Arc<Queue>,
     closed: CancellationToken,
+    ended: CancellationToken,
     /// What the peer said of itself, as `ServerState`.
     state: AtomicU8,
     synced: AtomicBool,
@@ -83,6 +84,7 @@ impl Link {
             opened: Instant::now(),
             queue,
             closed,
+            ended: CancellationToken::new(),
             state: AtomicU8::new(ServerState::Young as u8),
             synced: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
@@ -99,6 +101,27 @@ impl Link {
             return Err(Rejected::Closed);
         }
         self.queue.try_push(frame.into())
+    }
+
+    /// Queues a frame that nothing makes up for, in room that others do not have.
+    pub(crate) fn try_send_urgent(&self, frame: impl Into<LinkFrame>) -> Result<(), Rejected> {
+        if self.closed.is_cancelled() {
+            return Err(Rejected::Closed);
+        }
+        self.queue.try_push_urgent(frame.into())
+    }
+
+    /// As [`send`](Self::send), but waits only once the room for urgent frames is taken too.
+    pub(crate) async fn send_urgent(
+        &self,
+        frame: impl Into<LinkFrame>,
+        patience: Duration,
+    ) -> Result<(), Rejected> {
+        let frame = frame.into();
+        match self.try_send_urgent(frame.clone()) {
+            Err(Rejected::Full) => self.send(frame, patience).await,
+            done => done,
+        }
     }
 
     /// Queues a frame, waiting for room. A link that has none for `patience` is stuck and closed.
@@ -128,6 +151,15 @@ impl Link {
 
     pub(crate) async fn closed(&self) {
         self.closed.cancelled().await;
+    }
+
+    /// Nothing of a closed link is left: what it did is undone, and everybody concerned was told.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     pub(crate) fn state(&self) -> ServerState {

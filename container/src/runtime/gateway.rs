@@ -13,13 +13,15 @@ use imago_proto::{
     ServiceId,
     link::{ServerState, State},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    TICK, critical_since, deregister,
+    TICK, critical_since,
     gateway_dial::{Links, Target, redeliver_later},
-    ours, registrar, registration,
+    ours,
+    registrar::Registrar,
+    registration,
     report::{GatewayReport, excluded_of},
     subscribe,
 };
@@ -29,6 +31,11 @@ use crate::{
     metrics,
     promotion::{GatewayAction, GatewayCore, GatewayEvent, GatewayPhase, LogicRecord},
 };
+
+/// How much longer than it was told a role may take to drain.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How long a closing link may take to hand the last session changes to its socket.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// A gateway's container.
 pub(crate) struct GatewayRuntime {
@@ -53,18 +60,17 @@ impl GatewayRuntime {
     /// Runs until `shutdown`, then drains. Nothing of it is left running after that.
     pub(crate) async fn run(mut self, role: Arc<dyn GatewayRole>, shutdown: CancellationToken) {
         self.links.set_role(role.clone());
-        let (desired, desired_rx) = watch::channel(self.entry(ServiceState::Young));
         let (registered, registrations) = mpsc::channel(4);
+        let young = self.entry(ServiceState::Young);
         let registrar =
-            registrar::run(self.naming.clone(), desired_rx, registered, self.stop.clone());
-        self.tasks.spawn(registrar);
+            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
         self.tasks.spawn(tick_forwarder(self.links.clone(), self.stop.clone()));
 
         let mut core = GatewayCore::new(self.info.id.clone(), self.config.timing);
-        let subscription = self.grow(&mut core, &desired, registrations, &*role, &shutdown).await;
+        let subscription = self.grow(&mut core, &registrar, registrations, &*role, &shutdown).await;
         core.on(GatewayEvent::Leave, Instant::now());
         self.report.leave();
-        self.drain(core, subscription, &desired, &*role).await;
+        self.drain(core, subscription, registrar, &*role).await;
 
         self.stop.cancel();
         self.tasks.close();
@@ -79,7 +85,7 @@ impl GatewayRuntime {
     async fn grow(
         &mut self,
         core: &mut GatewayCore,
-        desired: &watch::Sender<ServiceRegistration>,
+        registrar: &Registrar,
         mut registrations: mpsc::Receiver<ServiceRegistration>,
         role: &dyn GatewayRole,
         shutdown: &CancellationToken,
@@ -97,7 +103,7 @@ impl GatewayRuntime {
         loop {
             if let Some(event) = event.take() {
                 for action in core.on(event, Instant::now()) {
-                    self.act(action, &snapshot, desired, role);
+                    self.act(action, &snapshot, registrar, role);
                 }
                 self.report.update(core, &snapshot);
             }
@@ -130,7 +136,7 @@ impl GatewayRuntime {
         &self,
         action: GatewayAction,
         snapshot: &Snapshot,
-        desired: &watch::Sender<ServiceRegistration>,
+        registrar: &Registrar,
         role: &dyn GatewayRole,
     ) {
         match action {
@@ -149,7 +155,7 @@ impl GatewayRuntime {
                     link.close();
                 }
             }
-            GatewayAction::OpenDoors => self.open_doors(desired, role),
+            GatewayAction::OpenDoors => self.open_doors(registrar, role),
             GatewayAction::Fence(servers) => {
                 tracing::warn!(
                     ?servers,
@@ -157,7 +163,7 @@ impl GatewayRuntime {
                 );
                 metrics::fenced();
                 role.fence();
-                desired.send_replace(self.entry(ServiceState::Young));
+                registrar.want(self.entry(ServiceState::Young));
             }
             GatewayAction::Redeliver(peer) => {
                 if let Some(link) = self.links.get(&peer.service_id) {
@@ -172,7 +178,7 @@ impl GatewayRuntime {
         }
     }
 
-    fn open_doors(&self, desired: &watch::Sender<ServiceRegistration>, role: &dyn GatewayRole) {
+    fn open_doors(&self, registrar: &Registrar, role: &dyn GatewayRole) {
         tracing::info!(
             after = ?self.report.age(),
             links = self.links.all().len(),
@@ -181,7 +187,7 @@ impl GatewayRuntime {
         metrics::promoted(self.report.age());
         role.open_doors();
         self.links.announce(&State { state: ServerState::Adult.into(), excluded: Vec::new() });
-        desired.send_replace(self.entry(ServiceState::Adult));
+        registrar.want(self.entry(ServiceState::Adult));
     }
 
     fn warn_when_waiting(&self, core: &GatewayCore, warned: &mut Instant) {
@@ -210,28 +216,34 @@ impl GatewayRuntime {
         &mut self,
         mut core: GatewayCore,
         subscription: Option<Subscription>,
-        desired: &watch::Sender<ServiceRegistration>,
+        registrar: Registrar,
         role: &dyn GatewayRole,
     ) {
         tracing::info!("leaving: accepting nobody, handing the clients over");
-        desired.send_replace(self.entry(ServiceState::Leaving));
+        registrar.want(self.entry(ServiceState::Leaving));
         self.links.announce(&State { state: ServerState::Leaving.into(), excluded: Vec::new() });
         let snapshot = subscription.as_ref().map(Subscription::current).unwrap_or_default();
-        let drained = role.drain(self.config.drain_timeout);
+        let within = self.config.drain_timeout;
+        let drained = timeout(within + DRAIN_GRACE, role.drain(within));
         tokio::pin!(drained);
         let mut pending = Vec::new();
         loop {
             tokio::select! {
-                () = &mut drained => break,
+                drained = &mut drained => {
+                    if drained.is_err() {
+                        tracing::warn!(?within, "clients are still there, leaving anyway");
+                    }
+                    break;
+                }
                 Some(event) = self.events.recv() => pending.extend(core.on(event, Instant::now())),
             }
             for action in pending.drain(..) {
-                self.act(action, &snapshot, desired, role);
+                self.act(action, &snapshot, &registrar, role);
             }
         }
         // Nobody reads them any more: whoever tells one must not wait for room.
         self.events.close();
-        deregister(&self.naming, &self.info.id).await;
+        registrar.leave().await;
         let links = self.links.all();
         join_all(links.iter().map(|link| flush_and_close(link))).await;
     }
@@ -239,7 +251,7 @@ impl GatewayRuntime {
 
 /// The last session changes still go out.
 async fn flush_and_close(link: &Link) {
-    let flushed = tokio::time::timeout(Duration::from_secs(1), link.queue().flushed());
+    let flushed = timeout(FLUSH, link.queue().flushed());
     tokio::select! {
         _ = flushed => {}
         () = link.closed() => {}

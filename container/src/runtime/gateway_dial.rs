@@ -33,6 +33,8 @@ use crate::{
 
 /// How long the sync of a new link may wait for room before the link counts as stuck.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+/// How long asking for redelivery may wait for room before the link counts as stuck.
+const REDELIVER_PATIENCE: Duration = Duration::from_secs(5);
 /// A link that lived this long was a good one: the next dial starts without a long wait.
 const GOOD_LINK: Duration = Duration::from_secs(5);
 
@@ -117,8 +119,8 @@ impl Links {
     pub(crate) fn announce(&self, state: &State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
         for link in self.all() {
-            // A full queue: the registry and the end of the link tell it too.
-            let _ = link.try_send(Kind::State(state.clone()));
+            // No room at all: the registry and the end of the link tell it too.
+            let _ = link.try_send_urgent(Kind::State(state.clone()));
         }
     }
 
@@ -153,6 +155,17 @@ impl Links {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while !stop.is_cancelled() {
             let wanted = target.borrow_and_update().clone();
+            // Up since before the registry forgot this life for a while: a second one would be
+            // refused.
+            let up = self.get(&wanted.peer.service_id).filter(|link| link.peer == wanted.peer);
+            if let Some(link) = up {
+                tokio::select! {
+                    () = link.ended() => {}
+                    _ = target.changed() => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
             let opened = Instant::now();
             // A link that is up ends by itself or by `close`: dialling alone stops here.
             match self.connect(&wanted, &stop).await {
@@ -233,6 +246,7 @@ impl Links {
         self.links.remove_if(&peer.service_id, |_, current| Arc::ptr_eq(current, &link));
         self.forwarder.link_down(&link);
         self.tell(GatewayEvent::LinkDown(peer)).await;
+        link.end();
     }
 
     fn log_up(&self, stream: &TcpStream, link: &Link) {
@@ -304,10 +318,9 @@ impl FrameSink for Links {
 pub(crate) async fn redeliver_later(link: Arc<Link>, jitter: Duration, stop: CancellationToken) {
     let delay = jitter.mul_f64(rand::rng().random::<f64>());
     tokio::select! {
-        () = tokio::time::sleep(delay) => {
-            // Lost meanwhile: its loss asks for redelivery too.
-            let _ = link.try_send(Kind::Redeliver(Redeliver {}));
-        }
-        () = stop.cancelled() => {}
+        () = tokio::time::sleep(delay) => {}
+        () = stop.cancelled() => return,
     }
+    // Lost meanwhile, or stuck and closed for it: its loss asks for redelivery too.
+    let _ = link.send(Kind::Redeliver(Redeliver {}), REDELIVER_PATIENCE).await;
 }

@@ -33,8 +33,9 @@ impl GatewayHandle {
     }
 
     /// Tells every linked logic server of a session. [`GatewayRole::session`] must know it before,
-    /// so that a link that comes up meanwhile learns of it too. Waits for room, at most 5 s: a
-    /// link without any is closed, and synced again when it is back.
+    /// so that a link that comes up meanwhile learns of it too. Has room where requests have none,
+    /// so that no stuck server keeps logins waiting; waits only when that is taken too, at most
+    /// 5 s: a link without any is closed, and synced again when it is back.
     ///
     /// [`GatewayRole::session`]: crate::GatewayRole::session
     pub async fn session_up(&self, session: &Session) {
@@ -52,7 +53,7 @@ impl GatewayHandle {
     async fn tell_all(&self, kind: Kind) {
         let links = self.links.all();
         // A link that takes nothing is closed, and synced anew.
-        join_all(links.iter().map(|link| link.send(kind.clone(), CHANGE_PATIENCE))).await;
+        join_all(links.iter().map(|link| link.send_urgent(kind.clone(), CHANGE_PATIENCE))).await;
     }
 
     /// The way of a session's requests to the logic servers, in order, for as long as the lane

@@ -11,17 +11,16 @@ use imago_proto::{
     ServiceId,
     link::{ServerState, State},
 };
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    REGISTRY_READ, TICK, critical_since, deregister,
+    REGISTRY_READ, TICK, critical_since,
     logic_accept::Acceptor,
     logic_links::Gateways,
-    ours, registrar, registration,
+    ours,
+    registrar::Registrar,
+    registration,
     report::{LogicReport, excluded_of},
     subscribe,
 };
@@ -58,18 +57,16 @@ impl LogicRuntime {
     ) {
         self.gateways.set_role(role.clone());
         let young = self.entry(ServiceState::Young, &BTreeSet::new());
-        let (desired, desired_rx) = watch::channel(young);
         let (registered, registrations) = mpsc::channel(4);
         let registrar =
-            registrar::run(self.naming.clone(), desired_rx, registered, self.stop.clone());
-        self.tasks.spawn(registrar);
+            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
         self.tasks.spawn(acceptor.run());
 
-        self.grow(&desired, registrations, &shutdown).await;
+        self.grow(&registrar, registrations, &shutdown).await;
         // Nobody reads them any more: whoever tells one must not wait for room.
         self.events.close();
         self.report.leave();
-        self.drain(&*role, &desired).await;
+        self.drain(&*role, registrar).await;
 
         self.stop.cancel();
         for link in self.gateways.links() {
@@ -92,7 +89,7 @@ impl LogicRuntime {
     /// From registration to promotion, and on until `shutdown`.
     async fn grow(
         &mut self,
-        desired: &watch::Sender<ServiceRegistration>,
+        registrar: &Registrar,
         mut registrations: mpsc::Receiver<ServiceRegistration>,
         shutdown: &CancellationToken,
     ) {
@@ -111,7 +108,7 @@ impl LogicRuntime {
         loop {
             if let Some(event) = event.take() {
                 for action in core.on(event, Instant::now()) {
-                    self.act(action, desired).await;
+                    self.act(action, registrar);
                 }
                 self.report.update(&core, &snapshot);
             }
@@ -142,10 +139,10 @@ impl LogicRuntime {
         LogicEvent::Snapshot(gateway_records(&snapshot.instances, &self.info.id))
     }
 
-    async fn act(&self, action: LogicAction, desired: &watch::Sender<ServiceRegistration>) {
+    fn act(&self, action: LogicAction, registrar: &Registrar) {
         match action {
             LogicAction::RaiseFlag { excluded } => {
-                desired.send_replace(self.entry(ServiceState::Adult, &excluded));
+                registrar.want(self.entry(ServiceState::Adult, &excluded));
             }
             LogicAction::Reread => {
                 self.tasks.spawn(reread(
@@ -168,7 +165,7 @@ impl LogicRuntime {
                     role.promoted();
                 }
                 let excluded = excluded.iter().map(ToString::to_string).collect();
-                self.gateways.announce(State { state: ServerState::Adult.into(), excluded }).await;
+                self.gateways.announce(&State { state: ServerState::Adult.into(), excluded });
             }
             LogicAction::Excluded(gateways) => tracing::warn!(
                 ?gateways,
@@ -189,12 +186,11 @@ impl LogicRuntime {
     }
 
     /// Leaves without losing anything (`promotion.md`, "Leaving").
-    async fn drain(&self, role: &dyn LogicRole, desired: &watch::Sender<ServiceRegistration>) {
+    async fn drain(&self, role: &dyn LogicRole, registrar: Registrar) {
         tracing::info!("leaving: no new requests, finishing what is in flight");
-        desired.send_replace(self.entry(ServiceState::Leaving, &BTreeSet::new()));
-        let leaving = State { state: ServerState::Leaving.into(), excluded: Vec::new() };
+        registrar.want(self.entry(ServiceState::Leaving, &BTreeSet::new()));
+        self.gateways.announce(&State { state: ServerState::Leaving.into(), excluded: Vec::new() });
         let drained = timeout(self.config.drain_timeout, async {
-            self.gateways.announce(leaving).await;
             self.gateways.drained().await;
             role.idle().await;
             self.gateways.flushed().await;
@@ -202,7 +198,7 @@ impl LogicRuntime {
         if drained.await.is_err() {
             tracing::warn!(timeout = ?self.config.drain_timeout, "drain took too long, leaving anyway");
         }
-        deregister(&self.naming, &self.info.id).await;
+        registrar.leave().await;
     }
 }
 

@@ -16,9 +16,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{backoff::Backoff, logic_links::Gateways};
+use super::{
+    backoff::Backoff,
+    logic_links::{Gateways, Parked},
+};
 use crate::{
-    LinkConfig, PeerId,
+    LinkConfig,
     link::{self, Credentials, HandshakeError, Identity, Link},
     metrics,
     promotion::LogicEvent,
@@ -68,7 +71,10 @@ impl Acceptor {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a link");
-                    tokio::time::sleep(backoff.next_delay()).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.next_delay()) => {}
+                        () = self.links.stop.cancelled() => return,
+                    }
                 }
             }
         }
@@ -113,20 +119,20 @@ impl LinkServer {
         let why = link::run(stream, received, link, &self.config, &*self.gateways).await;
         metrics::link_down();
         tracing::info!(why, "link down");
-        let may_return = self.gateways.lost(link);
-        // The runtime is gone only when the server ends.
+        // Before the place is free: else the next link could be told of first. The runtime is gone
+        // only when the server ends.
         let _ = self.events.send(LogicEvent::LinkDown(peer.clone())).await;
-        if may_return {
-            self.park(peer.clone());
+        if let Some(parked) = self.gateways.lost(link) {
+            self.park(parked);
         }
     }
 
     /// Keeps the gateway's sessions and pushes for a while.
-    fn park(&self, peer: PeerId) {
+    fn park(&self, parked: Parked) {
         let (gateways, park, stop) = (self.gateways.clone(), self.config.park, self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(park) => gateways.forget_if_unlinked(&peer),
+                () = tokio::time::sleep(park) => gateways.forget(&parked),
                 () = stop.cancelled() => {}
             }
         });

@@ -3,15 +3,14 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use dashmap::{DashMap, mapref::entry::Entry};
-use futures::future::join_all;
+use dashmap::DashMap;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId,
     link::{ServerState, State, SyncAck, frame::Kind},
@@ -34,6 +33,8 @@ struct Place {
     peer: PeerId,
     queue: Arc<Queue>,
     link: Mutex<Option<Arc<Link>>>,
+    /// How many links it has had.
+    links: AtomicU64,
     /// Pushes were dropped: once there is room, the gateway's sessions need a redelivery.
     overflowed: AtomicBool,
     /// While we leave: it has nothing in flight with us any more.
@@ -46,6 +47,7 @@ impl Place {
             peer,
             queue: Arc::new(Queue::new(config.queue_frames, config.queue_bytes)),
             link: Mutex::new(None),
+            links: AtomicU64::new(0),
             overflowed: AtomicBool::new(false),
             drained: AtomicBool::new(false),
         }
@@ -60,10 +62,19 @@ impl Place {
     }
 }
 
+/// A place that waits for its gateway's next link.
+pub(crate) struct Parked {
+    place: Arc<Place>,
+    links: u64,
+}
+
 /// All gateways that this logic server has, or lately had, a link with.
 pub(crate) struct Gateways {
     config: LinkConfig,
     places: DashMap<ServiceId, Arc<Place>>,
+    /// Held while a link comes, ends, or its place goes, so that no gateway is forgotten in the
+    /// moment in which it comes back.
+    membership: Mutex<()>,
     role: OnceLock<Arc<dyn LogicRole>>,
     events: mpsc::Sender<LogicEvent>,
     state: Mutex<State>,
@@ -75,6 +86,7 @@ impl Gateways {
         Self {
             config,
             places: DashMap::new(),
+            membership: Mutex::default(),
             role: OnceLock::new(),
             events,
             state: Mutex::default(),
@@ -96,14 +108,16 @@ impl Gateways {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells every linked gateway the new state, all at once: one that is stuck keeps none of the
-    /// others waiting.
-    pub(crate) async fn announce(&self, state: State) {
+    /// Tells every linked gateway the new state; never waits, so that one that is stuck keeps none
+    /// of the others waiting.
+    pub(crate) fn announce(&self, state: &State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
-        let links = self.links();
-        // A link that takes no state is closed, and told at its next handshake.
-        join_all(links.iter().map(|link| link.send(Kind::State(state.clone()), REPLY_PATIENCE)))
-            .await;
+        for link in self.links() {
+            if link.try_send_urgent(Kind::State(state.clone())) == Err(Rejected::Full) {
+                tracing::warn!(peer = %link.peer, "link takes no frames, closing it; its next one begins with the state");
+                link.close();
+            }
+        }
     }
 
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
@@ -126,71 +140,87 @@ impl Gateways {
             .map(|place| place.value().clone())
     }
 
-    /// Gives a handshaken peer its link. `None` where one of the same life is already there.
+    fn membership(&self) -> MutexGuard<'_, ()> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a handshaken peer its link. `None` where one of the same life has not ended.
     pub(crate) fn admit(&self, peer: &PeerId, closed: CancellationToken) -> Option<Arc<Link>> {
-        let (place, replaced) = match self.places.entry(peer.service_id.clone()) {
-            Entry::Occupied(mut entry) if entry.get().peer != *peer => {
-                let place = Arc::new(Place::new(peer.clone(), &self.config));
-                (place.clone(), Some(entry.insert(place)))
-            }
-            Entry::Occupied(entry) => (entry.get().clone(), None),
-            Entry::Vacant(entry) => {
-                let place = Arc::new(Place::new(peer.clone(), &self.config));
-                (entry.insert(place).clone(), None)
-            }
-        };
-        if let Some(old) = replaced {
-            self.forget(&old);
-        }
-        let mut link = place.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if link.as_ref().is_some_and(|link| !link.is_closed()) {
+        let _membership = self.membership();
+        let place = self.place_for(peer);
+        if place.link().is_some() {
             return None;
         }
         // Answers to requests of the lost link are of no use: they went to other servers.
         place.queue.retain(|frame| matches!(frame.kind, Kind::Push(_) | Kind::Kick(_)));
         place.drained.store(false, Ordering::SeqCst);
-        let new = Arc::new(Link::new(peer.clone(), place.queue.clone(), closed));
-        *link = Some(new.clone());
+        place.links.fetch_add(1, Ordering::SeqCst);
+        let link = Arc::new(Link::new(peer.clone(), place.queue.clone(), closed));
+        place.set_link(Some(link.clone()));
         // Read when the link is in its place, and written before anything else: what is announced
         // from now on comes after it.
         place.queue.begin_with(LinkFrame::new(Kind::State(self.state())));
-        Some(new)
+        Some(link)
     }
 
-    /// A gateway's life is over: its link, its parked pushes and its sessions go.
-    fn forget(&self, place: &Place) {
-        if let Some(link) = place.link() {
-            link.close();
+    /// The gateway's place, in place of that of its earlier life.
+    fn place_for(&self, peer: &PeerId) -> Arc<Place> {
+        if let Some(place) = self.place(peer) {
+            return place;
         }
+        let place = Arc::new(Place::new(peer.clone(), &self.config));
+        if let Some(old) = self.places.insert(peer.service_id.clone(), place.clone()) {
+            match old.link() {
+                // Its sessions go when its last frame is done, see `lost`.
+                Some(link) => link.close(),
+                None => self.gone(&old.peer),
+            }
+        }
+        place
+    }
+
+    /// A gateway's life is over: its sessions go.
+    fn gone(&self, peer: &PeerId) {
+        tracing::info!(%peer, "gateway is gone, its sessions leave");
         if let Some(role) = self.role() {
-            role.gateway_gone(&place.peer);
+            role.gateway_gone(peer);
         }
         self.changed.notify_waiters();
     }
 
-    /// A link has ended. Says whether its gateway may come back in this life.
-    pub(crate) fn lost(&self, link: &Arc<Link>) -> bool {
-        let Some(place) = self.place(&link.peer) else { return false };
+    /// A link has ended, and nothing comes from it any more. Says what is kept where its gateway
+    /// may come back in this life.
+    pub(crate) fn lost(&self, link: &Arc<Link>) -> Option<Parked> {
+        let membership = self.membership();
+        let Some(place) = self.place(&link.peer) else {
+            self.gone(&link.peer);
+            return None;
+        };
         if !place.link().is_some_and(|current| Arc::ptr_eq(&current, link)) {
-            return false;
+            return None;
         }
         place.set_link(None);
         self.changed.notify_waiters();
+        drop(membership);
+        let parked = Parked { links: place.links.load(Ordering::SeqCst), place };
         if link.state() == ServerState::Leaving {
-            self.forget_if_unlinked(&link.peer);
-            return false;
+            self.forget(&parked);
+            return None;
         }
-        true
+        Some(parked)
     }
 
-    /// The time for parking is over.
-    pub(crate) fn forget_if_unlinked(&self, peer: &PeerId) {
-        let removed = self
-            .places
-            .remove_if(&peer.service_id, |_, place| place.peer == *peer && place.link().is_none());
-        if let Some((_, place)) = removed {
-            tracing::info!(peer = %place.peer, "gateway is gone, its sessions leave");
-            self.forget(&place);
+    /// The time for parking is over, unless the gateway has been back meanwhile.
+    pub(crate) fn forget(&self, parked: &Parked) {
+        let _membership = self.membership();
+        let place = &parked.place;
+        let removed = self.places.remove_if(&place.peer.service_id, |_, current| {
+            Arc::ptr_eq(current, place)
+                && place.link().is_none()
+                && place.links.load(Ordering::SeqCst) == parked.links
+        });
+        if removed.is_some() {
+            self.gone(&place.peer);
         }
     }
 
@@ -214,29 +244,37 @@ impl Gateways {
         }
     }
 
-    /// Overflow policy: dropped at twice the queue's bounds. The session's requests are refused
-    /// from now on, so that its client hears of it all the same.
+    /// Overflow policy: at twice the queue's bounds the link is stuck and closed. On its next one
+    /// the gateway tells of all its sessions, and is asked again to end this one.
     pub(crate) fn kick(&self, gateway: &PeerId, frame: LinkFrame) {
         let Some(place) = self.place(gateway) else { return };
-        if place.queue.try_push_urgent(frame).is_err() {
-            tracing::warn!(peer = %gateway, "queue is full beyond its reserve, a kickout is dropped");
-            metrics::push_dropped();
+        if place.queue.try_push_urgent(frame).is_ok() {
+            return;
+        }
+        metrics::push_dropped();
+        if let Some(link) = place.link() {
+            tracing::warn!(peer = %gateway, "link has no room even for a kickout, closing it");
+            link.close();
         }
     }
 
     /// Has dropped pushes delivered again where there is room now.
     pub(crate) fn tick(&self) {
-        for place in &self.places {
+        let Some(role) = self.role() else { return };
+        let has_room = |place: &Place| {
             let (frames, bytes) = place.queue.depth();
-            let has_room =
-                frames * 2 < self.config.queue_frames && bytes * 2 < self.config.queue_bytes;
-            if has_room
-                && place.link().is_some()
-                && place.overflowed.swap(false, Ordering::SeqCst)
-                && let Some(role) = self.role()
-            {
-                role.redeliver(&place.peer);
-            }
+            frames * 2 < self.config.queue_frames && bytes * 2 < self.config.queue_bytes
+        };
+        // Collected first: a role that pushes at once looks places up.
+        let due: Vec<PeerId> = self
+            .places
+            .iter()
+            .filter(|place| place.link().is_some() && has_room(place))
+            .filter(|place| place.overflowed.swap(false, Ordering::SeqCst))
+            .map(|place| place.peer.clone())
+            .collect();
+        for peer in due {
+            role.redeliver(&peer);
         }
     }
 

@@ -10,6 +10,8 @@ mod logic_handle;
 mod logic_links;
 mod registrar;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::Arc,
@@ -229,19 +231,6 @@ async fn subscribe(
                     () = stop.cancelled() => return None,
                 }
             }
-        }
-    }
-}
-
-/// Takes the own entry out of the registry, as far as the registry lets us.
-async fn deregister(naming: &Arc<dyn Naming>, id: &ServiceId) {
-    match tokio::time::timeout(Duration::from_secs(3), naming.deregister(id.as_str())).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "cannot deregister; the registry's health check will")
-        }
-        Err(_) => {
-            tracing::warn!("registry does not answer the deregistration; its health check will")
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use imago_proto::link::State;
 use tokio::{net::TcpListener, time::timeout};
 
 use super::*;
@@ -24,7 +25,10 @@ async fn dialling(stream: &mut TcpStream) -> Result<Established, HandshakeError>
 
 async fn listening(mut stream: TcpStream) -> Result<Established, HandshakeError> {
     let own = identity("logic-1", Role::Logic);
-    soon(listen(&mut stream, &own, &ours(), ServerState::Adult)).await
+    let established = soon(listen(&mut stream, &own, &ours(), ServerState::Young)).await?;
+    let state = State { state: ServerState::Adult.into(), excluded: vec!["g".into(); 5000] };
+    Wire::new(&mut stream).send(Kind::State(state)).await?;
+    Ok(established)
 }
 
 /// Both ends of a connection.
@@ -78,6 +82,29 @@ async fn both_sides_learn_who_the_other_is() {
     assert_eq!(established.state, ServerState::Adult);
     let their = listener.await.unwrap().unwrap();
     assert_eq!(their.peer, identity("gateway-1", Role::Gateway).peer);
+}
+
+#[tokio::test]
+async fn a_dialler_that_has_proved_itself_may_still_be_refused() {
+    let (mut dialled, mut listened) = connected().await;
+    let listener = tokio::spawn(async move {
+        let own = identity("logic-1", Role::Logic);
+        listen(&mut listened, &own, &ours(), ServerState::Adult).await.unwrap();
+        refuse(&mut listened, RefusedReason::Duplicate, "one is enough").await;
+    });
+    let Err(error) = dialling(&mut dialled).await else { panic!("it was taken") };
+    assert_eq!(reason(&error), Some(RefusedReason::Duplicate));
+    soon(listener).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_version_than_the_agreed_one_is_refused() {
+    let error = dial_one_who_answers(|hello| {
+        let own = identity("logic-1", Role::Logic).hello(&ours());
+        let mac = ours().mac(b"listen", &hello, &own, ServerState::Adult);
+        HelloAck { version: VERSION_MAX + 1, ..ack(own, ServerState::Adult, mac) }
+    });
+    assert_eq!(reason(&error.await), Some(RefusedReason::Version));
 }
 
 #[tokio::test]
