@@ -8,7 +8,7 @@ use imago_container::{
     telemetry::LogConfig,
 };
 
-use crate::{service::WorkLimits, store::sqlite::SqliteOptions};
+use crate::{GroupRules, service::WorkLimits, store::sqlite::SqliteOptions};
 
 /// The default configuration, every key explained; what is compiled in is what is shipped.
 pub const DEFAULT_CONFIG: &str = include_str!("../logic.toml");
@@ -42,6 +42,8 @@ pub struct LogicConfig {
     pub retention: Duration,
     /// Bounds of its work.
     pub limits: WorkLimits,
+    /// What groups may be.
+    pub groups: GroupRules,
     /// How it logs.
     pub log: LogConfig,
 }
@@ -90,6 +92,10 @@ impl LogicConfig {
                 session_queue: s.integer("limits.session_queue", 1..=65_536),
                 handler_timeout: s
                     .duration("limits.handler_timeout", Duration::from_millis(10)..=secs(300)),
+            },
+            groups: GroupRules {
+                members_max: s.integer("groups.members_max", 2..=100_000),
+                open_talk: s.flag("groups.open_talk"),
             },
             log: LogConfig::read(s),
         };

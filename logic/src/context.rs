@@ -3,10 +3,33 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use imago_proto::{Account, LogicPacket, link::Forward};
+use imago_proto::{Account, GroupId, LogicPacket, Seq, link::Forward};
 use prost::Message;
 
-use crate::{Session, SessionDirectory, store::MessageStore};
+use crate::{Session, SessionDirectory, members::MemberLists, store::MessageStore};
+
+/// What groups may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupRules {
+    /// Members of one group.
+    pub members_max: usize,
+    /// Whoever is not in a group may talk to it all the same.
+    pub open_talk: bool,
+}
+
+impl Default for GroupRules {
+    fn default() -> Self {
+        Self { members_max: 10_000, open_talk: false }
+    }
+}
+
+/// What all handlers of a server share.
+pub(crate) struct Services {
+    pub(crate) directory: Arc<dyn SessionDirectory>,
+    pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) members: MemberLists,
+    pub(crate) groups: GroupRules,
+}
 
 /// One request on its way through a handler. Cheap to clone.
 #[derive(Clone)]
@@ -17,8 +40,7 @@ pub struct Context {
 struct Inner {
     session: Arc<Session>,
     request: Forward,
-    directory: Arc<dyn SessionDirectory>,
-    store: Arc<dyn MessageStore>,
+    services: Arc<Services>,
     pushes: Mutex<Vec<Push>>,
 }
 
@@ -36,19 +58,23 @@ pub(crate) enum Receivers {
     Account(Account),
     /// All but the calling one.
     Others(Account),
+    /// All sessions of these, but the calling one.
+    Accounts(Vec<Account>),
+    /// All sessions of those who see a message of a group, but the calling one.
+    Members {
+        group: GroupId,
+        /// The list that the message met.
+        version: u64,
+        /// The message: who has joined since does not see it.
+        seq: Seq,
+    },
     /// Just these.
     Sessions(Vec<Arc<Session>>),
 }
 
 impl Context {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        request: Forward,
-        directory: Arc<dyn SessionDirectory>,
-        store: Arc<dyn MessageStore>,
-    ) -> Self {
-        let pushes = Mutex::default();
-        Self { inner: Arc::new(Inner { session, request, directory, store, pushes }) }
+    pub(crate) fn new(session: Arc<Session>, request: Forward, services: Arc<Services>) -> Self {
+        Self { inner: Arc::new(Inner { session, request, services, pushes: Mutex::default() }) }
     }
 
     /// The caller's session: account, app, device, channel, gateway.
@@ -86,12 +112,17 @@ impl Context {
 
     /// All sessions of an account of the caller's app.
     pub async fn locate(&self, account: &Account) -> Vec<Arc<Session>> {
-        self.inner.directory.locate(&self.session().app, account).await
+        self.inner.services.directory.locate(&self.session().app, account).await
     }
 
     /// The message store.
     pub fn store(&self) -> &dyn MessageStore {
-        &*self.inner.store
+        &*self.inner.services.store
+    }
+
+    /// What groups may be.
+    pub fn groups(&self) -> GroupRules {
+        self.inner.services.groups
     }
 
     /// Pushes a message to all sessions of an account, once the caller has its answer. Dropped
@@ -103,6 +134,31 @@ impl Context {
     /// As [`push`](Self::push), but not to the calling session.
     pub fn push_to_others(&self, command: &str, account: &Account, body: &impl Message) {
         self.plan(Receivers::Others(account.clone()), command, account.as_str(), body);
+    }
+
+    /// As [`push`](Self::push), but to all sessions of several accounts, except the calling one.
+    pub fn push_to_accounts(
+        &self,
+        command: &str,
+        dest: &str,
+        accounts: Vec<Account>,
+        body: &impl Message,
+    ) {
+        self.plan(Receivers::Accounts(accounts), command, dest, body);
+    }
+
+    /// As [`push`](Self::push), but to all who see a message of a group, except the calling
+    /// session. `version` is that of the members which the message met.
+    pub(crate) fn push_to_members(
+        &self,
+        command: &str,
+        group: &GroupId,
+        version: u64,
+        seq: Seq,
+        body: &impl Message,
+    ) {
+        let to = Receivers::Members { group: group.clone(), version, seq };
+        self.plan(to, command, group.as_str(), body);
     }
 
     /// As [`push`](Self::push), but to sessions that were [located](Self::locate), of any number

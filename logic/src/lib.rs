@@ -9,6 +9,7 @@ mod context;
 mod directory;
 pub mod handlers;
 mod layer;
+mod members;
 mod metrics;
 mod router;
 mod server;
@@ -18,7 +19,7 @@ pub mod store;
 mod support;
 
 pub use config::{DEFAULT_CONFIG, LogicConfig, SECRET_MIN, Secret};
-pub use context::Context;
+pub use context::{Context, GroupRules};
 pub use directory::{DirectoryCore, Kick, Replicated, Session, SessionDirectory};
 pub use layer::{Layer, Recover, Timing};
 pub use router::{Handler, Reject, Router};

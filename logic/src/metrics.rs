@@ -30,6 +30,10 @@ pub(crate) fn describe() {
         "imago_pushes_too_large_total",
         "Pushes of handlers that were dropped for their size"
     );
+    describe_counter!(
+        "imago_fan_outs_failed_total",
+        "Group messages that were not pushed because the members could not be read"
+    );
     describe_gauge!("imago_directory_sessions", "Sessions in the directory");
     describe_gauge!("imago_requests_in_flight", "Requests being worked on");
 }
@@ -48,6 +52,10 @@ pub(crate) fn handler_timeout() {
 
 pub(crate) fn push_too_large() {
     counter!("imago_pushes_too_large_total").increment(1);
+}
+
+pub(crate) fn fan_out_failed() {
+    counter!("imago_fan_outs_failed_total").increment(1);
 }
 
 pub(crate) fn refused(reason: &'static str) {

@@ -49,7 +49,8 @@ pub async fn serve(
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);
-    let (limits, service_tasks, service_stop) = (config.limits, tasks.clone(), stop.clone());
+    let (limits, groups) = (config.limits, config.groups);
+    let (service_tasks, service_stop) = (tasks.clone(), stop.clone());
     let service = config.info.service.clone();
     let id = config.info.id.to_string();
     let container = Container::builder(config.info)
@@ -61,7 +62,7 @@ pub async fn serve(
         .logic(link, move |handle| {
             let outlet = Arc::new(handle);
             let (tasks, stop) = (&service_tasks, &service_stop);
-            Arc::new(LogicService::new(outlet, router, store, limits, tasks, stop))
+            Arc::new(LogicService::new(outlet, router, store, limits, groups, tasks, stop))
         })
         .build()?;
     tasks.spawn(prune(old_messages, retention, stop.clone()));

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Router, WorkLimits, handlers,
+    GroupRules, Router, WorkLimits, handlers,
     service::{LogicService, Outlet},
     store::{
         MessageStore,
@@ -142,8 +142,9 @@ impl World {
     ) -> Self {
         let outlet = Arc::new(FakeOutlet::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let groups = GroupRules { members_max: 10_000, open_talk: false };
         let service =
-            LogicService::new(outlet.clone(), router, store.clone(), limits, &tasks, &stop);
+            LogicService::new(outlet.clone(), router, store.clone(), limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);
         Self { service, outlet, store, stop, tasks, requests, _folder: folder }
     }

@@ -24,3 +24,9 @@ pub const CHAT_GROUP_QUIT: &str = "chat.group.quit";
 pub const CHAT_GROUP_DETAIL: &str = "chat.group.detail";
 /// Lists the members of a group.
 pub const CHAT_GROUP_MEMBERS: &str = "chat.group.members";
+/// Lists what the caller has not got yet, of all its conversations.
+pub const CHAT_SYNC: &str = "chat.sync";
+/// Lists messages of one conversation, back or forth from a sequence.
+pub const CHAT_HISTORY: &str = "chat.history";
+/// Lists the caller's conversations.
+pub const CHAT_CONVERSATIONS: &str = "chat.conversations";

@@ -65,6 +65,10 @@ text_id! {
     App
 }
 text_id! {
+    /// Id of a group, unique in the cluster.
+    GroupId
+}
+text_id! {
     /// Id of a conversation as clients see it, opaque to them.
     ConversationId
 }

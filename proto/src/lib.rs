@@ -15,7 +15,9 @@ pub mod tcp;
 pub mod ws;
 
 pub use frame::{Frame, FrameError, Opcode};
-pub use id::{Account, App, ChannelId, ConversationId, Incarnation, Seq, ServiceId, SessionId};
+pub use id::{
+    Account, App, ChannelId, ConversationId, GroupId, Incarnation, Seq, ServiceId, SessionId,
+};
 pub use limits::Limits;
 pub use link_frame::{LinkDecoder, LinkError, LinkFrame};
 pub use packet::{BasicCode, BasicPacket, LogicPacket, Packet, PacketError};

@@ -47,6 +47,7 @@ impl Store {
             conversation: name.clone(),
             seq,
             peer: String::new(),
+            group: String::new(),
         };
         log.push(push.clone());
         self.by_id.insert(message_id, push.clone());

@@ -185,6 +185,11 @@ impl Settings {
         })
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &str) -> bool {
+        self.parsed(key, "true or false", false, |text| text.parse().ok())
+    }
+
     /// A time such as `250ms`, `2s` or `15days`, within a range.
     pub fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
         let show = |time: &Duration| humantime::format_duration(*time).to_string();

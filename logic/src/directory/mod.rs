@@ -61,7 +61,13 @@ impl Session {
 pub trait SessionDirectory: Send + Sync + 'static {
     /// All sessions of an account, of every device.
     async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>>;
+
+    /// All sessions of several accounts, for example of a group's members.
+    async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>>;
 }
+
+/// Accounts looked up at a time, so that changes need not wait for long.
+const LOOK_AT_ONCE: usize = 500;
 
 /// The directory that the links feed; locating costs no network round trip.
 #[derive(Debug, Default)]
@@ -105,5 +111,15 @@ impl Replicated {
 impl SessionDirectory for Replicated {
     async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
         self.look(|core| core.locate(app, account))
+    }
+
+    async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>> {
+        let mut sessions = Vec::new();
+        for some in accounts.chunks(LOOK_AT_ONCE) {
+            self.look(|core| {
+                sessions.extend(some.iter().flat_map(|account| core.locate(app, account)));
+            });
+        }
+        sessions
     }
 }

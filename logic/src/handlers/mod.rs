@@ -1,16 +1,22 @@
 //! The commands that every cluster answers.
 
 mod ack;
+mod group;
+mod history;
+mod limits;
 mod login;
 mod offline;
+mod sync;
 mod talk;
 
-use imago_proto::command;
+use imago_proto::{Status, command, msg::MessagePush};
+use prost::Message;
 
+use self::limits::ANSWER_MAX;
 use crate::{
     Reject, Router,
     layer::{Recover, Timing},
-    store::StoreError,
+    store::{Denied, StoreError, Stored, Target},
 };
 
 /// The built-in commands, recovered and timed. Add your own with [`Router::handle`].
@@ -21,9 +27,18 @@ pub fn router() -> Router {
         .handle(command::LOGIN_SIGNIN, login::sign_in)
         .handle(command::LOGIN_SIGNOUT, login::sign_out)
         .handle(command::CHAT_USER_TALK, talk::user_talk)
+        .handle(command::CHAT_GROUP_TALK, talk::group_talk)
         .handle(command::CHAT_TALK_ACK, ack::ack)
         .handle(command::CHAT_OFFLINE_INDEX, offline::index)
         .handle(command::CHAT_OFFLINE_CONTENT, offline::content)
+        .handle(command::CHAT_GROUP_CREATE, group::create)
+        .handle(command::CHAT_GROUP_JOIN, group::join)
+        .handle(command::CHAT_GROUP_QUIT, group::quit)
+        .handle(command::CHAT_GROUP_DETAIL, group::detail)
+        .handle(command::CHAT_GROUP_MEMBERS, group::members)
+        .handle(command::CHAT_SYNC, sync::sync)
+        .handle(command::CHAT_HISTORY, history::history)
+        .handle(command::CHAT_CONVERSATIONS, history::conversations)
 }
 
 impl From<StoreError> for Reject {
@@ -31,6 +46,13 @@ impl From<StoreError> for Reject {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::failed("busy, try again later"),
+            StoreError::Denied(denied) => {
+                let status = match denied {
+                    Denied::UnknownGroup | Denied::Full => Status::InvalidPacketBody,
+                    Denied::NotMember | Denied::NotOwner => Status::Unauthorized,
+                };
+                Self::new(status, denied.to_string())
+            }
             error => {
                 tracing::warn!(%error, "store failed");
                 Self::failed("the message store failed, try again later")
@@ -39,15 +61,39 @@ impl From<StoreError> for Reject {
     }
 }
 
-/// A field within its limit, in characters (client wire, section 6).
-fn within(field: &str, text: &str, limit: usize) -> Result<(), Reject> {
-    let len = text.chars().count();
-    if len > limit {
-        return Err(Reject::invalid(format!(
-            "{field}: expected at most {limit} characters, got {len}"
-        )));
+/// A stored message as clients get it.
+pub(crate) fn push_of(stored: &Stored) -> MessagePush {
+    let Stored { envelope, content } = stored;
+    let (peer, group) = match &envelope.other {
+        // Clients know a message of the other side by its sender.
+        Target::Account(other) if *other == envelope.sender => (String::new(), String::new()),
+        Target::Account(other) => (other.to_string(), String::new()),
+        Target::Group(group) => (String::new(), group.to_string()),
+    };
+    MessagePush {
+        message_id: envelope.message_id,
+        r#type: content.kind,
+        body: content.body.clone(),
+        extra: content.extra.clone(),
+        sender: envelope.sender.to_string(),
+        send_time: envelope.send_time,
+        conversation: envelope.conversation.to_string(),
+        seq: envelope.seq.0,
+        peer,
+        group,
     }
-    Ok(())
+}
+
+/// How many of these, from the first on, fit into one answer: one at least.
+fn fitting<'a, T: Message + 'a>(entries: impl IntoIterator<Item = &'a T>) -> usize {
+    /// Tag and length of an entry in a list.
+    const OVERHEAD: usize = 8;
+    let mut bytes = 0;
+    let fit = entries.into_iter().take_while(|entry| {
+        bytes += entry.encoded_len() + OVERHEAD;
+        bytes <= ANSWER_MAX
+    });
+    fit.count().max(1)
 }
 
 #[cfg(test)]

@@ -1,23 +1,19 @@
 //! What came while the client was away.
 
-use imago_proto::{
-    Limits,
-    msg::{
-        MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexReq,
-        MessageIndexResp,
-    },
+use imago_proto::msg::{
+    MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexReq,
+    MessageIndexResp,
 };
 use prost::Message;
 
+use super::limits::ANSWER_MAX;
 use crate::{
     Context, Reject,
-    store::{Content, Page},
+    store::{Content, Page, Target},
 };
 
 /// Ids in one content request (client wire, section 6).
 const CONTENTS_MAX: usize = 200;
-/// Bytes of a content answer, so that it and its header fit into one frame.
-const ANSWER_MAX: usize = Limits::OUTBOUND_PAYLOAD - 4096;
 
 /// Answers `chat.offline.index`. On a failure the body is still a list that decodes, an empty one.
 pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageIndexResp, Reject> {
@@ -41,7 +37,10 @@ async fn list(ctx: &Context, message_id: i64) -> Result<MessageIndexResp, Reject
         direction: 0,
         send_time: message.send_time,
         account_b: message.sender.to_string(),
-        group: String::new(),
+        group: match message.other {
+            Target::Group(group) => group.to_string(),
+            Target::Account(_) => String::new(),
+        },
         conversation: message.conversation.to_string(),
         seq: message.seq.0,
     });

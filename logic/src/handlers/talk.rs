@@ -1,70 +1,93 @@
-//! Messages from one account to another.
+//! Messages from one account to another, or to a group.
 
 use imago_proto::{
-    Account, Status,
+    Account, GroupId, Status,
     msg::{MessagePush, MessageReq, MessageResp},
 };
 
-use super::within;
+use super::{
+    limits::{ACCOUNT_MAX, BODY_MAX, CLIENT_ID_MAX, EXTRA_MAX, GROUP_ID_MAX, within},
+    push_of,
+};
 use crate::{
     Context, Reject,
-    store::{Content, NewMessage},
+    store::{Content, Envelope, NewMessage, Stored, Target},
 };
-
-/// Limits in characters (client wire, section 6).
-const BODY_MAX: usize = 5000;
-const EXTRA_MAX: usize = 500;
-const ACCOUNT_MAX: usize = 60;
-/// Limit of a client's own message id.
-const CLIENT_ID_MAX: usize = 64;
 
 /// Answers `chat.user.talk` once the message is durable, then pushes it. A repeat is answered with
 /// the first result, and pushed again: the first try may have died in between.
 pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
+    check(&ctx, &req, ACCOUNT_MAX)?;
+    let target = Target::Account(Account::from(ctx.dest()));
+    let (stored, _) = append(&ctx, req, target).await?;
+    let answer = answer(&stored.envelope);
+    let (sender, receiver) = (stored.envelope.sender.clone(), stored.envelope.other.clone());
+    // Only a key that was used for a group before gives another target than the one asked for.
+    let Target::Account(receiver) = receiver else { return Ok(answer) };
+    if receiver != sender {
+        let push = MessagePush { peer: String::new(), ..push_of(&stored) };
+        ctx.push(ctx.command(), &receiver, &push);
+    }
+    ctx.push_to_others(ctx.command(), &sender, &push_of(&stored));
+    Ok(answer)
+}
+
+/// Answers `chat.group.talk` as [`user_talk`] does its command: all members get the message, on
+/// every device but the calling one.
+pub(super) async fn group_talk(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
+    check(&ctx, &req, GROUP_ID_MAX)?;
+    let target = Target::Group(GroupId::from(ctx.dest()));
+    let (stored, members) = append(&ctx, req, target).await?;
+    if let Target::Group(group) = &stored.envelope.other {
+        ctx.push_to_members(ctx.command(), group, members, stored.envelope.seq, &push_of(&stored));
+    }
+    Ok(answer(&stored.envelope))
+}
+
+fn check(ctx: &Context, req: &MessageReq, dest_max: usize) -> Result<(), Reject> {
     if ctx.dest().is_empty() {
         return Err(Reject::new(Status::NoDestination, "dest is empty"));
     }
-    within("dest", ctx.dest(), ACCOUNT_MAX)?;
+    within("dest", ctx.dest(), dest_max)?;
     within("body", &req.body, BODY_MAX)?;
     within("extra", &req.extra, EXTRA_MAX)?;
-    within("client_message_id", &req.client_message_id, CLIENT_ID_MAX)?;
-    let receiver = Account::from(ctx.dest());
+    within("client_message_id", &req.client_message_id, CLIENT_ID_MAX)
+}
+
+/// Stores the message once; gives it as it was stored the first time, and the version of the
+/// group's members.
+async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<(Stored, u64), Reject> {
     let sender = ctx.session().account.clone();
     let content = Content { kind: req.r#type, body: req.body, extra: req.extra };
-    let appended = ctx
-        .store()
-        .append(NewMessage {
-            app: ctx.session().app.clone(),
-            sender: sender.clone(),
-            receiver: receiver.clone(),
-            request: ctx.request_key(&req.client_message_id),
-            content: content.clone(),
-        })
-        .await?;
-    let (receiver, content) = match appended.repeat_of {
-        Some(first) => (first.receiver, first.content),
-        None => (receiver, content),
+    let message = NewMessage {
+        app: ctx.session().app.clone(),
+        sender: sender.clone(),
+        target: target.clone(),
+        open_talk: ctx.groups().open_talk,
+        request: ctx.request_key(&req.client_message_id),
+        content: content.clone(),
     };
-    let mut push = MessagePush {
+    let appended = ctx.store().append(message).await?;
+    let (other, content) = match appended.repeat_of {
+        Some(first) => (first.target, first.content),
+        None => (target, content),
+    };
+    let envelope = Envelope {
         message_id: appended.message_id,
-        r#type: content.kind,
-        body: content.body,
-        extra: content.extra,
-        sender: sender.to_string(),
         send_time: appended.send_time,
-        conversation: appended.conversation.to_string(),
-        seq: appended.seq.0,
-        peer: String::new(),
+        conversation: appended.conversation,
+        seq: appended.seq,
+        sender,
+        other,
     };
-    if receiver != sender {
-        ctx.push(ctx.command(), &receiver, &push);
+    Ok((Stored { envelope, content }, appended.members))
+}
+
+fn answer(envelope: &Envelope) -> MessageResp {
+    MessageResp {
+        message_id: envelope.message_id,
+        send_time: envelope.send_time,
+        conversation: envelope.conversation.to_string(),
+        seq: envelope.seq.0,
     }
-    push.peer = receiver.to_string();
-    ctx.push_to_others(ctx.command(), &sender, &push);
-    Ok(MessageResp {
-        message_id: appended.message_id,
-        send_time: appended.send_time,
-        conversation: appended.conversation.to_string(),
-        seq: appended.seq.0,
-    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use imago_proto::{
-    Account, App, ConversationId, Seq, Status, command,
+    Account, App, ConversationId, GroupId, Seq, Status, command,
     msg::{
         Cursor, ErrorResp, LoginReq, LoginResp, MessageAckReq, MessageContentReq,
         MessageContentResp, MessageIndexReq, MessageIndexResp, MessagePush, MessageReq,
@@ -16,7 +16,9 @@ use prost::Message;
 use crate::{
     WorkLimits, handlers,
     store::{
-        Appended, Content, Envelope, MessageStore, NewMessage, Page, Result, StoreError, Stored,
+        Activity, Appended, Content, Created, Envelope, Group, History, MemberChange, Members,
+        MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, StoreError,
+        Stored,
     },
     support::{Sent, World, gateway, session},
 };
@@ -188,7 +190,7 @@ async fn bodies_that_do_not_decode_and_unknown_commands_are_refused_in_words() {
         let why = ErrorResp::decode(answer.body).unwrap().message;
         assert!(why.contains("does not decode"), "{why}");
     }
-    for unknown in ["", "chat.user.walk", "chat.group.talk", "my.own"] {
+    for unknown in ["", "chat.user.walk", "chat.group.walk", "my.own"] {
         let (status, why) = refused(&world, unknown, "bob", &text("hi")).await;
         assert_eq!((status, why.as_str()), (Status::NotImplemented, "unknown command"));
     }
@@ -310,6 +312,49 @@ impl MessageStore for Broken {
         broken()
     }
     async fn unread(&self, _: &App, _: &Account, _: i64, _: usize) -> Result<Vec<Stored>> {
+        broken()
+    }
+    async fn sync(
+        &self,
+        _: &App,
+        _: &Account,
+        _: Vec<(ConversationId, Seq)>,
+        _: usize,
+    ) -> Result<Vec<Stored>> {
+        broken()
+    }
+    async fn history(
+        &self,
+        _: &App,
+        _: &Account,
+        _: Place,
+        _: Range,
+        _: usize,
+    ) -> Result<Option<History>> {
+        broken()
+    }
+    async fn conversations(
+        &self,
+        _: &App,
+        _: &Account,
+        _: Option<Activity>,
+        _: usize,
+    ) -> Result<Vec<Overview>> {
+        broken()
+    }
+    async fn create_group(&self, _: NewGroup, _: usize) -> Result<Created> {
+        broken()
+    }
+    async fn join_group(&self, _: MemberChange, _: usize) -> Result<()> {
+        broken()
+    }
+    async fn quit_group(&self, _: MemberChange) -> Result<()> {
+        broken()
+    }
+    async fn group(&self, _: &App, _: &GroupId) -> Result<Option<Group>> {
+        broken()
+    }
+    async fn members(&self, _: &App, _: &GroupId) -> Result<Option<Members>> {
         broken()
     }
     async fn prune(&self, _: i64) -> Result<usize> {

@@ -22,7 +22,10 @@ use self::{
     queues::{Job, Queues},
     redelivery::Redelivery,
 };
-use crate::{DirectoryCore, Kick, Replicated, Router, Session, metrics, store::MessageStore};
+use crate::{
+    DirectoryCore, GroupRules, Kick, Replicated, Router, Session, context::Services,
+    members::MemberLists, metrics, store::MessageStore,
+};
 
 /// Bounds of the work.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,7 @@ impl LogicService {
         router: Router,
         store: Arc<dyn MessageStore>,
         limits: WorkLimits,
+        groups: GroupRules,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
@@ -68,11 +72,16 @@ impl LogicService {
             tasks.clone(),
             stop.clone(),
         );
+        let services = Services {
+            directory: directory.clone(),
+            store,
+            members: MemberLists::default(),
+            groups,
+        };
         let queues = Queues::new(
             outlet.clone(),
             router.build(),
-            directory.clone(),
-            store,
+            Arc::new(services),
             limits,
             tasks.clone(),
             stop.clone(),

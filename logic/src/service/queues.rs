@@ -8,14 +8,18 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use dashmap::{DashMap, mapref::entry::Entry};
 use futures::FutureExt;
 use imago_container::PeerId;
-use imago_proto::{ChannelId, SessionId, Status, link::Forward};
-use tokio::sync::{Notify, Semaphore};
+use imago_proto::{Account, App, ChannelId, GroupId, SessionId, Status, link::Forward};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -24,13 +28,19 @@ use super::{
     outlet::{self, Outlet},
 };
 use crate::{
-    Context, Reject, Replicated, Session, SessionDirectory, context::Receivers, metrics,
-    router::Routes, store::MessageStore,
+    Context, Reject, Session,
+    context::{Receivers, Services},
+    metrics,
+    router::Routes,
+    store::Members,
 };
 
 /// Refusals that may wait for room in their link's queue. Overflow policy: no answer; the gateway
 /// answers the request itself when its time is over.
 const REFUSALS_MAX: usize = 4096;
+
+/// Pauses between tries to read who gets a message, in milliseconds.
+const MEMBERS_PAUSES: [u64; 5] = [100, 200, 400, 800, 1600];
 
 /// A session, as requests name it.
 type SessionKey = (PeerId, SessionId);
@@ -46,8 +56,7 @@ pub(super) struct Job {
 pub(super) struct Queues {
     outlet: Arc<dyn Outlet>,
     routes: Routes,
-    directory: Arc<Replicated>,
-    store: Arc<dyn MessageStore>,
+    services: Arc<Services>,
     limits: WorkLimits,
     /// Requests that wait, by session; an entry stands for a running worker.
     waiting: DashMap<SessionKey, VecDeque<Job>>,
@@ -62,8 +71,7 @@ impl Queues {
     pub(super) fn new(
         outlet: Arc<dyn Outlet>,
         routes: Routes,
-        directory: Arc<Replicated>,
-        store: Arc<dyn MessageStore>,
+        services: Arc<Services>,
         limits: WorkLimits,
         tasks: TaskTracker,
         stop: CancellationToken,
@@ -71,8 +79,7 @@ impl Queues {
         Self {
             outlet,
             routes,
-            directory,
-            store,
+            services,
             limits,
             waiting: DashMap::new(),
             in_flight: AtomicUsize::new(0),
@@ -200,8 +207,7 @@ impl Queues {
     /// Answers a request, then sends the pushes of its handler.
     async fn answer(&self, job: Job) {
         let Job { session, request, body } = job;
-        let (directory, store) = (self.directory.clone(), self.store.clone());
-        let ctx = Context::new(session.clone(), request.clone(), directory, store);
+        let ctx = Context::new(session.clone(), request.clone(), self.services.clone());
         // Whatever the layers are: a panic must not end the session's worker.
         let handled = AssertUnwindSafe(self.routes.answer(ctx.clone(), body)).catch_unwind();
         let answer = match tokio::time::timeout(self.limits.handler_timeout, handled).await {
@@ -224,22 +230,49 @@ impl Queues {
 
     async fn push(&self, ctx: &Context) {
         let caller = ctx.session();
+        let is_caller =
+            |session: &Session| session.id == caller.id && session.gateway == caller.gateway;
         for push in ctx.take_pushes() {
-            let (account, except_caller) = match push.to {
-                Receivers::Account(account) => (account, false),
-                Receivers::Others(account) => (account, true),
-                Receivers::Sessions(sessions) => {
-                    let sessions = sessions.iter().map(|session| &**session);
-                    outlet::push(&*self.outlet, sessions, &push.packet);
-                    continue;
-                }
-            };
-            let is_caller =
-                |session: &Session| session.id == caller.id && session.gateway == caller.gateway;
-            let sessions = self.directory.locate(&caller.app, &account).await;
+            let is_for_caller = matches!(push.to, Receivers::Account(_) | Receivers::Sessions(_));
+            let sessions = self.receivers(&caller.app, push.to).await;
             let sessions = sessions.iter().map(|session| &**session);
-            let receivers = sessions.filter(|session| !(except_caller && is_caller(session)));
+            let receivers = sessions.filter(|session| is_for_caller || !is_caller(session));
             outlet::push(&*self.outlet, receivers, &push.packet);
         }
+    }
+
+    async fn receivers(&self, app: &App, to: Receivers) -> Vec<Arc<Session>> {
+        let directory = &self.services.directory;
+        match to {
+            Receivers::Account(account) | Receivers::Others(account) => {
+                directory.locate(app, &account).await
+            }
+            Receivers::Accounts(accounts) => directory.locate_all(app, &accounts).await,
+            Receivers::Members { group, version, seq } => {
+                let Some(members) = self.members(app, &group, version).await else {
+                    return Vec::new();
+                };
+                let sees = members.since.iter().filter(|(_, since)| *since < seq);
+                let accounts: Vec<Account> = sees.map(|(account, _)| account.clone()).collect();
+                directory.locate_all(app, &accounts).await
+            }
+            Receivers::Sessions(sessions) => sessions,
+        }
+    }
+
+    /// The message is stored and answered: its receivers are worth some tries. Without them, its
+    /// receivers find it at their next sync.
+    async fn members(&self, app: &App, group: &GroupId, version: u64) -> Option<Arc<Members>> {
+        let Services { members, store, .. } = &*self.services;
+        for pause in MEMBERS_PAUSES.map(Duration::from_millis) {
+            match members.at(&**store, app, group, version).await {
+                Ok(found) => return found,
+                Err(error) => tracing::warn!(%group, %error, "cannot read a group's members"),
+            }
+            sleep(pause).await;
+        }
+        metrics::fan_out_failed();
+        tracing::warn!(%group, "a message is not pushed to its group");
+        None
     }
 }

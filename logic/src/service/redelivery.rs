@@ -4,15 +4,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use imago_container::PeerId;
-use imago_proto::{Account, App, LogicPacket, command, msg::MessagePush};
+use imago_proto::{Account, App, LogicPacket, command};
 use prost::Message;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::outlet::{self, Outlet};
 use crate::{
-    Replicated, Session, SessionDirectory, metrics,
-    store::{MessageStore, Stored},
+    Replicated, Session, SessionDirectory, handlers, metrics,
+    store::{MessageStore, Stored, Target},
 };
 
 /// Messages older than a session by more than this are not pushed: its client fetches them when it
@@ -166,7 +166,7 @@ impl Redelivery {
             let receivers = sessions.iter().filter(|session| session.login_time <= since);
             let receivers: Vec<&Session> = receivers.map(|session| &**session).collect();
             if !receivers.is_empty() {
-                burst.bytes += self.push(account, receivers, message);
+                burst.bytes += self.push(account, receivers, &message);
                 burst.messages += 1;
                 burst.total += 1;
             }
@@ -174,21 +174,13 @@ impl Redelivery {
         more && !sessions.is_empty()
     }
 
-    fn push(&self, account: &Account, receivers: Vec<&Session>, message: Stored) -> usize {
-        let Stored { envelope, content } = message;
-        let push = MessagePush {
-            message_id: envelope.message_id,
-            r#type: content.kind,
-            body: content.body,
-            extra: content.extra,
-            sender: envelope.sender.to_string(),
-            send_time: envelope.send_time,
-            conversation: envelope.conversation.to_string(),
-            seq: envelope.seq.0,
-            peer: String::new(),
+    fn push(&self, account: &Account, receivers: Vec<&Session>, message: &Stored) -> usize {
+        let (command, dest) = match &message.envelope.other {
+            Target::Account(_) => (command::CHAT_USER_TALK, account.as_str()),
+            Target::Group(group) => (command::CHAT_GROUP_TALK, group.as_str()),
         };
-        let body = push.encode_to_vec().into();
-        let packet = LogicPacket::push(command::CHAT_USER_TALK, account.as_str(), body).encode();
+        let body = handlers::push_of(message).encode_to_vec().into();
+        let packet = LogicPacket::push(command, dest, body).encode();
         outlet::push(&*self.outlet, receivers, &packet);
         packet.len()
     }

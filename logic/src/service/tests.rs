@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::{
     Context, Recover, Reject, Timing,
-    store::{Content, NewMessage},
+    store::{Content, NewMessage, Target},
     support::{Sent, World, gateway, session},
 };
 
@@ -269,7 +269,8 @@ async fn store(world: &World, from: &str, to: &str, count: usize) -> Vec<i64> {
         let stored = world.store.append(NewMessage {
             app: "kim".into(),
             sender: from.into(),
-            receiver: to.into(),
+            target: Target::Account(to.into()),
+            open_talk: false,
             request: format!("{}-{number}", world.outlet.sent().len()),
             content: Content { kind: 1, body: format!("{number}"), extra: String::new() },
         });

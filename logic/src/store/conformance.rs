@@ -8,7 +8,7 @@ use std::sync::{
 use futures::future::join_all;
 use imago_proto::{Account, App, ConversationId, Seq};
 
-use super::{Appended, Content, INDEX_MAX, MessageStore, NewMessage, Page};
+use super::{Appended, Content, INDEX_MAX, MessageStore, NewMessage, Page, Target};
 
 /// A store with nothing in it.
 pub(crate) type Fresh = Arc<dyn MessageStore>;
@@ -25,7 +25,8 @@ pub(crate) fn message(from: &str, to: &str, request: &str) -> NewMessage {
     NewMessage {
         app: app(),
         sender: account(from),
-        receiver: account(to),
+        target: Target::Account(account(to)),
+        open_talk: false,
         request: request.to_owned(),
         content: Content { kind: 1, body: format!("{from} {request}"), extra: String::new() },
     }
@@ -96,7 +97,8 @@ pub(crate) async fn a_repeat_is_answered_with_the_first_result_and_stored_once(s
     again.content.body = "something else".to_owned();
     let repeat = store.append(again).await.unwrap();
     let stored = repeat.repeat_of.clone().unwrap();
-    assert_eq!((stored.receiver.as_str(), stored.content.body.as_str()), ("b", "a c::1"));
+    assert_eq!(stored.target, Target::Account(account("b")));
+    assert_eq!(stored.content.body, "a c::1");
     assert_eq!(Appended { repeat_of: None, ..repeat }, first);
     assert_eq!(listed(&*store, "b", Page::Unread).await, [first.message_id]);
     assert!(listed(&*store, "c", Page::Unread).await.is_empty());

@@ -1,22 +1,40 @@
 //! Where accepted messages are: the trait, and what goes through it.
 
+mod group;
+mod history;
 pub mod sqlite;
 
 use async_trait::async_trait;
-use imago_proto::{Account, App, ConversationId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+
+pub use self::{
+    group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
+    history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
+};
 
 /// Most entries that one index answer holds (client wire, section 6).
 pub const INDEX_MAX: usize = 2000;
 
+/// Whom a message is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One account.
+    Account(Account),
+    /// The members of a group.
+    Group(GroupId),
+}
+
 /// A message that a sender wants stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Tenant of both accounts.
+    /// Tenant of all who are concerned.
     pub app: App,
     /// Who sends it.
     pub sender: Account,
-    /// Who is to receive it.
-    pub receiver: Account,
+    /// Whom it is for.
+    pub target: Target,
+    /// Whoever is not a member of the group may send too.
+    pub open_talk: bool,
     /// Key under which a repeat of the same request of this sender is known.
     pub request: String,
     /// What it says.
@@ -41,10 +59,12 @@ pub struct Appended {
     pub message_id: i64,
     /// Unix nanoseconds.
     pub send_time: i64,
-    /// The conversation of sender and receiver.
+    /// The conversation of sender and receiver, or of the group.
     pub conversation: ConversationId,
     /// Position in it.
     pub seq: Seq,
+    /// Version of the group's [`Members`]; 0 for a message to an account.
+    pub members: u64,
     /// The request had been stored before, as this.
     pub repeat_of: Option<First>,
 }
@@ -52,8 +72,8 @@ pub struct Appended {
 /// What the first of several equal requests stored, whatever the later ones say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct First {
-    /// Who receives it.
-    pub receiver: Account,
+    /// Whom it is for.
+    pub target: Target,
     /// What it says.
     pub content: Content,
 }
@@ -71,6 +91,8 @@ pub struct Envelope {
     pub seq: Seq,
     /// Who sent it.
     pub sender: Account,
+    /// The other side of the conversation as the reader sees it: an account, or the group.
+    pub other: Target,
 }
 
 /// A message as it is stored.
@@ -111,6 +133,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("store failed: {0}")]
     Failed(String),
+    /// The caller may not do this. The store is as it was.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// Result of a store operation.
@@ -120,6 +145,9 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[async_trait]
 pub trait MessageStore: Send + Sync + 'static {
     /// Stores a message once. When this returns, the message is durable.
+    ///
+    /// # Errors
+    /// [`Denied`] for a group that is not there, or that the sender is not in.
     async fn append(&self, message: NewMessage) -> Result<Appended>;
 
     /// Acknowledges every message to `account` up to this id. Never goes back; ids ≤ 0 do nothing.
@@ -156,6 +184,61 @@ pub trait MessageStore: Send + Sync + 'static {
         past: i64,
         limit: usize,
     ) -> Result<Vec<Stored>>;
+
+    /// Messages, own ones too, past these sequences and, of conversations that are not named, past
+    /// the stored cursors; ascending by id, at most `limit`.
+    async fn sync(
+        &self,
+        app: &App,
+        account: &Account,
+        cursors: Vec<(ConversationId, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>>;
+
+    /// Messages of one conversation, at most `limit`; `None` where the account has no such one.
+    async fn history(
+        &self,
+        app: &App,
+        account: &Account,
+        place: Place,
+        range: Range,
+        limit: usize,
+    ) -> Result<Option<History>>;
+
+    /// Conversations of an account, the latest active first, those before `before`.
+    async fn conversations(
+        &self,
+        app: &App,
+        account: &Account,
+        before: Option<Activity>,
+        limit: usize,
+    ) -> Result<Vec<Overview>>;
+
+    /// Makes a group once.
+    ///
+    /// # Errors
+    /// [`Denied::Full`] with more than `members_max` members.
+    async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created>;
+
+    /// Adds an account to a group; one that is in it already is a success. It sees what is sent
+    /// from now on. Members may add anybody, others themselves to an open group.
+    ///
+    /// # Errors
+    /// [`Denied`] with the reason.
+    async fn join_group(&self, change: MemberChange, members_max: usize) -> Result<()>;
+
+    /// Removes an account from a group; one that is not in it is a success. It keeps seeing what
+    /// was sent while it was a member. Owners may remove anybody, others themselves.
+    ///
+    /// # Errors
+    /// [`Denied`] with the reason.
+    async fn quit_group(&self, change: MemberChange) -> Result<()>;
+
+    /// A group with its members; `None` where there is none in this app.
+    async fn group(&self, app: &App, group: &GroupId) -> Result<Option<Group>>;
+
+    /// Who gets the messages of a group now; `None` where there is none in this app.
+    async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>>;
 
     /// Removes some of the messages with ids below this one; says how many. 0: none are left.
     async fn prune(&self, below: i64) -> Result<usize>;

@@ -1,5 +1,7 @@
 //! Messages in a SQLite file, which several processes of one machine may share.
 
+mod groups;
+mod history;
 mod readers;
 mod reads;
 mod schema;
@@ -9,12 +11,13 @@ mod writes;
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use imago_proto::{Account, App, ConversationId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 use rusqlite::{Connection, ErrorCode};
 
 use self::{readers::Readers, writer::Writer};
 use super::{
-    Appended, Content, Envelope, MessageStore, NewMessage, Page, Result, StoreError, Stored,
+    Activity, Appended, Content, Created, Envelope, Group, History, MemberChange, Members,
+    MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, StoreError, Stored,
 };
 
 /// How a file is used.
@@ -110,7 +113,7 @@ impl From<rusqlite::Error> for StoreError {
 #[async_trait]
 impl MessageStore for SqliteStore {
     async fn append(&self, message: NewMessage) -> Result<Appended> {
-        self.writer.run(move |batch| writes::append(batch, &message)).await
+        Ok(self.writer.run(move |batch| writes::append(batch, &message)).await??)
     }
 
     async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()> {
@@ -155,6 +158,65 @@ impl MessageStore for SqliteStore {
     ) -> Result<Vec<Stored>> {
         let (app, account) = (app.clone(), account.clone());
         self.readers.run(move |db| reads::unread(db, &app, &account, past, limit)).await
+    }
+
+    async fn sync(
+        &self,
+        app: &App,
+        account: &Account,
+        cursors: Vec<(ConversationId, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>> {
+        let (app, account) = (app.clone(), account.clone());
+        self.readers.run(move |db| reads::sync(db, &app, &account, &cursors, limit)).await
+    }
+
+    async fn history(
+        &self,
+        app: &App,
+        account: &Account,
+        place: Place,
+        range: Range,
+        limit: usize,
+    ) -> Result<Option<History>> {
+        let (app, account) = (app.clone(), account.clone());
+        let read =
+            move |db: &Connection| history::history(db, &app, &account, &place, range, limit);
+        self.readers.run(read).await
+    }
+
+    async fn conversations(
+        &self,
+        app: &App,
+        account: &Account,
+        before: Option<Activity>,
+        limit: usize,
+    ) -> Result<Vec<Overview>> {
+        let (app, account) = (app.clone(), account.clone());
+        let read = move |db: &Connection| history::conversations(db, &app, &account, before, limit);
+        self.readers.run(read).await
+    }
+
+    async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created> {
+        Ok(self.writer.run(move |batch| groups::create(batch, &group, members_max)).await??)
+    }
+
+    async fn join_group(&self, change: MemberChange, members_max: usize) -> Result<()> {
+        Ok(self.writer.run(move |batch| groups::join(batch, &change, members_max)).await??)
+    }
+
+    async fn quit_group(&self, change: MemberChange) -> Result<()> {
+        Ok(self.writer.run(move |batch| groups::quit(batch, &change)).await??)
+    }
+
+    async fn group(&self, app: &App, group: &GroupId) -> Result<Option<Group>> {
+        let (app, group) = (app.clone(), group.clone());
+        self.readers.run(move |db| groups::group(db, &app, &group)).await
+    }
+
+    async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>> {
+        let (app, group) = (app.clone(), group.clone());
+        self.readers.run(move |db| groups::members(db, &app, &group)).await
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

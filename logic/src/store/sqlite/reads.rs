@@ -2,26 +2,64 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BinaryHeap, HashMap, VecDeque},
 };
 
-use imago_proto::{Account, App, ConversationId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement, params};
 
-use super::super::{Content, Envelope, INDEX_MAX, Page, Stored};
+use super::super::{Content, Envelope, INDEX_MAX, Page, Stored, Target};
 
 /// Messages read at a time from one conversation: the first time, and then.
 const FIRST_CHUNK: usize = 16;
 const CHUNK: usize = 256;
 
-/// A conversation as clients name it.
-pub(super) fn conversation_id(row: i64) -> ConversationId {
-    ConversationId::from(format!("d{row}"))
+/// What a conversation is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Direct,
+    Group,
+}
+
+impl Kind {
+    /// From whether a conversation's `a` is empty: that of a group is.
+    pub(super) fn of(a_is_empty: bool) -> Self {
+        if a_is_empty { Self::Group } else { Self::Direct }
+    }
+
+    fn letter(self) -> char {
+        match self {
+            Self::Direct => 'd',
+            Self::Group => 'g',
+        }
+    }
+
+    /// The id of the group whose conversation that row is.
+    pub(super) fn group(self, row: i64) -> Option<GroupId> {
+        (self == Self::Group).then(|| GroupId::from(conversation_id(self, row).as_str()))
+    }
+}
+
+/// A conversation as clients name it; that of a group has the group's id.
+pub(super) fn conversation_id(kind: Kind, row: i64) -> ConversationId {
+    ConversationId::from(format!("{}{row}", kind.letter()))
 }
 
 /// The row that a client's name of a conversation stands for.
-pub(super) fn conversation_row(id: &ConversationId) -> Option<i64> {
-    id.as_str().strip_prefix('d')?.parse().ok()
+pub(super) fn conversation_row(id: &str) -> Option<(Kind, i64)> {
+    let kind = match id.chars().next()? {
+        'd' => Kind::Direct,
+        'g' => Kind::Group,
+        _ => return None,
+    };
+    let row = id.get(1..)?.parse().ok()?;
+    // One name for each row.
+    (conversation_id(kind, row).as_str() == id).then_some((kind, row))
+}
+
+/// The row of a group's conversation.
+pub(super) fn group_row(group: &GroupId) -> Option<i64> {
+    conversation_row(group.as_str()).filter(|(kind, _)| *kind == Kind::Group).map(|(_, row)| row)
 }
 
 pub(super) fn index(
@@ -33,14 +71,14 @@ pub(super) fn index(
     let mut starts = conversations(db, app, account)?;
     match page {
         Page::Unread => {}
-        Page::Everything => starts.iter_mut().for_each(|start| start.cursor = 0),
+        Page::Everything => starts.iter_mut().for_each(|start| start.cursor = start.since),
         Page::After(id) => {
             for start in &mut starts {
-                start.cursor = last_until(db, start.id, 0, start.head, id)?;
+                start.cursor = last_until(db, start.id, start.since, start.head, id)?;
             }
         }
     }
-    merge(db, account, &starts, INDEX_MAX)
+    merge(db, Some(account), &starts, INDEX_MAX)
 }
 
 pub(super) fn unread(
@@ -54,10 +92,33 @@ pub(super) fn unread(
     for start in &mut starts {
         start.cursor = last_until(db, start.id, start.cursor, start.head, past)?;
     }
+    with_contents(db, merge(db, Some(account), &starts, limit)?)
+}
+
+pub(super) fn sync(
+    db: &Connection,
+    app: &App,
+    account: &Account,
+    cursors: &[(ConversationId, Seq)],
+    limit: usize,
+) -> Result<Vec<Stored>> {
+    let known: HashMap<(Kind, i64), i64> = cursors
+        .iter()
+        .filter_map(|(id, seq)| Some((conversation_row(id.as_str())?, signed(*seq))))
+        .collect();
+    let mut starts = conversations(db, app, account)?;
+    for start in &mut starts {
+        if let Some(seq) = known.get(&(start.kind, start.id)) {
+            start.cursor = start.since.max(*seq);
+        }
+    }
+    with_contents(db, merge(db, None, &starts, limit)?)
+}
+
+fn with_contents(db: &Connection, envelopes: Vec<Envelope>) -> Result<Vec<Stored>> {
     let mut select =
         db.prepare_cached("SELECT kind, body, extra FROM message WHERE message_id = ?1")?;
-    let envelopes = merge(db, account, &starts, limit)?.into_iter();
-    let stored = envelopes.map(|envelope| {
+    let stored = envelopes.into_iter().map(|envelope| {
         let content = select.query_row([envelope.message_id], content)?;
         Ok(Stored { envelope, content })
     });
@@ -73,7 +134,8 @@ pub(super) fn contents(
     let mut select = db.prepare_cached(
         "SELECT m.kind, m.body, m.extra
          FROM message m JOIN member k ON k.conversation = m.conversation
-         WHERE m.message_id = ?1 AND k.app = ?2 AND k.account = ?3",
+         WHERE m.message_id = ?1 AND k.app = ?2 AND k.account = ?3
+           AND m.seq > k.since AND m.seq <= COALESCE(k.until, m.seq)",
     )?;
     ids.iter()
         .map(|id| select.query_row(params![id, app.as_str(), account.as_str()], content).optional())
@@ -84,11 +146,41 @@ fn content(row: &Row<'_>) -> Result<Content> {
     Ok(Content { kind: row.get(0)?, body: row.get(1)?, extra: row.get(2)? })
 }
 
-/// A conversation with messages past a member's cursor.
+/// A conversation as one of its members sees it.
 pub(super) struct Conversation {
     pub(super) id: i64,
+    pub(super) kind: Kind,
+    /// The member sees what comes after this.
+    pub(super) since: i64,
+    /// What it has acknowledged, never before `since`.
     pub(super) cursor: i64,
+    /// The last that it sees.
     pub(super) head: i64,
+    /// The other side.
+    pub(super) other: Target,
+}
+
+/// What [`conversation`] reads, for the member of app ?1 and account ?2.
+macro_rules! conversations_where {
+    ($rest:literal) => {
+        concat!(
+            "SELECT c.id, c.a = '', k.since, MAX(k.cursor, k.since), COALESCE(k.until, c.head_seq),
+                    CASE c.a WHEN k.account THEN c.b ELSE c.a END
+             FROM member k JOIN conversation c ON c.id = k.conversation
+             WHERE k.app = ?1 AND k.account = ?2",
+            $rest
+        )
+    };
+}
+pub(super) use conversations_where;
+
+pub(super) fn conversation(row: &Row<'_>) -> Result<Conversation> {
+    let (id, kind) = (row.get(0)?, Kind::of(row.get(1)?));
+    let other = match kind.group(id) {
+        Some(group) => Target::Group(group),
+        None => Target::Account(Account::from(row.get::<_, String>(5)?)),
+    };
+    Ok(Conversation { id, kind, since: row.get(2)?, cursor: row.get(3)?, head: row.get(4)?, other })
 }
 
 /// All conversations of an account.
@@ -97,15 +189,9 @@ pub(super) fn conversations(
     app: &App,
     account: &Account,
 ) -> Result<Vec<Conversation>> {
-    db.prepare_cached(
-        "SELECT c.id, k.cursor, c.head_seq
-         FROM member k JOIN conversation c ON c.id = k.conversation
-         WHERE k.app = ?1 AND k.account = ?2",
-    )?
-    .query_map(params![app.as_str(), account.as_str()], |row| {
-        Ok(Conversation { id: row.get(0)?, cursor: row.get(1)?, head: row.get(2)? })
-    })?
-    .collect()
+    db.prepare_cached(conversations_where!(""))?
+        .query_map(params![app.as_str(), account.as_str()], conversation)?
+        .collect()
 }
 
 /// The greatest sequence in `low..=high` whose message id is at most `id`; `low` where there is
@@ -140,19 +226,20 @@ pub(super) fn last_until(
 }
 
 /// What is still to come of one conversation.
-struct Tail {
-    conversation: i64,
+struct Tail<'a> {
+    of: &'a Conversation,
     after: i64,
     chunk: usize,
     read: VecDeque<Envelope>,
 }
 
-impl Tail {
-    /// Id of its next message from others.
-    fn peek(&mut self, select: &mut Statement<'_>, account: &Account) -> Result<Option<i64>> {
+impl Tail<'_> {
+    /// Id of its next message.
+    fn peek(&mut self, select: &mut Statement<'_>, but: Option<&str>) -> Result<Option<i64>> {
         if self.read.is_empty() && self.chunk > 0 {
-            let from = params![self.conversation, self.after, account.as_str(), self.chunk as i64];
-            self.read = select.query_map(from, envelope)?.collect::<Result<_>>()?;
+            let from = params![self.of.id, self.after, self.of.head, but, self.chunk as i64];
+            let rows = select.query_map(from, |row| envelope(self.of, row))?;
+            self.read = rows.collect::<Result<_>>()?;
             if let Some(last) = self.read.back() {
                 self.after = signed(last.seq);
             }
@@ -162,24 +249,26 @@ impl Tail {
     }
 }
 
-/// The first messages from others past each cursor, over all conversations, ascending by id.
+/// The first messages past each cursor, over all conversations, ascending by id; without those
+/// that `but` sent.
 fn merge(
     db: &Connection,
-    account: &Account,
+    but: Option<&Account>,
     starts: &[Conversation],
     limit: usize,
 ) -> Result<Vec<Envelope>> {
     let mut select = db.prepare_cached(
-        "SELECT message_id, send_time, conversation, seq, sender FROM message
-         WHERE conversation = ?1 AND seq > ?2 AND sender <> ?3 ORDER BY seq LIMIT ?4",
+        "SELECT message_id, send_time, seq, sender FROM message
+         WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3 AND sender IS NOT ?4
+         ORDER BY seq LIMIT ?5",
     )?;
+    let but = but.map(Account::as_str);
     let mut tails = Vec::new();
     let mut next = BinaryHeap::new();
     for start in starts.iter().filter(|start| start.cursor < start.head) {
-        let (conversation, after) = (start.id, start.cursor);
-        let read = VecDeque::new();
-        let mut tail = Tail { conversation, after, chunk: FIRST_CHUNK.min(limit), read };
-        if let Some(id) = tail.peek(&mut select, account)? {
+        let chunk = FIRST_CHUNK.min(limit);
+        let mut tail = Tail { of: start, after: start.cursor, chunk, read: VecDeque::new() };
+        if let Some(id) = tail.peek(&mut select, but)? {
             next.push(Reverse((id, tails.len())));
             tails.push(tail);
         }
@@ -189,23 +278,25 @@ fn merge(
         let Some(Reverse((_, position))) = next.pop() else { break };
         let tail = &mut tails[position];
         merged.extend(tail.read.pop_front());
-        if let Some(id) = tail.peek(&mut select, account)? {
+        if let Some(id) = tail.peek(&mut select, but)? {
             next.push(Reverse((id, position)));
         }
     }
     Ok(merged)
 }
 
-fn envelope(row: &Row<'_>) -> Result<Envelope> {
+/// Reads a row: message id, send time, sequence, sender.
+pub(super) fn envelope(of: &Conversation, row: &Row<'_>) -> Result<Envelope> {
     Ok(Envelope {
         message_id: row.get(0)?,
         send_time: row.get(1)?,
-        conversation: conversation_id(row.get(2)?),
-        seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
-        sender: Account::from(row.get::<_, String>(4)?),
+        conversation: conversation_id(of.kind, of.id),
+        seq: Seq(row.get::<_, i64>(2)?.unsigned_abs()),
+        sender: Account::from(row.get::<_, String>(3)?),
+        other: of.other.clone(),
     })
 }
 
-fn signed(seq: Seq) -> i64 {
+pub(super) fn signed(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Each version's changes; the number of applied ones is the file's `user_version`.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
     CREATE TABLE conversation (
         id       INTEGER PRIMARY KEY,
@@ -35,7 +36,36 @@ const MIGRATIONS: [&str; 1] = ["
         request      TEXT NOT NULL UNIQUE
     );
     CREATE UNIQUE INDEX message_seq ON message (conversation, seq);
-"];
+",
+    // Groups. Their conversations have no `a`, and in `b` the key of the request that made them.
+    "
+    CREATE TABLE grp (
+        conversation INTEGER PRIMARY KEY REFERENCES conversation (id),
+        name         TEXT NOT NULL,
+        avatar       TEXT NOT NULL,
+        introduction TEXT NOT NULL,
+        owner        TEXT NOT NULL,
+        open         INTEGER NOT NULL,
+        created_at   INTEGER NOT NULL,
+        size         INTEGER NOT NULL,
+        version      INTEGER NOT NULL
+    );
+    -- A member sees sequences past `since`, up to `until` once it has left. `position` is its place
+    -- in the order of joining.
+    ALTER TABLE member ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE member ADD COLUMN until INTEGER;
+    ALTER TABLE member ADD COLUMN joined_at INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE member ADD COLUMN position INTEGER;
+    CREATE INDEX member_of_group ON member (conversation, position)
+        WHERE position IS NOT NULL AND until IS NULL;
+    -- Requests that changed a group's members, so that a late repeat changes nothing.
+    CREATE TABLE change (
+        request TEXT PRIMARY KEY,
+        made_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX change_made ON change (made_at);
+",
+];
 
 /// How often a busy database is tried again, about a millisecond apart: 5 s.
 const BUSY_TRIES: i32 = 5000;

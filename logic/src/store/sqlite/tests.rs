@@ -181,14 +181,16 @@ async fn a_file_of_a_later_version_is_refused_and_left_alone() {
     let (folder, store) = fresh();
     drop(store);
     let path = folder.path().join("new/imago.db");
-    let version = |version: u32| {
+    let version = |version: u32| -> u32 {
         let db = Connection::open(&path).unwrap();
+        let before = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         db.pragma_update(None, "user_version", version).unwrap();
+        before
     };
-    version(999);
+    let own = version(999);
     let text = refusal(&path);
     assert!(text.contains("imago.db") && text.contains("version 999"), "{text}");
-    version(1);
+    version(own);
     assert!(listed(&open(&path), "a", Page::Unread).await.is_empty());
 }
 

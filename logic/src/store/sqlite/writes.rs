@@ -6,8 +6,11 @@ use imago_proto::{Account, App, ConversationId, Seq};
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::{
-    super::{Appended, Content, First, NewMessage},
-    reads::{Conversation, conversation_id, conversation_row, conversations, last_until},
+    super::{Appended, Content, Denied, First, NewMessage, Target},
+    groups,
+    reads::{
+        Conversation, Kind, conversation_id, conversation_row, conversations, last_until, signed,
+    },
     writer::Batch,
 };
 
@@ -16,12 +19,26 @@ const PRUNE_BATCH: u32 = 500;
 /// Smallest message id (client wire, section 3).
 const FIRST_ID: i64 = 10_001;
 
-pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Result<Appended> {
-    let request = request_key(message);
+/// What a write gives where the database is well: its result, or why it may not be done.
+pub(super) type Allowed<T> = Result<std::result::Result<T, Denied>>;
+
+pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<Appended> {
+    let request = request_key(&message.app, &message.sender, &message.request);
     if let Some(first) = find_request(batch, &message.sender, &request)? {
-        return Ok(first);
+        return Ok(Ok(first));
     }
-    let conversation = conversation_of(batch, message)?;
+    let (kind, conversation, members) = match &message.target {
+        Target::Account(receiver) => {
+            (Kind::Direct, conversation_of(batch, &message.app, &message.sender, receiver)?, 0)
+        }
+        Target::Group(group) => {
+            let sender = (!message.open_talk).then_some(&message.sender);
+            match groups::admit(batch, &message.app, group, sender)? {
+                Ok((row, version)) => (Kind::Group, row, version),
+                Err(denied) => return Ok(Err(denied)),
+            }
+        }
+    };
     let seq: i64 = batch
         .transaction
         .prepare_cached(
@@ -48,19 +65,19 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Result<Appe
             request
         ])?;
     batch.last_id = Some(message_id);
-    Ok(Appended {
+    Ok(Ok(Appended {
         message_id,
         send_time,
-        conversation: conversation_id(conversation),
+        conversation: conversation_id(kind, conversation),
         seq: Seq(seq.unsigned_abs()),
+        members,
         repeat_of: None,
-    })
+    }))
 }
 
 /// Lengths before names: no two requests share a key, whatever characters the names have.
-fn request_key(message: &NewMessage) -> String {
-    let NewMessage { app, sender, request, .. } = message;
-    format!("{}:{app}{}:{sender}{request}", app.as_str().len(), sender.as_str().len())
+pub(super) fn request_key(app: &App, caller: &Account, request: &str) -> String {
+    format!("{}:{app}{}:{caller}{request}", app.as_str().len(), caller.as_str().len())
 }
 
 fn find_request(batch: &Batch<'_>, sender: &Account, request: &str) -> Result<Option<Appended>> {
@@ -68,31 +85,39 @@ fn find_request(batch: &Batch<'_>, sender: &Account, request: &str) -> Result<Op
         .transaction
         .prepare_cached(
             "SELECT m.message_id, m.send_time, c.id, m.seq, m.kind, m.body, m.extra,
-                    CASE c.a WHEN ?2 THEN c.b ELSE c.a END
-             FROM message m JOIN conversation c ON c.id = m.conversation WHERE m.request = ?1",
+                    CASE c.a WHEN ?2 THEN c.b ELSE c.a END, c.a = '', COALESCE(g.version, 0)
+             FROM message m JOIN conversation c ON c.id = m.conversation
+             LEFT JOIN grp g ON g.conversation = c.id
+             WHERE m.request = ?1",
         )?
         .query_row([request, sender.as_str()], |row| {
             let content = Content { kind: row.get(4)?, body: row.get(5)?, extra: row.get(6)? };
-            let receiver = Account::from(row.get::<_, String>(7)?);
+            let (conversation, kind) = (row.get(2)?, Kind::of(row.get(8)?));
+            let target = match kind.group(conversation) {
+                Some(group) => Target::Group(group),
+                None => Target::Account(Account::from(row.get::<_, String>(7)?)),
+            };
             Ok(Appended {
                 message_id: row.get(0)?,
                 send_time: row.get(1)?,
-                conversation: conversation_id(row.get(2)?),
+                conversation: conversation_id(kind, conversation),
                 seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
-                repeat_of: Some(First { receiver, content }),
+                members: row.get::<_, i64>(9)?.unsigned_abs(),
+                repeat_of: Some(First { target, content }),
             })
         })
         .optional()
 }
 
 /// The row of the two accounts' conversation, made with its members where it is missing.
-fn conversation_of(batch: &mut Batch<'_>, message: &NewMessage) -> Result<i64> {
-    let (a, b) = if message.sender <= message.receiver {
-        (&message.sender, &message.receiver)
-    } else {
-        (&message.receiver, &message.sender)
-    };
-    let key = (message.app.to_string(), a.to_string(), b.to_string());
+fn conversation_of(
+    batch: &mut Batch<'_>,
+    app: &App,
+    sender: &Account,
+    receiver: &Account,
+) -> Result<i64> {
+    let (a, b) = if sender <= receiver { (sender, receiver) } else { (receiver, sender) };
+    let key = (app.to_string(), a.to_string(), b.to_string());
     if let Some(id) = batch.conversations.get(&key) {
         return Ok(*id);
     }
@@ -137,7 +162,7 @@ fn next_id(batch: &mut Batch<'_>, now: i64) -> Result<i64> {
     Ok(now.max(last.saturating_add(1)).max(FIRST_ID))
 }
 
-fn unix_nanos() -> i64 {
+pub(super) fn unix_nanos() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -151,7 +176,7 @@ pub(super) fn ack_until(
     let mut update = batch.transaction.prepare_cached(
         "UPDATE member SET cursor = ?4 WHERE app = ?1 AND account = ?2 AND conversation = ?3",
     )?;
-    for Conversation { id, cursor, head } in conversations(&batch.transaction, app, account)? {
+    for Conversation { id, cursor, head, .. } in conversations(&batch.transaction, app, account)? {
         let last = last_until(&batch.transaction, id, cursor, head, message_id)?;
         if last > cursor {
             update.execute(params![app.as_str(), account.as_str(), id, last])?;
@@ -168,13 +193,13 @@ pub(super) fn ack_cursors(
 ) -> Result<()> {
     let mut update = batch.transaction.prepare_cached(
         "UPDATE member SET cursor = MAX(cursor,
-             MIN(?4, (SELECT head_seq FROM conversation WHERE id = member.conversation)))
+             MIN(?4, COALESCE(until,
+                 (SELECT head_seq FROM conversation WHERE id = member.conversation))))
          WHERE app = ?1 AND account = ?2 AND conversation = ?3",
     )?;
     for (conversation, seq) in cursors {
-        if let Some(row) = conversation_row(conversation) {
-            let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
-            update.execute(params![app.as_str(), account.as_str(), row, seq])?;
+        if let Some((_, row)) = conversation_row(conversation.as_str()) {
+            update.execute(params![app.as_str(), account.as_str(), row, signed(*seq)])?;
         }
     }
     Ok(())
@@ -182,6 +207,13 @@ pub(super) fn ack_cursors(
 
 /// Keeps the newest message of all, from whose id the next one is counted.
 pub(super) fn prune(batch: &Batch<'_>, below: i64) -> Result<usize> {
+    batch
+        .transaction
+        .prepare_cached(
+            "DELETE FROM change WHERE request IN
+                 (SELECT request FROM change WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",
+        )?
+        .execute(params![below, PRUNE_BATCH])?;
     batch
         .transaction
         .prepare_cached(

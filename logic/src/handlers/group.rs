@@ -1,0 +1,132 @@
+//! Groups: making them, changing who is in them, and looking at them.
+
+use imago_proto::{
+    Account, GroupId, Status, command,
+    msg::{
+        GroupCreateNotify, GroupCreateReq, GroupCreateResp, GroupGetReq, GroupGetResp,
+        GroupJoinNotify, GroupJoinReq, GroupQuitNotify, GroupQuitReq, Member,
+    },
+};
+
+use super::limits::{
+    ACCOUNT_MAX, AVATAR_MAX, CLIENT_ID_MAX, GROUP_ID_MAX, GROUP_NAME_MAX, INTRODUCTION_MAX,
+    at_most, named, within,
+};
+use crate::{
+    Context, Reject,
+    store::{Denied, Group, MemberChange, NewGroup, StoreError},
+};
+
+/// Answers `chat.group.create`. The owner is the caller, whatever the request says.
+pub(super) async fn create(ctx: Context, req: GroupCreateReq) -> Result<GroupCreateResp, Reject> {
+    within("name", &req.name, GROUP_NAME_MAX)?;
+    within("avatar", &req.avatar, AVATAR_MAX)?;
+    within("introduction", &req.introduction, INTRODUCTION_MAX)?;
+    within("client_message_id", &req.client_message_id, CLIENT_ID_MAX)?;
+    let most = ctx.groups().members_max;
+    at_most("members", req.members.len(), most)?;
+    for member in &req.members {
+        named("members", member, ACCOUNT_MAX)?;
+    }
+    let group = NewGroup {
+        app: ctx.session().app.clone(),
+        owner: ctx.session().account.clone(),
+        name: req.name,
+        avatar: req.avatar,
+        introduction: req.introduction,
+        members: req.members.into_iter().map(Account::from).collect(),
+        open: req.open,
+        request: ctx.request_key(&req.client_message_id),
+    };
+    let created = ctx.store().create_group(group, most).await?;
+    let group_id = created.group.to_string();
+    let members = created.members.iter().map(ToString::to_string).collect();
+    let notify = GroupCreateNotify { group_id: group_id.clone(), members };
+    ctx.push_to_accounts(command::CHAT_GROUP_CREATE, &group_id, created.members, &notify);
+    Ok(GroupCreateResp { group_id })
+}
+
+/// Answers `chat.group.join`.
+pub(super) async fn join(ctx: Context, req: GroupJoinReq) -> Result<(), Reject> {
+    let change = change(&ctx, req.account, &req.group_id, &req.client_message_id)?;
+    let (group, account) = (change.group.clone(), change.account.to_string());
+    ctx.store().join_group(change, ctx.groups().members_max).await?;
+    let notify = GroupJoinNotify { group_id: group.to_string(), account };
+    let members = accounts(&ctx, &group).await?;
+    ctx.push_to_accounts(command::CHAT_GROUP_JOIN, group.as_str(), members, &notify);
+    Ok(())
+}
+
+/// Answers `chat.group.quit`. Who has left hears of it too: somebody else may have asked for it.
+pub(super) async fn quit(ctx: Context, req: GroupQuitReq) -> Result<(), Reject> {
+    let change = change(&ctx, req.account, &req.group_id, &req.client_message_id)?;
+    let (group, account) = (change.group.clone(), change.account.clone());
+    ctx.store().quit_group(change).await?;
+    let notify = GroupQuitNotify { group_id: group.to_string(), account: account.to_string() };
+    let mut members = accounts(&ctx, &group).await?;
+    members.push(account);
+    ctx.push_to_accounts(command::CHAT_GROUP_QUIT, group.as_str(), members, &notify);
+    Ok(())
+}
+
+fn change(
+    ctx: &Context,
+    account: String,
+    group_id: &str,
+    client_message_id: &str,
+) -> Result<MemberChange, Reject> {
+    named("account", &account, ACCOUNT_MAX)?;
+    named("group_id", group_id, GROUP_ID_MAX)?;
+    within("client_message_id", client_message_id, CLIENT_ID_MAX)?;
+    Ok(MemberChange {
+        app: ctx.session().app.clone(),
+        caller: ctx.session().account.clone(),
+        account: Account::from(account),
+        group: GroupId::from(group_id),
+        request: ctx.request_key(client_message_id),
+    })
+}
+
+async fn accounts(ctx: &Context, group: &GroupId) -> Result<Vec<Account>, Reject> {
+    let members = ctx.store().members(&ctx.session().app, group).await?;
+    let since = members.map(|members| members.since).unwrap_or_default();
+    Ok(since.iter().map(|(account, _)| account.clone()).collect())
+}
+
+/// Answers `chat.group.detail`.
+pub(super) async fn detail(ctx: Context, req: GroupGetReq) -> Result<GroupGetResp, Reject> {
+    let group = visible(&ctx, &req.group_id).await?;
+    Ok(GroupGetResp {
+        id: group.id.to_string(),
+        name: group.name,
+        avatar: group.avatar,
+        introduction: group.introduction,
+        owner: group.owner.to_string(),
+        members: group.members.iter().map(member).collect(),
+        created_at: group.created_at,
+    })
+}
+
+/// Answers `chat.group.members`: who is in it, and nothing else.
+pub(super) async fn members(ctx: Context, req: GroupGetReq) -> Result<GroupGetResp, Reject> {
+    let group = visible(&ctx, &req.group_id).await?;
+    let members = group.members.iter().map(member).collect();
+    Ok(GroupGetResp { id: group.id.to_string(), members, ..GroupGetResp::default() })
+}
+
+/// A group that the caller may look at: its own, or an open one.
+async fn visible(ctx: &Context, group_id: &str) -> Result<Group, Reject> {
+    named("group_id", group_id, GROUP_ID_MAX)?;
+    let session = ctx.session();
+    let found = ctx.store().group(&session.app, &GroupId::from(group_id)).await?;
+    let group = found.ok_or(StoreError::Denied(Denied::UnknownGroup))?;
+    let is_member = group.members.iter().any(|member| member.account == session.account);
+    if !is_member && !group.open {
+        return Err(Reject::new(Status::Unauthorized, "not a member of the group"));
+    }
+    Ok(group)
+}
+
+fn member(member: &crate::store::Member) -> Member {
+    Member { account: member.account.to_string(), join_time: member.joined_at, ..Member::default() }
+}
