@@ -2,6 +2,7 @@
 
 mod group;
 mod history;
+mod ids;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -221,7 +222,8 @@ pub trait MessageStore: Send + Sync + 'static {
     async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created>;
 
     /// Adds an account to a group; one that is in it already is a success. It sees what is sent
-    /// from now on. Members may add anybody, others themselves to an open group.
+    /// from now on, and what it saw when it was a member before. Members may add anybody, others
+    /// themselves to an open group.
     ///
     /// # Errors
     /// [`Denied`] with the reason.

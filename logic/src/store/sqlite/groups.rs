@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use imago_proto::{Account, App, GroupId, Seq};
+use imago_proto::{Account, App, GroupId};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
-    super::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
-    reads::{Kind, conversation_id, group_row},
+    super::{
+        Created, Denied, Group, Member, MemberChange, Members, NewGroup,
+        ids::{group_id, group_row, request_key, seq, unix_nanos},
+    },
     writer::Batch,
-    writes::{Allowed, request_key, unix_nanos},
+    writes::Allowed,
 };
 
 const NANOS: i64 = 1_000_000_000;
@@ -112,7 +114,7 @@ pub(super) fn create(batch: &mut Batch<'_>, new: &NewGroup, most: usize) -> Allo
 }
 
 fn created(id: i64, members: Vec<Account>) -> Created {
-    Created { group: GroupId::from(conversation_id(Kind::Group, id).as_str()), members }
+    Created { group: group_id(id), members }
 }
 
 /// Makes somebody a member from `since` on, for the first time or again.
@@ -128,8 +130,8 @@ fn put(
     db.prepare_cached(
         "INSERT INTO member (app, account, conversation, cursor, since, joined_at, position)
          VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
-         ON CONFLICT (app, account, conversation) DO UPDATE SET
-             cursor = MAX(cursor, ?4), since = ?4, until = NULL, joined_at = ?5, position = ?6",
+         ON CONFLICT (app, account, conversation, since) DO UPDATE SET
+             until = NULL, joined_at = ?5, position = ?6",
     )?
     .execute(params![app.as_str(), account.as_str(), group, since, now, position])?;
     Ok(())
@@ -168,7 +170,8 @@ pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> 
         return Ok(Ok(()));
     }
     db.prepare_cached(
-        "UPDATE member SET until = ?4 WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+        "UPDATE member SET until = ?4
+         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND until IS NULL",
     )?
     .execute(params![app.as_str(), account.as_str(), row.id, row.head])?;
     changed(db, row.id, -1)?;
@@ -242,10 +245,7 @@ pub(super) fn members(db: &Connection, app: &App, group: &GroupId) -> Result<Opt
             "SELECT account, since FROM member
              WHERE conversation = ?1 AND position IS NOT NULL AND until IS NULL",
         )?
-        .query_map([id], |row| {
-            let since: i64 = row.get(1)?;
-            Ok((Account::from(row.get::<_, String>(0)?), Seq(since.unsigned_abs())))
-        })?
+        .query_map([id], |row| Ok((Account::from(row.get::<_, String>(0)?), seq(row.get(1)?))))?
         .collect::<Result<_>>()?;
     Ok(Some(Members { version: version.unsigned_abs(), since }))
 }
