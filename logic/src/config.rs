@@ -8,7 +8,11 @@ use imago_container::{
     telemetry::LogConfig,
 };
 
-use crate::{GroupRules, service::WorkLimits, store::sqlite::SqliteOptions};
+use crate::{
+    GroupRules,
+    service::WorkLimits,
+    store::{StoreOptions, sqlite::SqliteOptions},
+};
 
 /// The default configuration, every key explained; what is compiled in is what is shipped.
 pub const DEFAULT_CONFIG: &str = include_str!("../logic.toml");
@@ -37,7 +41,7 @@ pub struct LogicConfig {
     /// Token for the monitor port's `/admin` routes.
     pub admin_token: Option<Secret>,
     /// Where messages are.
-    pub store: SqliteOptions,
+    pub store: StoreOptions,
     /// How long they are kept.
     pub retention: Duration,
     /// Bounds of its work.
@@ -68,13 +72,15 @@ impl LogicConfig {
         let secs = Duration::from_secs;
         let localhost = SocketAddr::from(([127, 0, 0, 1], 0));
         let store_url = s.text("store.url");
-        let mut store = SqliteOptions::parse(&store_url).unwrap_or_else(|error| {
+        let mut store = StoreOptions::parse(&store_url).unwrap_or_else(|error| {
             s.reject("store.url", &error.to_string());
-            SqliteOptions::new("")
+            StoreOptions::Sqlite(SqliteOptions::new(""))
         });
-        store.batch = s.integer("store.batch", 1..=10_000);
-        store.queue = s.integer("store.queue", 1..=1_000_000);
-        store.readers = s.integer("store.readers", 1..=64);
+        store.bound(
+            s.integer("store.batch", 1..=10_000),
+            s.integer("store.queue", 1..=1_000_000),
+            s.integer("store.readers", 1..=64),
+        );
         let admin_token = s.optional_secret("monitor.admin_token", 16);
         let config = Self {
             info: ServerInfo::read(s),
@@ -121,7 +127,8 @@ mod tests {
     #[test]
     fn the_defaults_need_nothing_but_a_secret() {
         let config = read("[cluster]\nsecret = \"0123456789abcdef\"").unwrap();
-        assert_eq!(config.store.path, Path::new("imago.db"));
+        let StoreOptions::Sqlite(store) = &config.store else { panic!("{config:?}") };
+        assert_eq!(store.path, Path::new("imago.db"));
         assert_eq!(config.retention, Duration::from_secs(15 * 86_400));
         let (limits, defaults) = (config.limits, WorkLimits::default());
         assert_eq!(limits.in_flight, defaults.in_flight);

@@ -11,11 +11,7 @@ use imago_container::{Container, cli::announce_ports, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    LogicConfig, Router, metrics,
-    service::LogicService,
-    store::{MessageStore, sqlite::SqliteStore},
-};
+use crate::{LogicConfig, Router, metrics, service::LogicService, store::MessageStore};
 
 /// Name of the gateways' service.
 const GATEWAY_SERVICE: &str = "gateway";
@@ -42,9 +38,7 @@ pub async fn serve(
     let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
     telemetry::metrics_recorder();
     metrics::describe();
-    let options = config.store.clone();
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await??;
-    let store: Arc<dyn MessageStore> = Arc::new(store);
+    let store = config.store.open().await.context("store.url")?;
     let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

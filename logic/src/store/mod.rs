@@ -3,6 +3,8 @@
 mod group;
 mod history;
 mod ids;
+mod options;
+pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -11,6 +13,7 @@ use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 pub use self::{
     group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
     history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
+    options::StoreOptions,
 };
 
 /// Most entries that one index answer holds (client wire, section 6).

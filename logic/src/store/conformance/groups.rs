@@ -20,7 +20,7 @@ pub(super) fn group(owner: &str, members: &[&str], request: &str) -> NewGroup {
     }
 }
 
-pub(super) async fn create(store: &dyn MessageStore, owner: &str, members: &[&str]) -> GroupId {
+pub(crate) async fn create(store: &dyn MessageStore, owner: &str, members: &[&str]) -> GroupId {
     let request = format!("create {owner} {members:?}");
     store.create_group(group(owner, members, &request), MEMBERS_MAX).await.unwrap().group
 }
@@ -59,7 +59,7 @@ pub(super) fn to_group(from: &str, group: &GroupId, request: &str) -> NewMessage
     NewMessage { target: Target::Group(group.clone()), ..message(from, "", request) }
 }
 
-pub(super) async fn say(
+pub(crate) async fn say(
     store: &dyn MessageStore,
     from: &str,
     group: &GroupId,
