@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use super::{
     super::{Activity, Content, History, Overview, Place, Range, Stored, UNREAD_MAX},
     reads::{
-        Conversation, conversation, conversation_id, conversation_row, conversations_where,
+        Conversation, Kind, conversation, conversation_id, conversation_row, conversations_where,
         envelope, group_row, signed,
     },
 };
@@ -54,7 +54,13 @@ pub(super) fn history(
         .prepare_cached(conversations_where!(" AND k.conversation = ?3"))?
         .query_row(params![app.as_str(), account.as_str(), row], conversation)
         .optional()?;
-    let Some(of) = found else { return Ok(None) };
+    // The letter of an id tells nothing of the row.
+    let is_meant = |of: &Conversation| match place {
+        Place::Conversation(id) => conversation_id(of.kind, of.id) == *id,
+        Place::Group(_) => of.kind == Kind::Group,
+        Place::With(_) => true,
+    };
+    let Some(of) = found.filter(is_meant) else { return Ok(None) };
     let (low, high, sql) = match range {
         Range::Before(seq) => {
             let high = of.head.min(signed(seq).saturating_sub(1));
