@@ -140,9 +140,19 @@ impl World {
         router: Router,
         limits: WorkLimits,
     ) -> Self {
+        let groups = GroupRules { members_max: 10_000, open_talk: false };
+        Self::ruled(store, folder, router, limits, groups)
+    }
+
+    pub(crate) fn ruled(
+        store: Arc<dyn MessageStore>,
+        folder: TempDir,
+        router: Router,
+        limits: WorkLimits,
+        groups: GroupRules,
+    ) -> Self {
         let outlet = Arc::new(FakeOutlet::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let groups = GroupRules { members_max: 10_000, open_talk: false };
         let service =
             LogicService::new(outlet.clone(), router, store.clone(), limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);

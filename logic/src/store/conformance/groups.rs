@@ -207,6 +207,11 @@ pub(crate) async fn a_late_repeat_of_a_join_or_quit_changes_nothing(store: Fresh
     // Another caller's request with the same key is another one.
     quit(&*store, &id, "a", "b", "quit").await.unwrap();
     assert_eq!(in_group(&*store, &id).await, ["a"]);
+    // A repeat is a success, whatever its caller may do by now.
+    join(&*store, &id, "a", "c", "invite").await.unwrap();
+    quit(&*store, &id, "a", "a", "leave").await.unwrap();
+    join(&*store, &id, "a", "c", "invite").await.unwrap();
+    assert_eq!(denied(join(&*store, &id, "a", "d", "other").await), Some(Denied::NotMember));
 }
 
 pub(crate) async fn members_see_what_was_said_while_they_were_in_it(store: Fresh) {

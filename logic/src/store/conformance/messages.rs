@@ -79,6 +79,10 @@ pub(crate) async fn cursors_move_forward_up_to_the_head_and_only_for_members(sto
     ack("a", 2).await;
     ack("stranger", 10).await;
     assert_eq!(listed(&*store, "a", Page::Unread).await, ids[4..]);
+    // That of a group would be another one.
+    let strange = ConversationId::from(conversation.as_str().replace('d', "g"));
+    store.ack_cursors(&app(), &account("a"), vec![(strange, Seq(10))]).await.unwrap();
+    assert_eq!(listed(&*store, "a", Page::Unread).await, ids[4..]);
     ack("a", u64::MAX).await;
     let next = send(&*store, "b", "a", "next").await;
     assert_eq!(listed(&*store, "a", Page::Unread).await, [next.message_id]);

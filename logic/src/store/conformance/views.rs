@@ -86,6 +86,16 @@ pub(crate) async fn a_history_is_read_in_both_directions_page_by_page(store: Fre
     assert_eq!(page(Range::After(Seq(u64::MAX)), 2).await, (vec![], false));
     let same = super::views::page(&*store, "b", &by_id, Range::After(Seq(9)), 5).await;
     assert_eq!(same, Some((vec!["a 10".into()], false)));
+    // One name for each conversation.
+    let number = by_id_number(&by_id);
+    let as_group = [
+        Place::Group(GroupId::from(format!("g{number}"))),
+        Place::Conversation(ConversationId::from(format!("g{number}"))),
+    ];
+    for place in as_group {
+        let found = super::views::page(&*store, "a", &place, Range::After(Seq(0)), 5).await;
+        assert_eq!(found, None);
+    }
     // Strangers learn nothing, not even that there is something.
     for place in [by_id, Place::With(account("b")), Place::With(account("nobody"))] {
         let found = super::views::page(&*store, "c", &place, Range::After(Seq(0)), 5).await;
@@ -115,6 +125,11 @@ pub(crate) async fn a_groups_history_is_what_its_reader_was_there_for(store: Fre
     let before = page(&*store, "c", &place, Range::Before(Seq(4)), 9).await;
     assert_eq!(before, Some((vec!["a 2".into()], false)));
     assert_eq!(page(&*store, "d", &place, Range::After(Seq(0)), 9).await, None);
+}
+
+fn by_id_number(place: &Place) -> String {
+    let Place::Conversation(id) = place else { panic!("{place:?}") };
+    id.as_str().trim_start_matches('d').to_owned()
 }
 
 async fn overviews(store: &dyn MessageStore, who: &str) -> Vec<Overview> {

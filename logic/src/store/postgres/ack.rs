@@ -8,7 +8,7 @@ use futures::try_join;
 use imago_proto::{Account, App, ConversationId, Seq};
 
 use super::{failure::Failure, queue::Work, rows::Values};
-use crate::store::ids::{conversation_row, signed};
+use crate::store::ids::{Kind, conversation_row, signed};
 
 /// Another's update in between is looked at again: no cursor goes back (PostgreSQL 15, 13.2.1).
 const UNTIL: &str = "
@@ -25,9 +25,9 @@ const UNTIL: &str = "
       AND k.since = t.since AND k.cursor < t.last";
 const CURSORS: &str = "
     UPDATE member k SET cursor = least(s.seq, coalesce(k.until, c.head_seq))
-    FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[])
-             AS s (app, account, conversation, seq)
-    JOIN conversation c ON c.id = s.conversation
+    FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::boolean[], $5::bigint[])
+             AS s (app, account, conversation, is_group, seq)
+    JOIN conversation c ON c.id = s.conversation AND (c.a = '') = s.is_group
     WHERE k.app = s.app AND k.account = s.account AND k.conversation = s.conversation
       AND k.cursor < least(s.seq, coalesce(k.until, c.head_seq))";
 
@@ -51,7 +51,7 @@ impl Work for Acknowledge {
     async fn run(&self, client: &Object, acks: &[&Ack]) -> Result<Vec<()>, Failure> {
         // One row for each, sorted, so that servers that do the same meet their rows in one order.
         let mut untils: BTreeMap<(&[u8], &[u8]), i64> = BTreeMap::new();
-        let mut cursors: BTreeMap<(&[u8], &[u8], i64), i64> = BTreeMap::new();
+        let mut cursors: BTreeMap<(&[u8], &[u8], i64, bool), i64> = BTreeMap::new();
         for ack in acks {
             let (app, account) = (ack.app.as_str().as_bytes(), ack.account.as_str().as_bytes());
             if ack.until > 0 {
@@ -59,8 +59,8 @@ impl Work for Acknowledge {
                 *until = ack.until.max(*until);
             }
             for (conversation, seq) in &ack.cursors {
-                let Some((_, row)) = conversation_row(conversation.as_str()) else { continue };
-                let cursor = cursors.entry((app, account, row)).or_default();
+                let Some((kind, row)) = conversation_row(conversation.as_str()) else { continue };
+                let cursor = cursors.entry((app, account, row, kind == Kind::Group)).or_default();
                 *cursor = signed(*seq).max(*cursor);
             }
         }
@@ -72,9 +72,10 @@ impl Work for Acknowledge {
         let cursor_apps: Vec<&[u8]> = cursors.keys().map(|key| key.0).collect();
         let cursor_accounts: Vec<&[u8]> = cursors.keys().map(|key| key.1).collect();
         let rows: Vec<i64> = cursors.keys().map(|key| key.2).collect();
+        let are_groups: Vec<bool> = cursors.keys().map(|key| key.3).collect();
         let seqs: Vec<i64> = cursors.values().copied().collect();
         let untils: Values<'_, 3> = [&apps, &accounts, &ids];
-        let cursors: Values<'_, 4> = [&cursor_apps, &cursor_accounts, &rows, &seqs];
+        let cursors: Values<'_, 5> = [&cursor_apps, &cursor_accounts, &rows, &are_groups, &seqs];
         try_join!(
             client.batch_execute("BEGIN"),
             client.execute(&until, &untils),

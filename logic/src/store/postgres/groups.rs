@@ -18,13 +18,15 @@ use crate::store::{
 
 const NANOS: i64 = 1_000_000_000;
 
-/// The group's row as it is within the transaction; caller $3, and who joins or leaves, $4.
+/// The group's row as it is within the transaction; caller $3, and who joins or leaves, $4; whether
+/// request $5 was carried out before.
 const DECIDE: &str = "
     SELECT g.owner, g.open, g.size, g.version, c.head_seq,
            EXISTS (SELECT FROM member k WHERE k.app = $2 AND k.account = $3
                        AND k.conversation = $1 AND k.until IS NULL),
            EXISTS (SELECT FROM member k WHERE k.app = $2 AND k.account = $4
-                       AND k.conversation = $1 AND k.until IS NULL)
+                       AND k.conversation = $1 AND k.until IS NULL),
+           EXISTS (SELECT FROM change WHERE request = $5)
     FROM grp g JOIN conversation c ON c.id = g.conversation
     WHERE c.id = $1 AND c.app = $2";
 const MEMBERS: &str = "
@@ -47,7 +49,7 @@ const LEAVE: &str = "
     WHERE app = $1 AND account = $2 AND conversation = $3 AND until IS NULL";
 const CHANGED: &str =
     "UPDATE grp SET version = version + 1, size = size + $2 WHERE conversation = $1";
-const CHANGE: &str = "INSERT INTO change (request, made_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+const CHANGE: &str = "INSERT INTO change (request, made_at) VALUES ($1, $2)";
 const FIND: &str = "
     SELECT g.name, g.avatar, g.introduction, g.owner, g.open, g.created_at, k.account, k.joined_at
     FROM grp g JOIN conversation c ON c.id = g.conversation
@@ -121,6 +123,8 @@ struct Decision {
     head: i64,
     caller_is_member: bool,
     account_is_member: bool,
+    /// A repeat is a success, whatever its caller may do by now.
+    was_made: bool,
 }
 
 /// Waits for its turn, so that no message nor another change comes in between, and looks.
@@ -133,10 +137,9 @@ async fn decide(
     let decide = transaction.prepare_cached(DECIDE).await?;
     let (app, caller) = (change.app.as_str().as_bytes(), change.caller.as_str().as_bytes());
     let account = change.account.as_str().as_bytes();
-    let Some(row) = transaction.query_opt(&decide, &[&group, &app, &caller, &account]).await?
-    else {
-        return Ok(None);
-    };
+    let request = digest(&change.app, &change.caller, &change.request);
+    let values: Values<'_, 5> = [&group, &app, &caller, &account, &request];
+    let Some(row) = transaction.query_opt(&decide, &values).await? else { return Ok(None) };
     let size: i64 = row.try_get(2)?;
     Ok(Some(Decision {
         owner: text(&row, 0)?,
@@ -146,14 +149,14 @@ async fn decide(
         head: row.try_get(4)?,
         caller_is_member: row.try_get(5)?,
         account_is_member: row.try_get(6)?,
+        was_made: row.try_get(7)?,
     }))
 }
 
-/// Whether this very request was carried out before; from now on it was. Asked last: a request that
-/// changes nothing leaves no trace.
-async fn was_made(transaction: &Transaction<'_>, change: &MemberChange) -> Result<bool, Failure> {
+/// Remembers a request that is carried out; one that changes nothing leaves no trace.
+async fn note(transaction: &Transaction<'_>, change: &MemberChange) -> Result<(), Failure> {
     let request = digest(&change.app, &change.caller, &change.request);
-    Ok(execute(transaction, CHANGE, &[&request, &unix_nanos()]).await? == 0)
+    execute(transaction, CHANGE, &[&request, &unix_nanos()]).await.map(drop)
 }
 
 pub(super) async fn join(client: &mut Object, change: &MemberChange, most: usize) -> Allowed<()> {
@@ -162,6 +165,9 @@ pub(super) async fn join(client: &mut Object, change: &MemberChange, most: usize
     let Some(found) = decide(&transaction, change, group).await? else {
         return Ok(Err(Denied::UnknownGroup));
     };
+    if found.was_made {
+        return Ok(Ok(()));
+    }
     let enters_an_open_one = found.open && change.caller == change.account;
     if !found.caller_is_member && !enters_an_open_one {
         return Ok(Err(Denied::NotMember));
@@ -172,9 +178,7 @@ pub(super) async fn join(client: &mut Object, change: &MemberChange, most: usize
     if found.size >= most {
         return Ok(Err(Denied::Full));
     }
-    if was_made(&transaction, change).await? {
-        return Ok(Ok(()));
-    }
+    note(&transaction, change).await?;
     let app = change.app.as_str().as_bytes();
     let names = vec![change.account.as_str().as_bytes()];
     let member: Values<'_, 6> = [&app, &group, &found.head, &unix_nanos(), &found.version, &names];
@@ -190,12 +194,16 @@ pub(super) async fn quit(client: &mut Object, change: &MemberChange) -> Allowed<
     let Some(found) = decide(&transaction, change, group).await? else {
         return Ok(Err(Denied::UnknownGroup));
     };
+    if found.was_made {
+        return Ok(Ok(()));
+    }
     if change.caller != change.account && change.caller.as_str() != found.owner {
         return Ok(Err(Denied::NotOwner));
     }
-    if !found.account_is_member || was_made(&transaction, change).await? {
+    if !found.account_is_member {
         return Ok(Ok(()));
     }
+    note(&transaction, change).await?;
     let (app, account) = (change.app.as_str().as_bytes(), change.account.as_str().as_bytes());
     execute(&transaction, LEAVE, &[&app, &account, &group, &found.head]).await?;
     execute(&transaction, CHANGED, &[&group, &-1i64]).await?;

@@ -18,7 +18,7 @@ const ROW_OF: &str = "SELECT c.id FROM conversation c WHERE c.app = $1 AND c.a =
                       AND $2 IN (c.a, c.b)";
 
 /// Messages of conversation $3 in $4 < seq <= $5 that the account sees, at most $6; a row without a
-/// message where it may see that conversation at all.
+/// message where it may see that conversation at all. $7: it is a group's.
 macro_rules! history {
     ($order:literal) => {
         concat!(
@@ -34,7 +34,7 @@ macro_rules! history {
             $order,
             " LIMIT $6
              ) l ON true
-             WHERE c.id = $3 AND c.app = $1 AND EXISTS (
+             WHERE c.id = $3 AND c.app = $1 AND (c.a = '') = $7 AND EXISTS (
                  SELECT FROM member k WHERE k.app = $1 AND k.account = $2 AND k.conversation = c.id)
              ORDER BY l.seq"
         )
@@ -102,15 +102,16 @@ async fn row_of(
     app: &App,
     account: &Account,
     place: &Place,
-) -> Result<Option<i64>, Failure> {
+) -> Result<Option<(Kind, i64)>, Failure> {
     match place {
-        Place::Conversation(id) => Ok(conversation_row(id.as_str()).map(|(_, row)| row)),
-        Place::Group(group) => Ok(group_row(group)),
+        Place::Conversation(id) => Ok(conversation_row(id.as_str())),
+        Place::Group(group) => Ok(group_row(group).map(|row| (Kind::Group, row))),
         Place::With(other) => {
             let (a, b) = sides(account, other);
             let (a, b) = (a.as_str().as_bytes(), b.as_str().as_bytes());
             let rows = ask(client, ROW_OF, app, account, &[&a, &b]).await?;
-            Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+            let found = rows.first().map(|row| row.try_get(0)).transpose()?;
+            Ok(found.map(|row| (Kind::Direct, row)))
         }
     }
 }
@@ -123,13 +124,15 @@ pub(super) async fn history(
     range: Range,
     limit: usize,
 ) -> Result<Option<History>, Failure> {
-    let Some(row) = row_of(client, app, account, place).await? else { return Ok(None) };
+    let Some((kind, row)) = row_of(client, app, account, place).await? else { return Ok(None) };
     let (low, high, statement) = match range {
         Range::Before(seq) => (0, signed(seq).saturating_sub(1), BEFORE),
         Range::After(seq) => (signed(seq), i64::MAX, AFTER),
     };
     let most = limited(limit.saturating_add(1));
-    let rows = ask(client, statement, app, account, &[&row, &low, &high, &most]).await?;
+    let is_group = kind == Kind::Group;
+    let part: Values<'_, 5> = [&row, &low, &high, &most, &is_group];
+    let rows = ask(client, statement, app, account, &part).await?;
     if rows.is_empty() {
         return Ok(None);
     }

@@ -141,6 +141,9 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
     let MemberChange { app, caller, account, group, .. } = change;
     let db = &batch.transaction;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
+    if was_made(db, change)? {
+        return Ok(Ok(()));
+    }
     let may = is_member(db, app, caller, row.id)? || (row.open && caller == account);
     if !may {
         return Ok(Err(Denied::NotMember));
@@ -151,9 +154,7 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
     if usize::try_from(row.size).unwrap_or(usize::MAX) >= most {
         return Ok(Err(Denied::Full));
     }
-    if was_made(db, change)? {
-        return Ok(Ok(()));
-    }
+    note(db, change)?;
     put(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
     changed(db, row.id, 1)?;
     Ok(Ok(()))
@@ -163,12 +164,16 @@ pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> 
     let MemberChange { app, caller, account, group, .. } = change;
     let db = &batch.transaction;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
+    if was_made(db, change)? {
+        return Ok(Ok(()));
+    }
     if caller != account && caller.as_str() != row.owner {
         return Ok(Err(Denied::NotOwner));
     }
-    if !is_member(db, app, account, row.id)? || was_made(db, change)? {
+    if !is_member(db, app, account, row.id)? {
         return Ok(Ok(()));
     }
+    note(db, change)?;
     db.prepare_cached(
         "UPDATE member SET until = ?4
          WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND until IS NULL",
@@ -178,16 +183,19 @@ pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> 
     Ok(Ok(()))
 }
 
-/// Whether this very request was carried out before; from now on it was. Asked last: a request that
-/// changes nothing leaves no trace.
+/// Whether this very request was carried out before. Asked first: a repeat is a success, whatever
+/// its caller may do by now.
 fn was_made(db: &Connection, change: &MemberChange) -> Result<bool> {
     let request = request_key(&change.app, &change.caller, &change.request);
-    let made = db
-        .prepare_cached(
-            "INSERT INTO change (request, made_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-        )?
+    db.prepare_cached("SELECT 1 FROM change WHERE request = ?1")?.exists([request])
+}
+
+/// Remembers a request that is carried out; one that changes nothing leaves no trace.
+fn note(db: &Connection, change: &MemberChange) -> Result<()> {
+    let request = request_key(&change.app, &change.caller, &change.request);
+    db.prepare_cached("INSERT INTO change (request, made_at) VALUES (?1, ?2)")?
         .execute(params![request, unix_nanos()])?;
-    Ok(made == 0)
+    Ok(())
 }
 
 fn changed(db: &Connection, group: i64, by: i64) -> Result<()> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use super::{
     super::{
         Activity, Content, History, Overview, Place, Range, Stored, UNREAD_MAX,
-        ids::{conversation_id, conversation_row, group_row, seq, sides, signed},
+        ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
     },
     reads::{Conversation, conversation, conversations_where, envelope},
 };
@@ -61,6 +61,15 @@ pub(super) fn history(
         .query_map(params![app.as_str(), account.as_str(), row], conversation)?
         .collect::<Result<_>>()?;
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(None) };
+    // The letter of an id tells nothing of the row.
+    let is_meant = match place {
+        Place::Conversation(id) => conversation_id(last.kind, last.id) == *id,
+        Place::Group(_) => last.kind == Kind::Group,
+        Place::With(_) => true,
+    };
+    if !is_meant {
+        return Ok(None);
+    }
     let (low, high, sql) = match range {
         Range::Before(seq) => {
             let high = last.head.min(signed(seq).saturating_sub(1));

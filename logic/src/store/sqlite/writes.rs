@@ -188,11 +188,12 @@ pub(super) fn ack_cursors(
         "UPDATE member SET cursor = MAX(cursor,
              MIN(?4, COALESCE(until,
                  (SELECT head_seq FROM conversation WHERE id = member.conversation))))
-         WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND (position IS NOT NULL) = ?5",
     )?;
     for (conversation, seq) in cursors {
-        if let Some((_, row)) = conversation_row(conversation.as_str()) {
-            update.execute(params![app.as_str(), account.as_str(), row, signed(*seq)])?;
+        if let Some((kind, row)) = conversation_row(conversation.as_str()) {
+            let is_group = kind == Kind::Group;
+            update.execute(params![app.as_str(), account.as_str(), row, signed(*seq), is_group])?;
         }
     }
     Ok(())
