@@ -213,8 +213,12 @@ fn apply(core: &mut DirectoryCore, event: &Event) -> Vec<Kick> {
     match event {
         Event::Begin(gateway) => core.sync_begin(&gateways[*gateway]),
         Event::Up { gateway, id } => return core.session_up(numbered(&gateways[*gateway], *id)),
-        Event::Down { gateway, id } => core.session_down(&gateways[*gateway], SessionId(*id)),
-        Event::End(gateway) => core.sync_end(&gateways[*gateway]),
+        Event::Down { gateway, id } => {
+            core.session_down(&gateways[*gateway], SessionId(*id));
+        }
+        Event::End(gateway) => {
+            core.sync_end(&gateways[*gateway]);
+        }
         Event::Gone(gateway) => core.gateway_gone(&gateways[*gateway]),
     }
     Vec::new()
