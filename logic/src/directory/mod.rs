@@ -1,5 +1,7 @@
 //! Who is connected where: every logic server is told of all sessions of all gateways.
 
+#[cfg(test)]
+mod conformance;
 mod core;
 mod policy;
 mod redis;

@@ -129,3 +129,6 @@ pub(super) fn lease(keys: &Keys, gateway: &ServiceId) -> Cmd {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ impl Keeper {
         }
     }
 
-    /// Connects, and connects again, until `stop`; then gives the leases back.
+    /// Connects, and connects again, until `stop` or the directory is dropped; then gives the leases back.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = self.keep() => {}
@@ -100,16 +100,15 @@ impl Keeper {
         let mut failures = 0;
         loop {
             let mut was_found = false;
-            if let Err(lost) = self.connected(&mut was_found).await {
-                self.link = None;
-                self.shared.lost(&lost);
-            }
+            let Err(lost) = self.connected(&mut was_found).await else { return };
+            self.link = None;
+            self.shared.lost(&lost);
             failures = if was_found { 0 } else { failures + 1 };
             sleep(pause(failures).mul_f64(rand::random())).await;
         }
     }
 
-    /// Serves one connection until it is lost.
+    /// Serves one connection until it is lost, or the directory is dropped.
     async fn connected(&mut self, was_found: &mut bool) -> Result<(), Lost> {
         let link = Link::connect(&self.shared.options).await?;
         self.link = Some(link.clone());
@@ -131,7 +130,10 @@ impl Keeper {
                     }
                 }
                 () = self.shared.gateways_changed.notified() => self.renew(&link).await?,
-                _ = self.changes.recv_many(&mut batch, BATCH) => {
+                received = self.changes.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return Ok(());
+                    }
                     self.write(&link, &mut batch).await?;
                 }
                 () = std::future::ready(()), if !self.backlog.is_empty() => {

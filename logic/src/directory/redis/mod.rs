@@ -234,3 +234,6 @@ impl SessionDirectory for RedisDirectory {
         located
     }
 }
+
+#[cfg(test)]
+mod tests;
