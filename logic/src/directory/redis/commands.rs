@@ -21,8 +21,9 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now + ARGV[3]) .. ARGV[2])
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])";
 
-/// Takes or renews the lease of a gateway. Key: the gateway's; arguments: incarnation, writer, time
-/// to live in milliseconds, and 1 where a lease of another incarnation is out of date.
+/// Takes or renews the lease of a gateway: one that nobody has, or that its writer left. Key: the
+/// gateway's; arguments: incarnation, writer, time to live in milliseconds, and 1 where a lease of
+/// another incarnation is out of date.
 /// Gives 2: renewed, 1: taken, 0: another writer has it.
 const CLAIM: &str = "\
 local mine = ARGV[1] .. ' ' .. ARGV[2]
@@ -31,16 +32,24 @@ if lease == mine then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
   return 2
 end
-if not lease or (ARGV[4] == '1' and string.sub(lease, 1, #ARGV[1]) ~= ARGV[1]) then
+if not lease or lease == ARGV[1] .. ' ' or (ARGV[4] == '1' and string.sub(lease, 1, #ARGV[1]) ~= ARGV[1]) then
   redis.call('SET', KEYS[1], mine, 'PX', ARGV[3])
   return 1
 end
 return 0";
 
-/// Gives a lease back. Key: the gateway's; arguments: incarnation, writer.
+/// Ends a lease, and what counts by it. Key: the gateway's; arguments: incarnation, writer.
 const RELEASE: &str = "\
 if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then return redis.call('DEL', KEYS[1]) end
 return 0";
+
+/// Leaves a lease to the next writer; what counts by it does so until it expires. Key: the
+/// gateway's; arguments: incarnation, writer.
+const LEAVE: &str = "\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] .. ' ' .. ARGV[2] then return 0 end
+local rest = redis.call('PTTL', KEYS[1])
+if rest > 0 then redis.call('SET', KEYS[1], ARGV[1] .. ' ', 'PX', rest) end
+return 1";
 
 /// What a claim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +122,21 @@ pub(super) fn claim(
     claim
 }
 
+/// The gateway is gone.
 pub(super) fn release(keys: &Keys, gateway: &PeerId, writer: Incarnation) -> Cmd {
-    let mut release = redis::cmd("EVAL");
-    release.arg(RELEASE).arg(1).arg(keys.gateway(&gateway.service_id));
-    release.arg(gateway.incarnation.to_string()).arg(writer.to_string());
-    release
+    give(RELEASE, keys, gateway, writer)
+}
+
+/// The writer is going.
+pub(super) fn leave(keys: &Keys, gateway: &PeerId, writer: Incarnation) -> Cmd {
+    give(LEAVE, keys, gateway, writer)
+}
+
+fn give(script: &str, keys: &Keys, gateway: &PeerId, writer: Incarnation) -> Cmd {
+    let mut give = redis::cmd("EVAL");
+    give.arg(script).arg(1).arg(keys.gateway(&gateway.service_id));
+    give.arg(gateway.incarnation.to_string()).arg(writer.to_string());
+    give
 }
 
 pub(super) fn lease(keys: &Keys, gateway: &ServiceId) -> Cmd {

@@ -3,7 +3,7 @@
 //! | key | value |
 //! | --- | --- |
 //! | `imago:<cluster>:sessions:<app>:<account>` | hash: a field for each session of the account |
-//! | `imago:<cluster>:gateway:<service id>` | `<incarnation> <writer>`: who lives, and who writes its sessions; expires with the lease |
+//! | `imago:<cluster>:gateway:<service id>` | `<incarnation> <writer>`: who lives, and who writes its sessions; expires with the lease; no writer: it left, and the next one is awaited |
 //!
 //! A field is named `<service id>/<incarnation>/<session>`. Its value is the instant on Redis's
 //! clock at which it expires (Unix milliseconds), a space, and the session as links tell it.

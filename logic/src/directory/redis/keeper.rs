@@ -34,7 +34,7 @@ const REFRESH_ROUNDS: u32 = 2 * RENEWALS;
 /// Bounds of the pause before the next try to connect: the cap doubles, all of it is jitter.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Time to give the leases back when this server leaves.
+/// Time to leave the leases to others when this server leaves.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A session that has begun or ended; which of the two, the links' view says when it is written.
@@ -87,7 +87,8 @@ impl Keeper {
         }
     }
 
-    /// Connects, and connects again, until `stop` or the directory is dropped; then gives the leases back.
+    /// Connects, and connects again, until `stop` or the directory is dropped; then leaves
+    /// the leases to others.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = self.keep() => {}
@@ -240,12 +241,12 @@ impl Keeper {
         self.shared.options.lease * ENTRY_LEASES
     }
 
-    /// Gives the leases back, so that other servers need not wait until they expire.
+    /// Leaves the leases to other servers, which need not wait until they expire.
     async fn leave(self) {
         let Some(link) = self.link else { return };
         let keys = &self.shared.keys;
         let give: Vec<Cmd> =
-            self.held.iter().map(|held| commands::release(keys, held, self.writer)).collect();
+            self.held.iter().map(|held| commands::leave(keys, held, self.writer)).collect();
         if let Err(lost) = link.run(&give, FAREWELL).await {
             tracing::debug!(error = %lost, "leases are left to expire");
         }

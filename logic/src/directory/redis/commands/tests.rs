@@ -46,6 +46,27 @@ async fn a_lease_is_of_one_writer_until_it_is_given_back_or_a_new_life_begins() 
 }
 
 #[tokio::test]
+async fn a_lease_that_its_writer_left_counts_until_another_takes_it() {
+    let (server, link, keys) = fresh().await;
+    let (old, new) = (gateway("a", 1), gateway("a", 2));
+    let (one, two) = (Incarnation(10), Incarnation(20));
+    let claimed = async |gateway: &PeerId, writer| {
+        Claim::of(&run(&link, claim(&keys, gateway, writer, LEASE, Evidence::Old)).await)
+    };
+    assert_eq!(claimed(&new, one).await, Claim::Taken);
+    run(&link, leave(&keys, &new, two)).await;
+    assert_eq!(claimed(&new, two).await, Claim::Others, "left by somebody else");
+    run(&link, leave(&keys, &new, one)).await;
+    let Value::BulkString(left) = run(&link, lease(&keys, &new.service_id)).await else {
+        panic!("no lease");
+    };
+    assert_eq!(entry::incarnation(std::str::from_utf8(&left).unwrap()), Some(new.incarnation));
+    assert_ne!(server.ask("PTTL imago:imago:gateway:a").await.as_deref(), Some(":-1\r\n"));
+    assert_eq!(claimed(&old, two).await, Claim::Others, "of an old life");
+    assert_eq!(claimed(&new, two).await, Claim::Taken);
+}
+
+#[tokio::test]
 async fn writing_a_session_removes_what_has_expired_or_is_rubbish_beside_it() {
     let (server, link, keys) = fresh().await;
     let gateway = gateway("a", 1);
