@@ -11,7 +11,11 @@ use imago_container::{Container, cli::announce_ports, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{LogicConfig, Router, metrics, service::LogicService, store::MessageStore};
+use crate::{
+    LogicConfig, Router, directory, metrics,
+    service::{LogicService, Means},
+    store::MessageStore,
+};
 
 /// Name of the gateways' service.
 const GATEWAY_SERVICE: &str = "gateway";
@@ -44,6 +48,7 @@ pub async fn serve(
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);
     let (limits, groups) = (config.limits, config.groups);
+    let (sessions, cluster) = (config.directory, config.cluster.clone());
     let (service_tasks, service_stop) = (tasks.clone(), stop.clone());
     let service = config.info.service.clone();
     let id = config.info.id.to_string();
@@ -56,7 +61,9 @@ pub async fn serve(
         .logic(link, move |handle| {
             let outlet = Arc::new(handle);
             let (tasks, stop) = (&service_tasks, &service_stop);
-            Arc::new(LogicService::new(outlet, router, store, limits, groups, tasks, stop))
+            let directory = directory::open(sessions, &cluster, tasks, stop);
+            let means = Means { outlet, directory, store };
+            Arc::new(LogicService::new(router, means, limits, groups, tasks, stop))
         })
         .build()?;
     tasks.spawn(prune(old_messages, retention, stop.clone()));

@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    GroupRules, Router, WorkLimits, handlers,
-    service::{LogicService, Outlet},
+    GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
+    service::{LogicService, Means, Outlet},
     store::{
         MessageStore,
         sqlite::{SqliteOptions, SqliteStore},
@@ -153,8 +153,9 @@ impl World {
     ) -> Self {
         let outlet = Arc::new(FakeOutlet::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let service =
-            LogicService::new(outlet.clone(), router, store.clone(), limits, groups, &tasks, &stop);
+        let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
+        let means = Means { outlet: outlet.clone(), directory, store: store.clone() };
+        let service = LogicService::new(router, means, limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);
         Self { service, outlet, store, stop, tasks, requests, _folder: folder }
     }
