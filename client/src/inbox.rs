@@ -154,6 +154,12 @@ impl Inbox {
         !self.dirty.is_empty()
     }
 
+    /// Has every cursor acknowledged that moved, those that only own messages moved included.
+    pub(crate) fn settle(&mut self) {
+        let moved = self.conversations.iter().filter(|(_, c)| c.cursor() > c.acked);
+        self.dirty.extend(moved.map(|(id, _)| id.clone()));
+    }
+
     /// Takes at most `max` cursors to acknowledge.
     pub(crate) fn take_cursors(&mut self, max: usize) -> Vec<(ConversationId, Seq)> {
         self.consumed_since_ack = 0;

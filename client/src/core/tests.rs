@@ -12,6 +12,7 @@ use prost::Message as _;
 use super::*;
 use crate::{
     Builder,
+    outbox::Lane,
     sync::{BATCH, PAGE},
     transport::Endpoint,
 };
@@ -63,7 +64,7 @@ impl World {
                 },
                 Action::State(state) => self.states.push(state),
                 Action::Connect { .. } => self.connects += 1,
-                Action::Disconnect | Action::Session(_) => {}
+                Action::Disconnect | Action::Session(_) | Action::Event(_) => {}
             }
         }
     }
@@ -104,21 +105,24 @@ impl World {
         self.work();
     }
 
-    fn talk(&mut self, body: &str) -> oneshot::Receiver<Result<crate::Receipt, Error>> {
+    fn talk(&mut self, body: &str) -> oneshot::Receiver<Result<Bytes, Error>> {
         let (answer, outcome) = oneshot::channel();
         let waited = Duration::from_secs(30);
-        let talk = Talk {
+        let id = format!("id of {body}");
+        let request = MessageReq { client_message_id: id.clone(), ..MessageReq::default() };
+        let talk = Call {
+            lane: Lane::Account("bob".into()),
+            command: command::CHAT_USER_TALK,
             dest: "bob".into(),
-            kind: 1,
-            body: body.into(),
-            extra: String::new(),
-            id: format!("id of {body}"),
+            body: request.encode_to_vec().into(),
+            text: Some(body.into()),
+            id: Some(id),
             deadline: self.now + waited,
             waited,
             tries: 0,
             answer,
         };
-        self.core.talk(self.now, talk);
+        self.core.call(self.now, talk);
         self.work();
         outcome
     }
@@ -256,7 +260,8 @@ fn a_message_is_repeated_with_its_id_and_a_new_sequence() {
     world.sent.push(second);
     let resp = MessageResp { conversation: "c".into(), seq: 1, ..MessageResp::default() };
     world.answer_last(Status::Success, &resp);
-    assert_eq!(outcome.try_recv().unwrap().unwrap().seq, Seq(1));
+    let answered = MessageResp::decode(outcome.try_recv().unwrap().unwrap()).unwrap();
+    assert_eq!(answered.seq, 1);
 }
 
 #[test]

@@ -29,15 +29,15 @@ impl Core {
         if !matches!(self.phase, Phase::Online { .. }) || self.logout.is_some() {
             return;
         }
-        self.send_talks(now);
+        self.send_calls(now);
         while self.step_sync(now) {}
         self.watch_acks(now);
     }
 
-    fn send_talks(&mut self, now: Instant) {
-        while let Some((id, talk)) = self.outbox.next() {
-            let (dest, body) = (talk.dest.clone(), talk.request().encode_to_vec());
-            self.request(now, command::CHAT_USER_TALK, &dest, body.into(), Request::Talk(id));
+    fn send_calls(&mut self, now: Instant) {
+        while let Some((id, call)) = self.outbox.next() {
+            let (command, dest, body) = (call.command, call.dest.clone(), call.body.clone());
+            self.request(now, command, &dest, body, Request::Call(id));
         }
     }
 

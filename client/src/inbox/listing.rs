@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imago_proto::{Account, ConversationId};
+use imago_proto::{Account, ConversationId, GroupId};
 
 use super::{Inbox, conversation::Conversation};
 
@@ -13,7 +13,7 @@ pub(crate) struct Listed {
     pub(crate) conversation: ConversationId,
     pub(crate) seq: u64,
     pub(crate) sender: Account,
-    pub(crate) group: Option<String>,
+    pub(crate) group: Option<GroupId>,
     pub(crate) send_time: i64,
 }
 
