@@ -203,7 +203,7 @@ impl Client {
 
     /// Asks the server for what it has for us, and waits until it is fetched. Rarely needed: the
     /// client does so by itself after each login and whenever it sees a gap. Where the server has
-    /// more than one page for us, the next one is fetched once the application has consumed this.
+    /// more for us than may wait for the application, the rest is fetched once it has taken these.
     ///
     /// # Errors
     /// [`Error::Timeout`] when the talk deadline passes; [`Error::Closed`].

@@ -53,6 +53,7 @@ pub(crate) enum Action {
 #[derive(Debug)]
 enum Request {
     Call(CallId),
+    Page,
     Listing,
     Batch,
     Ack(Vec<(ConversationId, Seq)>),
@@ -108,6 +109,8 @@ pub(crate) struct Core {
     outbox: Outbox,
     inbox: Inbox,
     sync: Sync,
+    /// The server does not know `chat.sync`. Found out anew with each connection.
+    is_old: bool,
     logout: Option<Waiter>,
     timers: Timers<Timer>,
     actions: VecDeque<Action>,
@@ -129,6 +132,7 @@ impl Core {
             outbox: Outbox::default(),
             inbox: Inbox::new(limits),
             sync: Sync::default(),
+            is_old: false,
             logout: None,
             timers: Timers::default(),
             actions: VecDeque::new(),

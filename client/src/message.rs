@@ -84,7 +84,8 @@ pub struct Message {
     /// Its position in the conversation. Positions rise, but not always by one: what this client
     /// itself sent has a position, too.
     pub seq: Seq,
-    /// Who sent it. The account itself, for a copy of what it sent from another device.
+    /// Who sent it. The account itself, for a copy of what it sent from another device, or from
+    /// this one before this client was made.
     pub sender: Account,
     /// Set on such a copy, where it was not sent to a group: whom it was sent to.
     pub sent_to: Option<Account>,

@@ -5,7 +5,7 @@ use imago_proto::{
     BasicCode, BasicPacket, LogicPacket, Packet, Seq, Status, command,
     msg::{
         ErrorResp, Flag, KickoutNotify, MessageContent, MessageContentResp, MessageIndex,
-        MessageIndexResp, MessagePush, MessageResp,
+        MessageIndexResp, MessagePush, MessageResp, SyncResp,
     },
 };
 use prost::Message as _;
@@ -15,7 +15,7 @@ use super::{Action, Core, Phase, Request, Timer, answer};
 use crate::{
     CloseReason, Error, Event, Message,
     error::is_temporary,
-    inbox::Listed,
+    inbox::{Entry, Listed},
     outbox::{CallId, Lane},
     sync::{PAGE, Phase as SyncPhase},
 };
@@ -102,13 +102,20 @@ impl Core {
                 self.inbox.ack_failed(cursors);
                 self.timers.set(Timer::Ack, now + self.options.request_timeout);
             }
+            Request::Page if status == Status::Success.code() => {
+                self.page(now, packet.body.clone());
+            }
+            Request::Page if status == Status::NotImplemented.code() => {
+                self.is_old = true;
+                self.sync.phase = SyncPhase::Wanted;
+            }
             Request::Listing if status == Status::Success.code() => {
                 self.listing(now, packet.body.clone());
             }
             Request::Batch if status == Status::Success.code() => {
                 self.batch(now, packet.body.clone());
             }
-            Request::Listing | Request::Batch => self.sync_failed(now),
+            Request::Page | Request::Listing | Request::Batch => self.sync_failed(now),
             Request::Signout => self.close(CloseReason::ClosedByUser),
         }
         if status == Status::SessionNotFound.code() {
@@ -151,6 +158,24 @@ impl Core {
         }
     }
 
+    fn page(&mut self, now: Instant, body: Bytes) {
+        let Phase::Online { session, .. } = &self.phase else { return };
+        let Ok(resp) = SyncResp::decode(body) else { return self.sync_failed(now) };
+        let messages = resp.messages.into_iter();
+        let entry = |push| {
+            let message = Message::of(push, &session.account)?;
+            // Its answer is still to come.
+            let is_own = message.is_own_of(&session.account) && self.tries(&message) > 0;
+            Some(match is_own {
+                true => Entry::Own(message.conversation, message.seq),
+                false => Entry::Message(message),
+            })
+        };
+        let page = messages.filter_map(entry).collect();
+        let progress = self.inbox.page(page, resp.more);
+        self.paged(now, resp.more, progress);
+    }
+
     fn listing(&mut self, now: Instant, body: Bytes) {
         let Ok(resp) = MessageIndexResp::decode(body) else { return self.sync_failed(now) };
         let full = resp.indexes.len() >= PAGE;
@@ -190,7 +215,7 @@ impl Core {
                 self.outbox.wake(id);
             }
             Some(Request::Ack(cursors)) => self.inbox.ack_failed(cursors),
-            Some(Request::Listing | Request::Batch) => self.sync_failed(now),
+            Some(Request::Page | Request::Listing | Request::Batch) => self.sync_failed(now),
             Some(Request::Signout) => {
                 if let Some(waiter) = self.logout.take() {
                     answer(waiter, Err(Error::Timeout(self.options.request_timeout)));

@@ -35,6 +35,7 @@ impl Core {
         self.actions.push_back(Action::State(State::Online));
         self.phase = Phase::Online { since: now, session };
         self.attempt = 0;
+        self.is_old = false;
         self.timers.set(Timer::Ping, now + self.options.ping_interval);
         self.want_sync();
         self.upkeep(now);

@@ -2,20 +2,14 @@
 
 use imago_proto::{
     BasicPacket, Packet, Status, command,
-    msg::{
-        MessageAckReq, MessageContent, MessageContentReq, MessageContentResp, MessageIndex,
-        MessageIndexResp, MessagePush, MessageReq, MessageResp,
-    },
+    msg::{MessageAckReq, MessagePush, MessageReq, MessageResp, SyncResp},
 };
 use prost::Message as _;
 
 use super::*;
-use crate::{
-    Builder,
-    outbox::Lane,
-    sync::{BATCH, PAGE},
-    transport::Endpoint,
-};
+use crate::{Builder, outbox::Lane, transport::Endpoint};
+
+mod catch_up;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -32,6 +26,14 @@ struct World {
 impl World {
     /// Online, and synchronised.
     fn new() -> Self {
+        let mut world = Self::online();
+        world.answer_last(Status::Success, &SyncResp::default());
+        world.sent.clear();
+        world
+    }
+
+    /// Online; the first synchronisation is not answered yet.
+    fn online() -> Self {
         let mut options = Builder::new(Vec::new()).options;
         options.gateways = vec![Endpoint::Tcp("a:1".into()), Endpoint::Tcp("b:1".into())];
         let mut world = Self {
@@ -44,8 +46,6 @@ impl World {
         };
         world.core.start();
         world.log_in();
-        world.answer_last(Status::Success, &MessageIndexResp::default());
-        world.sent.clear();
         world
     }
 
@@ -145,7 +145,7 @@ fn a_gap_that_fills_by_itself_costs_no_listing() {
     world.pass(49 * MS);
     assert_eq!(world.commands(), [""; 0]);
     world.pass(MS);
-    assert_eq!(world.commands(), [command::CHAT_OFFLINE_INDEX]);
+    assert_eq!(world.commands(), [command::CHAT_SYNC]);
 }
 
 #[test]
@@ -155,44 +155,14 @@ fn a_server_that_cannot_list_is_asked_less_and_less() {
     world.pass(50 * MS);
     let mut asked = 0;
     for _ in 0..300 {
-        if world.sent.last().is_some_and(|p| p.header.command == command::CHAT_OFFLINE_INDEX) {
-            world.answer_last(Status::SystemException, &MessageIndexResp::default());
+        if world.sent.last().is_some_and(|p| p.header.command == command::CHAT_SYNC) {
+            world.answer_last(Status::SystemException, &SyncResp::default());
             world.sent.clear();
             asked += 1;
         }
         world.pass(100 * MS);
     }
     assert!((4..=30).contains(&asked), "asked {asked} times in half a minute");
-}
-
-#[test]
-fn the_next_page_is_asked_for_once_this_one_is_consumed_and_acknowledged() {
-    let mut world = World::new();
-    world.core.inbox = Inbox::new(InboxLimits { ready: PAGE + BATCH, held: 1 });
-    let indexes = (1..=PAGE as u64).map(|seq| MessageIndex {
-        message_id: i64::try_from(seq).unwrap(),
-        conversation: "c".into(),
-        seq,
-        ..MessageIndex::default()
-    });
-    world.push(5);
-    world.pass(50 * MS);
-    world.answer_last(Status::Success, &MessageIndexResp { indexes: indexes.collect() });
-    while world.sent.last().is_some_and(|p| p.header.command == command::CHAT_OFFLINE_CONTENT) {
-        let asked = MessageContentReq::decode(world.sent.pop().unwrap().body).unwrap();
-        let content = |id: &i64| MessageContent { message_id: *id, ..MessageContent::default() };
-        let contents = asked.message_ids.iter().map(content).collect();
-        world.sent.push(LogicPacket::request("", world.core.sequence, "", Bytes::new()));
-        world.answer_last(Status::Success, &MessageContentResp { contents });
-    }
-    world.commands();
-    while world.core.next_message(world.now).is_some() {}
-    world.pass(10_000 * MS);
-    assert_eq!(world.commands(), [""; 0], "nothing is consumed");
-    world.consume(PAGE as u64);
-    assert_eq!(world.sent.last().unwrap().header.command, command::CHAT_TALK_ACK);
-    world.answer_last(Status::Success, &());
-    assert_eq!(world.commands(), [command::CHAT_TALK_ACK, command::CHAT_OFFLINE_INDEX]);
 }
 
 #[test]
@@ -289,7 +259,7 @@ fn a_new_connection_repeats_what_was_under_way_and_synchronises() {
     world.core.lost(world.now, None, "cut");
     world.pass(1000 * MS);
     world.log_in();
-    assert_eq!(world.commands(), [command::CHAT_USER_TALK, command::CHAT_OFFLINE_INDEX]);
+    assert_eq!(world.commands(), [command::CHAT_USER_TALK, command::CHAT_SYNC]);
     world.pass(200 * MS);
     assert_eq!(world.commands(), [command::CHAT_TALK_ACK]);
 }

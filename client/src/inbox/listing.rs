@@ -73,6 +73,11 @@ impl Inbox {
         for (id, seqs) in listing {
             self.close_below(id, seqs);
         }
+        self.close_horizons();
+    }
+
+    /// Closes the holes below what was the newest of each conversation when the listing began.
+    pub(super) fn close_horizons(&mut self) {
         for (id, horizon) in std::mem::take(&mut self.horizons) {
             self.conversation(&id).close_below(horizon);
             self.advance(&id);
