@@ -103,6 +103,21 @@ async fn a_late_repeat_of_a_quit_removes_nobody_again_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
+async fn a_late_repeat_of_what_changed_nothing_the_first_time_changes_nothing_either() {
+    let scene = Scene::new();
+    let group = scene.group(ANN, &["bob"]).await;
+    let (join, quit) = (join_once("bob", &group, "join"), quit_once("cid", &group, "quit"));
+    let () = scene.ask(ANN, command::CHAT_GROUP_JOIN, "", &join).await;
+    let () = scene.ask(ANN, command::CHAT_GROUP_QUIT, "", &quit).await;
+    assert_eq!(scene.members(ANN, &group).await, ["ann", "bob"]);
+    scene.quit(BOB, "bob", &group).await;
+    scene.join(ANN, "cid", &group).await;
+    let () = scene.ask(ANN, command::CHAT_GROUP_JOIN, "", &join).await;
+    let () = scene.ask(ANN, command::CHAT_GROUP_QUIT, "", &quit).await;
+    assert_eq!(scene.members(ANN, &group).await, ["ann", "cid"]);
+}
+
+#[tokio::test]
 async fn the_same_id_of_another_account_or_device_is_another_request() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob"]).await;

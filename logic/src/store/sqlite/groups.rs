@@ -148,15 +148,15 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
     if !may {
         return Ok(Err(Denied::NotMember));
     }
-    if is_member(db, app, account, row.id)? {
-        return Ok(Ok(()));
-    }
-    if usize::try_from(row.size).unwrap_or(usize::MAX) >= most {
+    let is_in = is_member(db, app, account, row.id)?;
+    if !is_in && usize::try_from(row.size).unwrap_or(usize::MAX) >= most {
         return Ok(Err(Denied::Full));
     }
     note(db, change)?;
-    put(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
-    changed(db, row.id, 1)?;
+    if !is_in {
+        put(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
+        changed(db, row.id, 1)?;
+    }
     Ok(Ok(()))
 }
 
@@ -170,10 +170,10 @@ pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> 
     if caller != account && caller.as_str() != row.owner {
         return Ok(Err(Denied::NotOwner));
     }
+    note(db, change)?;
     if !is_member(db, app, account, row.id)? {
         return Ok(Ok(()));
     }
-    note(db, change)?;
     db.prepare_cached(
         "UPDATE member SET until = ?4
          WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND until IS NULL",
@@ -190,7 +190,8 @@ fn was_made(db: &Connection, change: &MemberChange) -> Result<bool> {
     db.prepare_cached("SELECT 1 FROM change WHERE request = ?1")?.exists([request])
 }
 
-/// Remembers a request that is carried out; one that changes nothing leaves no trace.
+/// Remembers a request that succeeds. One that changes nothing too: its late repeat must not
+/// change anything either. Pruned with the messages.
 fn note(db: &Connection, change: &MemberChange) -> Result<()> {
     let request = request_key(&change.app, &change.caller, &change.request);
     db.prepare_cached("INSERT INTO change (request, made_at) VALUES (?1, ?2)")?
