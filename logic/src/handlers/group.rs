@@ -92,7 +92,8 @@ fn change(
         caller: ctx.session().account.clone(),
         account: Account::from(account),
         group: GroupId::from(group_id),
-        request: ctx.request_key(client_message_id),
+        // A quit under the id of a join is another request.
+        request: format!("{} {}", ctx.command(), ctx.request_key(client_message_id)),
     })
 }
 

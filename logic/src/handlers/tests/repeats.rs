@@ -232,3 +232,12 @@ async fn what_a_gateway_sends_twice_is_carried_out_once_without_any_id_of_the_cl
         scene.ask(BOB, command::CHAT_CONVERSATIONS, "", &asked).await;
     assert_eq!(found.conversations.len(), 1, "two groups were made");
 }
+
+#[tokio::test]
+async fn a_quit_under_the_id_of_a_join_is_another_request() {
+    let scene = Scene::new();
+    let group = scene.group(ANN, &["bob"]).await;
+    let () = scene.ask(ANN, command::CHAT_GROUP_JOIN, "", &join_once("cid", &group, "k")).await;
+    let () = scene.ask(ANN, command::CHAT_GROUP_QUIT, "", &quit_once("cid", &group, "k")).await;
+    assert_eq!(scene.members(ANN, &group).await, ["ann", "bob"]);
+}

@@ -207,6 +207,13 @@ pub(crate) async fn a_late_repeat_of_a_join_or_quit_changes_nothing(store: Fresh
     // Another caller's request with the same key is another one.
     quit(&*store, &id, "a", "b", "quit").await.unwrap();
     assert_eq!(in_group(&*store, &id).await, ["a"]);
+    // Requests that changed nothing are remembered too.
+    quit(&*store, &id, "b", "b", "early").await.unwrap();
+    join(&*store, &id, "a", "a", "known").await.unwrap();
+    join(&*store, &id, "a", "b", "once more").await.unwrap();
+    quit(&*store, &id, "b", "b", "early").await.unwrap();
+    assert_eq!(in_group(&*store, &id).await, ["a", "b"]);
+    quit(&*store, &id, "a", "b", "out").await.unwrap();
     // A repeat is a success, whatever its caller may do by now.
     join(&*store, &id, "a", "c", "invite").await.unwrap();
     quit(&*store, &id, "a", "a", "leave").await.unwrap();

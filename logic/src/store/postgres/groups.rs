@@ -153,10 +153,12 @@ async fn decide(
     }))
 }
 
-/// Remembers a request that is carried out; one that changes nothing leaves no trace.
-async fn note(transaction: &Transaction<'_>, change: &MemberChange) -> Result<(), Failure> {
+/// Remembers a request that succeeded, also one that changed nothing, and commits: a late repeat
+/// must not undo what came after.
+async fn note(transaction: Transaction<'_>, change: &MemberChange) -> Result<(), Failure> {
     let request = digest(&change.app, &change.caller, &change.request);
-    execute(transaction, CHANGE, &[&request, &unix_nanos()]).await.map(drop)
+    execute(&transaction, CHANGE, &[&request, &unix_nanos()]).await?;
+    Ok(transaction.commit().await?)
 }
 
 pub(super) async fn join(client: &mut Object, change: &MemberChange, most: usize) -> Allowed<()> {
@@ -173,19 +175,17 @@ pub(super) async fn join(client: &mut Object, change: &MemberChange, most: usize
         return Ok(Err(Denied::NotMember));
     }
     if found.account_is_member {
-        return Ok(Ok(()));
+        return note(transaction, change).await.map(Ok);
     }
     if found.size >= most {
         return Ok(Err(Denied::Full));
     }
-    note(&transaction, change).await?;
     let app = change.app.as_str().as_bytes();
     let names = vec![change.account.as_str().as_bytes()];
     let member: Values<'_, 6> = [&app, &group, &found.head, &unix_nanos(), &found.version, &names];
     execute(&transaction, MEMBERS, &member).await?;
     execute(&transaction, CHANGED, &[&group, &1i64]).await?;
-    transaction.commit().await?;
-    Ok(Ok(()))
+    note(transaction, change).await.map(Ok)
 }
 
 pub(super) async fn quit(client: &mut Object, change: &MemberChange) -> Allowed<()> {
@@ -201,14 +201,12 @@ pub(super) async fn quit(client: &mut Object, change: &MemberChange) -> Allowed<
         return Ok(Err(Denied::NotOwner));
     }
     if !found.account_is_member {
-        return Ok(Ok(()));
+        return note(transaction, change).await.map(Ok);
     }
-    note(&transaction, change).await?;
     let (app, account) = (change.app.as_str().as_bytes(), change.account.as_str().as_bytes());
     execute(&transaction, LEAVE, &[&app, &account, &group, &found.head]).await?;
     execute(&transaction, CHANGED, &[&group, &-1i64]).await?;
-    transaction.commit().await?;
-    Ok(Ok(()))
+    note(transaction, change).await.map(Ok)
 }
 
 pub(super) async fn group(
