@@ -16,6 +16,10 @@
 //! # }
 //! ```
 //!
+//! A group is made by [`Client::group_create`] and talked to by [`Client::group_talk`]; its messages
+//! come in the same stream, with their [`group`](Message::group). What happens to groups is told by
+//! [`Client::events`].
+//!
 //! A [`Client`] keeps itself connected: it reconnects, with jittered and growing pauses, to the
 //! gateways it knows, repeats what was not answered, and fetches what it missed. What it does at
 //! the moment is its [`State`].

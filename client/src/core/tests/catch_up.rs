@@ -128,6 +128,19 @@ fn pages_wait_for_an_application_that_takes_nothing() {
     assert_eq!(synchronised.try_recv(), Ok(Ok(())));
 }
 
+#[test]
+fn positions_that_no_request_can_name_are_acknowledged_before() {
+    let mut world = World::new();
+    for number in 0..1500 {
+        world.core.inbox.own(&ConversationId::from(format!("d{number}")), Seq(1));
+    }
+    world.push(2);
+    world.pass(50 * MS);
+    assert_eq!(world.asked().len(), 1000);
+    let commands = world.commands();
+    assert_eq!(commands, [command::CHAT_TALK_ACK, command::CHAT_TALK_ACK, command::CHAT_SYNC]);
+}
+
 /// A world whose server does not know `chat.sync`, and was asked for a listing.
 fn old() -> World {
     let mut world = World::online();
