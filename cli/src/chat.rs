@@ -1,24 +1,29 @@
 //! `imago chat`: a chat in the terminal.
 
+mod command;
+mod groups;
 mod input;
+mod tasks;
+mod text;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use futures::StreamExt;
-use imago_client::{Client, Error, Message, Receipt, State};
-use tokio::{sync::mpsc, task::JoinSet};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use imago_client::{Client, Event, GroupId, Message, Place, State};
+use tokio::{sync::mpsc, time::timeout};
 
-use self::input::{Input, Line};
+use self::{
+    command::{Command, HELP, To},
+    groups::Groups,
+    input::{Input, Line},
+    tasks::Done,
+    text::printable,
+};
 use crate::token::{self, SecretArgs};
 
-const HELP: &str = "\
-type a line and press Enter to send it; also:
-  @NAME TEXT   send one line to somebody
-  /to NAME     talk to somebody from now on
-  /help        this help
-  /quit        leave (or Ctrl-D)
-marks: … is being sent, ✓ is stored and will arrive";
+/// How long the names of groups are waited for: without them, their ids are shown.
+const NAMES: Duration = Duration::from_secs(3);
 
 /// Flags of `imago chat`.
 #[derive(Debug, clap::Args)]
@@ -28,8 +33,8 @@ pub(crate) struct ChatArgs {
     /// Account to chat as
     #[arg(long = "as", value_name = "ACCOUNT", required_unless_present = "token")]
     account: Option<String>,
-    /// Account to talk to
-    #[arg(long, value_name = "ACCOUNT")]
+    /// Account to talk to, or #GROUP
+    #[arg(long, value_name = "NAME")]
     to: Option<String>,
     /// Gateway to connect to, ws://… or tcp://…; may be given several times
     #[arg(long, value_name = "URL")]
@@ -61,23 +66,52 @@ pub(crate) async fn run(args: ChatArgs) -> anyhow::Result<()> {
     };
     let client = Client::builder(gateways).token(token).connect().await?;
     let account = client.session().account;
-    let (input, lines) = Input::start(&account, args.to.as_deref())?;
+    let mut groups = Groups::default();
+    // An old server has none to tell of.
+    if let Ok(Ok(found)) = timeout(NAMES, groups::fetch(&client)).await {
+        for (id, conversation) in found {
+            groups.learn(id, conversation.name.unwrap_or_default());
+        }
+    }
+    let to = args.to.as_deref().map(|to| place(&groups, command::to(to)));
+    let to = to.transpose().map_err(anyhow::Error::msg)?;
+    let label = to.as_ref().map(|to| label(&groups, to));
+    let (input, lines) = Input::start(&account, label.as_deref())?;
     input.show(&format!("online as {account}, /help helps"));
-    Chat { client, account, to: args.to, input, sending: JoinSet::new() }.run(lines).await
+    Chat { client, account, to, input, groups, tasks: FuturesUnordered::new() }.run(lines).await
+}
+
+/// Whom or which group the user means.
+fn place(groups: &Groups, to: To) -> Result<Place, String> {
+    Ok(match to {
+        To::Account(account) => Place::with(account),
+        To::Group(typed) => Place::Group(groups.find(&typed)?),
+    })
+}
+
+/// What it is called on the screen.
+fn label(groups: &Groups, place: &Place) -> String {
+    match place {
+        Place::Group(group) => format!("#{}", groups.label(group)),
+        Place::With(account) => printable(account.as_str()),
+        Place::Conversation(id) => printable(id.as_str()),
+    }
 }
 
 struct Chat {
     client: Client,
     account: String,
-    to: Option<String>,
+    to: Option<Place>,
     input: Input,
-    /// Messages on their way, each with its receiver.
-    sending: JoinSet<(String, Result<Receipt, Error>)>,
+    groups: Groups,
+    /// What is asked of the server at the moment: one for each line typed, begun in their order.
+    tasks: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
 impl Chat {
     async fn run(mut self, mut lines: mpsc::Receiver<Line>) -> anyhow::Result<()> {
         let mut messages = self.client.messages();
+        let mut events = self.client.events();
         let mut state = self.client.state();
         let mut shown = State::Online;
         loop {
@@ -86,12 +120,9 @@ impl Chat {
                     Some(Line::Text(line)) if self.line(line.trim()) => self.input.go_on(),
                     _ => break,
                 },
-                Some(message) = messages.next() => self.message(&message),
-                Some(sent) = self.sending.join_next() => {
-                    if let Ok((to, sent)) = sent {
-                        self.sent(&to, sent);
-                    }
-                }
+                Some(message) = messages.next() => self.message(&message).await,
+                Some(event) = events.next() => self.event(event).await,
+                Some(done) = self.tasks.next() => self.done(done),
                 changed = state.changed() => {
                     let now = state.borrow_and_update().clone();
                     if now != shown {
@@ -104,10 +135,8 @@ impl Chat {
                 }
             }
         }
-        while let Some(sent) = self.sending.join_next().await {
-            if let Ok((to, sent)) = sent {
-                self.sent(&to, sent);
-            }
+        while let Some(done) = self.tasks.next().await {
+            self.done(done);
         }
         self.client.logout().await.context("could not log out cleanly")?;
         Ok(())
@@ -115,95 +144,129 @@ impl Chat {
 
     /// False when the user wants to leave.
     fn line(&mut self, line: &str) -> bool {
-        if let Some(rest) = line.strip_prefix('/') {
-            let (command, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-            match (command, rest.trim()) {
-                ("quit" | "exit", _) => return false,
-                ("to", "") => self.input.show("expected /to NAME"),
-                ("to", name) => {
-                    self.to = Some(name.to_owned());
-                    self.input.set_prompt(&self.account, Some(name));
-                }
-                ("help", _) => self.input.show(HELP),
-                (other, _) => self.input.show(&format!("unknown command /{other}, /help helps")),
-            }
-        } else if let Some(rest) = line.strip_prefix('@') {
-            match rest.split_once(' ') {
-                Some((name, text)) if !name.is_empty() => self.send(name.to_owned(), text.trim()),
-                _ => self.input.show("expected @NAME TEXT"),
-            }
-        } else if !line.is_empty() {
-            match self.to.clone() {
-                Some(to) => self.send(to, line),
-                None => self.input.show("to whom? /to NAME, or @NAME TEXT"),
-            }
-        }
-        true
-    }
-
-    fn send(&mut self, to: String, text: &str) {
-        self.input.show(&format!("… to {}: {}", printable(&to), printable(text)));
-        let (client, text) = (self.client.clone(), text.to_owned());
-        self.sending.spawn(async move {
-            let sent = client.talk(to.clone(), text).await;
-            (to, sent)
+        let carried_out = command::parse(line).and_then(|command| match command {
+            Command::Quit => Ok(false),
+            command => self.command(command).map(|()| true),
         });
+        carried_out.unwrap_or_else(|wrong| {
+            self.input.show(&wrong);
+            true
+        })
     }
 
-    fn sent(&self, to: &str, sent: Result<Receipt, Error>) {
-        match sent {
-            Ok(receipt) => {
-                self.input.show(&format!("✓ to {} (number {})", printable(to), receipt.seq))
+    /// Carries a command out, or begins to; `Err` says why it cannot be.
+    fn command(&mut self, command: Command) -> Result<(), String> {
+        let client = self.client.clone();
+        match command {
+            Command::Nothing | Command::Quit => {}
+            Command::Help => self.input.show(HELP),
+            Command::To(to) => {
+                let to = place(&self.groups, to)?;
+                self.input.set_prompt(&self.account, Some(&label(&self.groups, &to)));
+                self.to = Some(to);
             }
-            Err(error) => self.input.show(&format!(
-                "✗ to {}: {}",
-                printable(to),
-                printable(&error.to_string())
-            )),
+            Command::Say(to, text) => {
+                let to = self.place_or_partner(to)?;
+                let label = label(&self.groups, &to);
+                self.input.show(&format!("… to {label}: {}", printable(&text)));
+                self.begin(tasks::say(client, to, label, text));
+            }
+            Command::Create { name, members, open } => {
+                self.begin(tasks::create(client, name, members, open));
+            }
+            Command::Groups => self.begin(tasks::list(client)),
+            Command::Add { group, account } => {
+                self.begin(tasks::join(client, self.groups.find(&group)?, account));
+            }
+            Command::Join(group) => {
+                let account = self.account.clone();
+                self.begin(tasks::join(client, self.groups.find(&group)?, account));
+            }
+            Command::Leave(group) => {
+                let group = self.groups.find(&group)?;
+                let label = self.groups.label(&group);
+                self.begin(tasks::leave(client, group, label));
+            }
+            Command::Who(group) => {
+                let group = self.group_or_partner(group)?;
+                self.begin(tasks::who(client, group));
+            }
+            Command::History(number) => {
+                let place = self.place_or_partner(None)?;
+                let label = label(&self.groups, &place);
+                self.begin(tasks::history(client, place, label, number));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, task: impl Future<Output = Done> + Send + 'static) {
+        self.tasks.push(Box::pin(task));
+    }
+
+    fn place_or_partner(&self, to: Option<To>) -> Result<Place, String> {
+        match to {
+            Some(to) => place(&self.groups, to),
+            None => self.to.clone().ok_or_else(|| "to whom? /to NAME, or @NAME TEXT".to_owned()),
         }
     }
 
-    fn message(&self, message: &Message) {
-        let from = match &message.sent_to {
-            Some(to) => format!("you to {}", printable(to.as_str())),
-            None => printable(message.sender.as_str()),
+    fn group_or_partner(&self, group: Option<String>) -> Result<GroupId, String> {
+        match (group, &self.to) {
+            (Some(group), _) => self.groups.find(&group),
+            (None, Some(Place::Group(group))) => Ok(group.clone()),
+            (None, _) => Err("in which group? /who GROUP".to_owned()),
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        if let Some((id, name)) = done.group {
+            self.groups.learn(id, name);
+        }
+        for line in done.lines {
+            self.input.show(&line);
+        }
+    }
+
+    async fn message(&mut self, message: &Message) {
+        if let Some(group) = &message.group {
+            self.learn(group).await;
+        }
+        self.input.show(&text::message(message, &self.account, |id| self.groups.label(id)));
+    }
+
+    async fn event(&mut self, event: Event) {
+        let (group, what) = match event {
+            // Whoever made it is told so already, and so is who was told before.
+            Event::GroupCreated { group, .. } if self.groups.knows(&group) => return,
+            Event::GroupCreated { group, .. } => (group, "you are in".to_owned()),
+            Event::GroupJoined { group, account } => (group, self.subject(account.as_str(), "in")),
+            Event::GroupLeft { group, account } => {
+                (group, self.subject(account.as_str(), "no longer in"))
+            }
+            _ => return,
         };
-        self.input.show(&format!(
-            "{} {from}: {}",
-            clock(message.send_time),
-            printable(&message.body)
-        ));
-    }
-}
-
-/// Text from others must not command the terminal.
-fn printable(text: &str) -> String {
-    let is_harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Time of day in UTC.
-fn clock(unix_nanos: i64) -> String {
-    let seconds = unix_nanos.div_euclid(1_000_000_000).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn terminal_commands_in_messages_are_harmless() {
-        let tricked = "hi\x1b[2J\x07\r\u{202e}evil";
-        assert_eq!(printable(tricked), "hi\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}evil");
-        assert_eq!(printable("schön 👋"), "schön 👋");
+        self.learn(&group).await;
+        self.input.show(&format!("-- {what} the group {}", self.groups.label(&group)));
     }
 
-    #[test]
-    fn the_clock_shows_the_time_of_day() {
-        assert_eq!(clock(1_700_000_000_123_456_789), "22:13:20Z");
+    fn subject(&self, account: &str, how: &str) -> String {
+        match account == self.account {
+            true => format!("you are {how}"),
+            false => format!("{} is {how}", printable(account)),
+        }
+    }
+
+    /// Gets to know a group's name, if it can be had soon.
+    async fn learn(&mut self, group: &GroupId) {
+        if self.groups.knows(group) {
+            return;
+        }
+        let name = match timeout(NAMES, self.client.group(group.clone())).await {
+            Ok(Ok(found)) => found.name,
+            // Not asked for again with each message.
+            Ok(Err(_)) | Err(_) => String::new(),
+        };
+        self.groups.learn(group.clone(), name);
     }
 }

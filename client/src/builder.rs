@@ -67,7 +67,7 @@ impl Builder {
         self
     }
 
-    /// How long [`Client::talk`] repeats an unanswered message. Default: 30 s.
+    /// How long an unanswered message, or any other request, is repeated. Default: 30 s.
     pub fn talk_deadline(mut self, deadline: Duration) -> Self {
         self.options.talk_deadline = deadline;
         self

@@ -1,23 +1,33 @@
 //! The handle of a client.
 
+mod groups;
+mod reads;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use bytes::Bytes;
+use imago_proto::{
+    command,
+    msg::{MessageReq, MessageResp},
+};
+use prost::Message as _;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::{
-    AckMode, Builder, CloseReason, Error, Message, Messages, Outgoing, Receipt, Session, State,
+    AckMode, Builder, CloseReason, Error, Event, Events, Message, Messages, Outgoing, Receipt, Seq,
+    Session, State,
     driver::{self, Command},
     marks::Marks,
     options::Options,
-    outbox::Talk,
+    outbox::{Call, Lane},
 };
 
 /// Commands that wait for the driver. Overflow policy: the caller waits, up to its deadline.
@@ -25,6 +35,8 @@ const COMMANDS: usize = 256;
 /// Messages handed out to the application's stream. Overflow policy: the rest waits in the inbox,
 /// which is bounded, too.
 const HANDED_OUT: usize = 32;
+/// Events that wait for whoever listens. Overflow policy: the oldest are dropped, and it is told.
+const EVENTS: usize = 256;
 
 /// A connection to a cluster that keeps itself alive. Cheap to clone; when the last clone is
 /// dropped, it disconnects.
@@ -40,6 +52,7 @@ struct Inner {
     acks: AckMode,
     state: watch::Receiver<State>,
     session: watch::Receiver<Session>,
+    events: broadcast::WeakSender<Event>,
     talk_deadline: Duration,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -56,6 +69,8 @@ impl Client {
         let (handed_out, messages) = mpsc::channel(HANDED_OUT);
         let (state_in, state) = watch::channel(State::Connecting);
         let (session_in, session) = watch::channel(Session::default());
+        let (events_in, _) = broadcast::channel(EVENTS);
+        let events = events_in.downgrade();
         let marks = Arc::new(Marks::default());
         let stop = CancellationToken::new();
         let (connect_timeout, acks, talk_deadline) =
@@ -66,6 +81,7 @@ impl Client {
             marks: marks.clone(),
             state: state_in,
             session: session_in,
+            events: events_in,
             stop: stop.clone(),
         };
         tokio::spawn(driver::run(options, shell));
@@ -77,6 +93,7 @@ impl Client {
             acks,
             state,
             session,
+            events,
             talk_deadline,
             stop: stop.clone(),
             _stop_on_drop: stop.drop_guard(),
@@ -119,31 +136,63 @@ impl Client {
         dest: impl Into<String>,
         message: impl Into<Outgoing>,
     ) -> Result<Receipt, Error> {
-        let message = message.into();
-        let deadline = Instant::now() + self.inner.talk_deadline;
-        let (answer, outcome) = oneshot::channel();
-        let id = message.id.unwrap_or_else(|| Uuid::now_v7().to_string());
-        let talk = Talk {
-            dest: dest.into(),
-            kind: message.kind,
+        let dest = dest.into();
+        let call = self.message(command::CHAT_USER_TALK, dest.clone(), message.into());
+        self.send(Lane::Account(dest), call).await
+    }
+
+    /// A request that says a message.
+    fn message(&self, command: &'static str, dest: String, message: Outgoing) -> Ask {
+        let id = message.id.unwrap_or_else(new_id);
+        let request = MessageReq {
+            r#type: message.kind,
             body: message.body,
             extra: message.extra,
-            id,
-            deadline,
-            waited: self.inner.talk_deadline,
-            tries: 0,
-            answer,
+            client_message_id: id.clone(),
         };
-        match timeout_at(deadline, self.inner.commands.send(Command::Talk(talk))).await {
+        let body = Bytes::from(request.encode_to_vec());
+        Ask { command, dest, body, text: Some(request.body), id: Some(id) }
+    }
+
+    async fn send(&self, lane: Lane, message: Ask) -> Result<Receipt, Error> {
+        let answer: MessageResp = self.call(lane, message).await?;
+        Ok(Receipt {
+            message_id: answer.message_id,
+            conversation: answer.conversation.into(),
+            seq: Seq(answer.seq),
+            send_time: answer.send_time,
+        })
+    }
+
+    /// Asks until there is an answer, or the deadline passes.
+    async fn call<A: prost::Message + Default>(&self, lane: Lane, ask: Ask) -> Result<A, Error> {
+        let waited = self.inner.talk_deadline;
+        let deadline = Instant::now() + waited;
+        let (answer, outcome) = oneshot::channel();
+        let Ask { command, dest, body, text, id } = ask;
+        let has_effects = id.is_some();
+        let call = Call { lane, command, dest, body, text, id, deadline, waited, tries: 0, answer };
+        match timeout_at(deadline, self.inner.commands.send(Command::Call(call))).await {
             Ok(sent) => sent.map_err(|_| self.closed())?,
-            Err(_) => return Err(Error::NotSent(self.inner.talk_deadline)),
+            Err(_) if has_effects => return Err(Error::NotSent(waited)),
+            Err(_) => return Err(Error::Timeout(waited)),
         }
-        outcome.await.unwrap_or_else(|_| Err(self.closed()))
+        let answer = outcome.await.unwrap_or_else(|_| Err(self.closed()))?;
+        A::decode(answer).map_err(|_| Error::Answer { command })
     }
 
     /// The received messages. See [`Messages`] for when they count as consumed.
     pub fn messages(&self) -> Messages {
         Messages::new(self.inner.messages.clone(), self.inner.marks.clone(), self.inner.acks)
+    }
+
+    /// What happens besides messages, from now on. Each of these gets every event.
+    pub fn events(&self) -> Events {
+        match self.inner.events.upgrade() {
+            Some(events) => Events::new(events.subscribe()),
+            // Closed: nothing will happen.
+            None => Events::new(broadcast::channel(1).1),
+        }
     }
 
     /// Acknowledges a message and all before it in its conversation: needed with
@@ -154,7 +203,7 @@ impl Client {
 
     /// Asks the server for what it has for us, and waits until it is fetched. Rarely needed: the
     /// client does so by itself after each login and whenever it sees a gap. Where the server has
-    /// more than one page for us, the next one is fetched once the application has consumed this.
+    /// more for us than may wait for the application, the rest is fetched once it has taken these.
     ///
     /// # Errors
     /// [`Error::Timeout`] when the talk deadline passes; [`Error::Closed`].
@@ -207,6 +256,19 @@ impl Client {
             _ => Error::Closed(CloseReason::ClosedByUser),
         }
     }
+}
+
+/// What is asked of the server; see [`Call`].
+struct Ask {
+    command: &'static str,
+    dest: String,
+    body: Bytes,
+    text: Option<String>,
+    id: Option<String>,
+}
+
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
 }
 
 impl std::fmt::Debug for Client {

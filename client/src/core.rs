@@ -14,15 +14,15 @@ use imago_proto::{ConversationId, LogicPacket, Seq};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    CloseReason, Error, Message, Session, State,
+    CloseReason, Error, Event, Message, Session, State,
     inbox::{Inbox, InboxLimits},
     options::Options,
-    outbox::{Outbox, Talk, TalkId},
+    outbox::{Call, CallId, Outbox},
     sync::{Sync, Waiter},
     timers::Timers,
 };
 
-/// Messages that may wait for their answer. Overflow policy: further callers wait.
+/// Calls that may wait for their answer. Overflow policy: further callers wait.
 const OUTBOX_MAX: usize = 1024;
 /// Messages that may wait behind a hole. Overflow policy: see [`InboxLimits`].
 const HELD_MAX: usize = 1024;
@@ -45,12 +45,15 @@ pub(crate) enum Action {
     State(State),
     /// Tell whoever asks.
     Session(Session),
+    /// Tell whoever listens.
+    Event(Event),
 }
 
 /// Who waits for the answer of which request.
 #[derive(Debug)]
 enum Request {
-    Talk(TalkId),
+    Call(CallId),
+    Page,
     Listing,
     Batch,
     Ack(Vec<(ConversationId, Seq)>),
@@ -63,10 +66,10 @@ enum Timer {
     Connect,
     /// A request was not answered.
     Request(u32),
-    /// The caller of a talk has waited long enough.
-    Deadline(TalkId),
-    /// A talk may be tried again.
-    Rest(TalkId),
+    /// A caller has waited long enough.
+    Deadline(CallId),
+    /// A call may be tried again.
+    Rest(CallId),
     /// Time for a ping.
     Ping,
     /// Nothing has come since a ping.
@@ -106,6 +109,8 @@ pub(crate) struct Core {
     outbox: Outbox,
     inbox: Inbox,
     sync: Sync,
+    /// The server does not know `chat.sync`. Found out anew with each connection.
+    is_old: bool,
     logout: Option<Waiter>,
     timers: Timers<Timer>,
     actions: VecDeque<Action>,
@@ -127,6 +132,7 @@ impl Core {
             outbox: Outbox::default(),
             inbox: Inbox::new(limits),
             sync: Sync::default(),
+            is_old: false,
             logout: None,
             timers: Timers::default(),
             actions: VecDeque::new(),
@@ -154,7 +160,7 @@ impl Core {
         self.inbox.has_ready()
     }
 
-    /// Whether another talk may be given to it.
+    /// Whether another call may be given to it.
     pub(crate) fn has_room(&self) -> bool {
         self.outbox.len() < OUTBOX_MAX
     }
@@ -167,13 +173,13 @@ impl Core {
         }
     }
 
-    /// Sends a message.
-    pub(crate) fn talk(&mut self, now: Instant, talk: Talk) {
+    /// Asks something of the server, until it answers.
+    pub(crate) fn call(&mut self, now: Instant, call: Call) {
         if let Some(why) = self.unavailable() {
-            return talk.finish(Err(Error::Closed(why)));
+            return call.finish(Err(Error::Closed(why)));
         }
-        let deadline = talk.deadline;
-        let id = self.outbox.push(talk);
+        let deadline = call.deadline;
+        let id = self.outbox.push(call);
         self.timers.set(Timer::Deadline(id), deadline);
         self.upkeep(now);
     }
@@ -238,10 +244,10 @@ impl Core {
         self.timers.set(Timer::Request(sequence), now + self.options.request_timeout);
     }
 
-    fn expire(&mut self, id: TalkId) {
+    fn expire(&mut self, id: CallId) {
         self.timers.cancel(Timer::Rest(id));
-        if let Some(talk) = self.outbox.take(id) {
-            talk.expire();
+        if let Some(call) = self.outbox.take(id) {
+            call.expire();
         }
     }
 

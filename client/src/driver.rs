@@ -6,17 +6,17 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_proto::Packet;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, mpsc, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CloseReason, Message, Session, State,
+    CloseReason, Event as ClientEvent, Message, Session, State,
     core::{Action, Core},
     marks::Marks,
     options::Options,
-    outbox::Talk,
+    outbox::Call,
     sync::Waiter,
     transport::{Connection, LoginError, Lost, Online, Tasks, log_in},
 };
@@ -27,7 +27,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the handle asks for.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Talk(Talk),
+    Call(Call),
     Sync(Waiter),
     Logout(Waiter),
 }
@@ -39,6 +39,7 @@ pub(crate) struct Shell {
     pub(crate) marks: Arc<Marks>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) session: watch::Sender<Session>,
+    pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -109,7 +110,7 @@ impl Driver {
             Some(command) = shell.commands.recv(), if core.has_room() => {
                 let now = Instant::now();
                 match command {
-                    Command::Talk(talk) => core.talk(now, talk),
+                    Command::Call(call) => core.call(now, call),
                     Command::Sync(waiter) => core.synchronise(now, waiter),
                     Command::Logout(waiter) => {
                         // What was consumed before is to be acknowledged.
@@ -140,6 +141,10 @@ impl Driver {
             }
             Action::Session(session) => {
                 self.shell.session.send_replace(session);
+            }
+            Action::Event(event) => {
+                // Nobody needs to listen.
+                let _ = self.shell.events.send(event);
             }
         }
     }

@@ -63,6 +63,12 @@ pub enum Error {
     /// A request without side effects got no answer.
     #[error("no answer within {0:?}: try again")]
     Timeout(Duration),
+    /// The server's answer cannot be read: it speaks another version than this client.
+    #[error("the answer to {command} cannot be read: use a client that fits the server")]
+    Answer {
+        /// What was asked.
+        command: &'static str,
+    },
     /// The client is closed and will not connect again.
     #[error("client is closed: {0}")]
     Closed(CloseReason),

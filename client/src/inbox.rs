@@ -2,12 +2,15 @@
 //! without IO.
 //!
 //! Pushes may come twice, out of order or not at all. What is missing is found by a listing of the
-//! server (`chat.offline.index`): it names everything from others that is not acknowledged, and
-//! sequences commit in order, so what is below the newest known sequence of a conversation and not
-//! listed was sent by the account itself, or is acknowledged, or has expired: the hole is closed.
+//! server: `chat.sync` names everything past what we have, page by page; `chat.offline.index` of
+//! old servers everything from others that is not acknowledged. Sequences commit in order, so what
+//! is below the newest known sequence of a conversation and not listed has expired, or is
+//! acknowledged, or came before the account joined, or (with old servers) was sent by the account
+//! itself: the hole is closed.
 
 mod conversation;
 mod listing;
+mod page;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -16,7 +19,7 @@ use imago_proto::{ConversationId, Seq};
 use self::conversation::{Conversation, Slot};
 use crate::Message;
 
-pub(crate) use self::listing::Listed;
+pub(crate) use self::{listing::Listed, page::Entry};
 
 /// Own messages after which a cursor is acknowledged even though nothing was consumed: the server
 /// then needs not look through them in each listing.
@@ -152,6 +155,12 @@ impl Inbox {
     /// Whether there are cursors to acknowledge.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Has every cursor acknowledged that moved, those that only own messages moved included.
+    pub(crate) fn settle(&mut self) {
+        let moved = self.conversations.iter().filter(|(_, c)| c.cursor() > c.acked);
+        self.dirty.extend(moved.map(|(id, _)| id.clone()));
     }
 
     /// Takes at most `max` cursors to acknowledge.

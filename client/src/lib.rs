@@ -16,6 +16,10 @@
 //! # }
 //! ```
 //!
+//! A group is made by [`Client::group_create`] and talked to by [`Client::group_talk`]; its messages
+//! come in the same stream, with their [`group`](Message::group). What happens to groups is told by
+//! [`Client::events`].
+//!
 //! A [`Client`] keeps itself connected: it reconnects, with jittered and growing pauses, to the
 //! gateways it knows, repeats what was not answered, and fetches what it missed. What it does at
 //! the moment is its [`State`].
@@ -26,6 +30,9 @@ mod client;
 mod core;
 mod driver;
 mod error;
+mod event;
+mod group;
+mod history;
 mod inbox;
 mod marks;
 mod message;
@@ -40,7 +47,10 @@ mod transport;
 pub use builder::Builder;
 pub use client::Client;
 pub use error::Error;
-pub use imago_proto::{Account, ConversationId, Seq};
+pub use event::{Event, Events};
+pub use group::{Group, Member, NewGroup};
+pub use history::{Conversation, Conversations, History, Place, Range};
+pub use imago_proto::{Account, ConversationId, GroupId, Seq};
 pub use message::{Message, Outgoing, Receipt, content_type};
 pub use options::AckMode;
 pub use state::{CloseReason, Session, State};

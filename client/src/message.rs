@@ -1,6 +1,6 @@
 //! Messages as an application sees them.
 
-use imago_proto::{Account, ConversationId, Seq};
+use imago_proto::{Account, ConversationId, GroupId, Seq, msg::MessagePush};
 
 /// What the body of a message holds.
 pub mod content_type {
@@ -16,7 +16,7 @@ pub mod content_type {
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a message is sent by `Client::talk`"]
+#[must_use = "a message is sent by `Client::talk` or `Client::group_talk`"]
 pub struct Outgoing {
     pub(crate) kind: i32,
     pub(crate) body: String,
@@ -81,15 +81,16 @@ pub struct Message {
     pub message_id: i64,
     /// The conversation it belongs to.
     pub conversation: ConversationId,
-    /// Its position in the conversation. Positions rise, but not always by one: what the account
+    /// Its position in the conversation. Positions rise, but not always by one: what this client
     /// itself sent has a position, too.
     pub seq: Seq,
-    /// Who sent it.
+    /// Who sent it. The account itself, for a copy of what it sent from another device, or from
+    /// this one before this client was made.
     pub sender: Account,
-    /// Set on a copy of what the account itself sent from another device: whom it was sent to.
+    /// Set on such a copy, where it was not sent to a group: whom it was sent to.
     pub sent_to: Option<Account>,
     /// The group it was sent to, if it was sent to one.
-    pub group: Option<String>,
+    pub group: Option<GroupId>,
     /// When it was stored, in Unix nanoseconds.
     pub send_time: i64,
     /// One of [`content_type`].
@@ -98,4 +99,33 @@ pub struct Message {
     pub body: String,
     /// What goes with the body.
     pub extra: String,
+}
+
+impl Message {
+    /// A message as `account` sees it; `None` for one that is not numbered.
+    pub(crate) fn of(push: MessagePush, account: &str) -> Option<Self> {
+        if push.conversation.is_empty() || push.seq == 0 {
+            return None;
+        }
+        let group = (!push.group.is_empty()).then(|| GroupId::from(push.group));
+        // A message to oneself names no other side.
+        let other = if push.peer.is_empty() { account.into() } else { Account::from(push.peer) };
+        let sent_to = (push.sender == account && group.is_none()).then_some(other);
+        Some(Self {
+            message_id: push.message_id,
+            conversation: push.conversation.into(),
+            seq: Seq(push.seq),
+            sender: push.sender.into(),
+            sent_to,
+            group,
+            send_time: push.send_time,
+            kind: push.r#type,
+            body: push.body,
+            extra: push.extra,
+        })
+    }
+
+    pub(crate) fn is_own_of(&self, account: &str) -> bool {
+        self.sender.as_str() == account
+    }
 }

@@ -13,7 +13,8 @@ pub enum AckMode {
     #[default]
     OnConsumption,
     /// The application, by [`Client::ack`](crate::Client::ack). Where more than 2000 messages are
-    /// waiting on the server, further ones come only once the first are acknowledged.
+    /// waiting on a server without `chat.sync`, further ones come only once the first are
+    /// acknowledged.
     Manual,
 }
 

@@ -1,171 +1,185 @@
-//! What is to be sent, in order for each receiver: a state machine without IO.
+//! What is to be asked of the server until it answers, in order for each receiver: a state machine
+//! without IO.
 //!
-//! One message of a receiver is under way at a time, so that a repeat never overtakes what came
-//! before it; receivers do not wait for each other.
+//! One call of a lane is under way at a time, so that a repeat never overtakes what came before
+//! it; lanes do not wait for each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-use imago_proto::msg::MessageReq;
+use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{Error, Receipt};
+use crate::Error;
 
-/// A message on its way.
-#[derive(Debug)]
-pub(crate) struct Talk {
-    pub(crate) dest: String,
-    pub(crate) kind: i32,
-    pub(crate) body: String,
-    pub(crate) extra: String,
-    /// Client message id, the same in every try.
-    pub(crate) id: String,
-    pub(crate) deadline: Instant,
-    /// How long that is after the call, for error texts.
-    pub(crate) waited: std::time::Duration,
-    /// Requests sent for it.
-    pub(crate) tries: u32,
-    pub(crate) answer: oneshot::Sender<Result<Receipt, Error>>,
+/// What is kept in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// What is for an account.
+    Account(String),
+    /// What is for a group.
+    Group(String),
+    /// A call that nothing waits for, by a name of its own.
+    Alone(String),
 }
 
-/// Number of a talk in an outbox.
+/// A request on its way, repeated until it is answered.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) lane: Lane,
+    pub(crate) command: &'static str,
+    pub(crate) dest: String,
+    /// The same in every try, and so is the client message id in it.
+    pub(crate) body: Bytes,
+    /// What a message says, to know a copy of it. `None`: it is no message.
+    pub(crate) text: Option<String>,
+    /// Client message id. `None`: it has no side effects.
+    pub(crate) id: Option<String>,
+    pub(crate) deadline: Instant,
+    /// How long that is after the call, for error texts.
+    pub(crate) waited: Duration,
+    /// Requests sent for it.
+    pub(crate) tries: u32,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, Error>>,
+}
+
+/// Number of a call in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct TalkId(u64);
+pub(crate) struct CallId(u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    /// The first message may be sent.
+enum State {
+    /// The first call may be sent.
     Ready,
-    /// The first message is under way.
+    /// The first call is under way.
     Sent,
-    /// The first message waits for its next try.
+    /// The first call waits for its next try.
     Resting,
 }
 
-/// All messages that are not answered. The owner bounds their number by [`len`](Self::len).
+/// All calls that are not answered. The owner bounds their number by [`len`](Self::len).
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    talks: HashMap<TalkId, Talk>,
-    lanes: HashMap<String, (Lane, VecDeque<TalkId>)>,
-    /// Receivers whose lane became ready, each at most once for each time it did.
-    ready: VecDeque<String>,
+    calls: HashMap<CallId, Call>,
+    lanes: HashMap<Lane, (State, VecDeque<CallId>)>,
+    /// Lanes that became ready, each at most once for each time it did.
+    ready: VecDeque<Lane>,
     last: u64,
 }
 
 impl Outbox {
     pub(crate) fn len(&self) -> usize {
-        self.talks.len()
+        self.calls.len()
     }
 
-    /// Queues a message.
-    pub(crate) fn push(&mut self, talk: Talk) -> TalkId {
+    /// Queues a call.
+    pub(crate) fn push(&mut self, call: Call) -> CallId {
         self.last += 1;
-        let id = TalkId(self.last);
-        let (_, lane) = self.lanes.entry(talk.dest.clone()).or_insert_with(|| {
-            self.ready.push_back(talk.dest.clone());
-            (Lane::Ready, VecDeque::new())
+        let id = CallId(self.last);
+        let (_, queue) = self.lanes.entry(call.lane.clone()).or_insert_with(|| {
+            self.ready.push_back(call.lane.clone());
+            (State::Ready, VecDeque::new())
         });
-        lane.push_back(id);
-        self.talks.insert(id, talk);
+        queue.push_back(id);
+        self.calls.insert(id, call);
         id
     }
 
-    /// The next message to send now, which counts as sent.
-    pub(crate) fn next(&mut self) -> Option<(TalkId, &Talk)> {
+    /// The next call to send now, which counts as sent.
+    pub(crate) fn next(&mut self) -> Option<(CallId, &Call)> {
         loop {
-            let dest = self.ready.pop_front()?;
-            let Some((lane, queue)) = self.lanes.get_mut(&dest) else { continue };
-            let (Lane::Ready, Some(&id)) = (*lane, queue.front()) else { continue };
-            *lane = Lane::Sent;
-            if let Some(talk) = self.talks.get_mut(&id) {
-                talk.tries += 1;
-                return self.talks.get(&id).map(|talk| (id, talk));
+            let lane = self.ready.pop_front()?;
+            let Some((state, queue)) = self.lanes.get_mut(&lane) else { continue };
+            let (State::Ready, Some(&id)) = (*state, queue.front()) else { continue };
+            *state = State::Sent;
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.tries += 1;
+                return self.calls.get(&id).map(|call| (id, call));
             }
         }
     }
 
-    /// The message got no final answer: it waits for [`wake`](Self::wake). Says how often it was
-    /// tried, or `None` where it is gone.
-    pub(crate) fn rest(&mut self, id: TalkId) -> Option<u32> {
-        let talk = self.talks.get(&id)?;
-        let (lane, _) = self.lanes.get_mut(&talk.dest)?;
-        *lane = Lane::Resting;
-        Some(talk.tries)
+    pub(crate) fn get(&self, id: CallId) -> Option<&Call> {
+        self.calls.get(&id)
     }
 
-    /// The pause is over: the message may be sent again.
-    pub(crate) fn wake(&mut self, id: TalkId) {
-        let Some(talk) = self.talks.get(&id) else { return };
-        if let Some((lane, queue)) = self.lanes.get_mut(&talk.dest)
-            && (*lane, queue.front()) == (Lane::Resting, Some(&id))
+    /// The call got no final answer: it waits for [`wake`](Self::wake). Says how often it was
+    /// tried, or `None` where it is gone.
+    pub(crate) fn rest(&mut self, id: CallId) -> Option<u32> {
+        let call = self.calls.get(&id)?;
+        let (state, _) = self.lanes.get_mut(&call.lane)?;
+        *state = State::Resting;
+        Some(call.tries)
+    }
+
+    /// The pause is over: the call may be sent again.
+    pub(crate) fn wake(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        if let Some((state, queue)) = self.lanes.get_mut(&call.lane)
+            && (*state, queue.front()) == (State::Resting, Some(&id))
         {
-            *lane = Lane::Ready;
-            self.ready.push_back(talk.dest.clone());
+            *state = State::Ready;
+            self.ready.push_back(call.lane.clone());
         }
     }
 
     /// The connection is gone: everything may be sent again, over the next one.
     pub(crate) fn wake_all(&mut self) {
         self.ready.clear();
-        for (dest, (lane, _)) in &mut self.lanes {
-            *lane = Lane::Ready;
-            self.ready.push_back(dest.clone());
+        for (lane, (state, _)) in &mut self.lanes {
+            *state = State::Ready;
+            self.ready.push_back(lane.clone());
         }
     }
 
-    /// Takes a message out, because it is answered or its deadline has passed.
-    pub(crate) fn take(&mut self, id: TalkId) -> Option<Talk> {
-        let talk = self.talks.remove(&id)?;
-        let (lane, queue) = self.lanes.get_mut(&talk.dest)?;
+    /// Takes a call out, because it is answered or its deadline has passed.
+    pub(crate) fn take(&mut self, id: CallId) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        let (state, queue) = self.lanes.get_mut(&call.lane)?;
         let first = queue.front() == Some(&id);
         queue.retain(|queued| *queued != id);
         if queue.is_empty() {
-            self.lanes.remove(&talk.dest);
-        } else if first && *lane != Lane::Ready {
-            *lane = Lane::Ready;
-            self.ready.push_back(talk.dest.clone());
+            self.lanes.remove(&call.lane);
+        } else if first && *state != State::Ready {
+            *state = State::Ready;
+            self.ready.push_back(call.lane.clone());
         }
-        Some(talk)
+        Some(call)
     }
 
-    /// Whether a message to `dest` with this body is under way again: the server may push a copy
-    /// of the first try to what it takes for another device of ours.
-    pub(crate) fn is_repeating(&self, dest: &str, body: &str) -> bool {
-        let Some((_, queue)) = self.lanes.get(dest) else { return false };
-        let first = queue.front().and_then(|id| self.talks.get(id));
-        first.is_some_and(|talk| talk.tries > 1 && talk.body == body)
+    /// How often the first of a lane was sent, if it is a message with this text: the server may
+    /// have stored it, and show it to us before it answers.
+    pub(crate) fn tries(&self, lane: &Lane, text: &str) -> u32 {
+        let Some((_, queue)) = self.lanes.get(lane) else { return 0 };
+        let first = queue.front().and_then(|id| self.calls.get(id));
+        first.filter(|call| call.text.as_deref() == Some(text)).map_or(0, |call| call.tries)
     }
 
     /// Takes everything out.
-    pub(crate) fn drain(&mut self) -> Vec<Talk> {
+    pub(crate) fn drain(&mut self) -> Vec<Call> {
         self.lanes.clear();
         self.ready.clear();
-        self.talks.drain().map(|(_, talk)| talk).collect()
+        self.calls.drain().map(|(_, call)| call).collect()
     }
 }
 
-impl Talk {
-    /// The request's body.
-    pub(crate) fn request(&self) -> MessageReq {
-        MessageReq {
-            r#type: self.kind,
-            body: self.body.clone(),
-            extra: self.extra.clone(),
-            client_message_id: self.id.clone(),
-        }
-    }
-
+impl Call {
     /// Tells the caller.
-    pub(crate) fn finish(self, outcome: Result<Receipt, Error>) {
+    pub(crate) fn finish(self, outcome: Result<Bytes, Error>) {
         // The caller may have stopped waiting.
         let _ = self.answer.send(outcome);
     }
 
     /// Tells the caller that its deadline has passed.
-    pub(crate) fn expire(self) {
-        let error = if self.tries == 0 {
-            Error::NotSent(self.waited)
-        } else {
-            Error::Unconfirmed { waited: self.waited, client_message_id: self.id.clone() }
+    pub(crate) fn expire(mut self) {
+        let error = match self.id.take() {
+            None => Error::Timeout(self.waited),
+            Some(_) if self.tries == 0 => Error::NotSent(self.waited),
+            Some(client_message_id) => {
+                Error::Unconfirmed { waited: self.waited, client_message_id }
+            }
         };
         self.finish(Err(error));
     }

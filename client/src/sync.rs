@@ -1,4 +1,5 @@
-//! Where a synchronisation is: a listing, then the contents of what it names, in batches.
+//! Where a synchronisation is: page after page of messages, or with old servers a listing, then the
+//! contents of what it names, in batches.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::{Error, inbox::Listed};
 
-/// Entries of a full page: the server may have more (client wire, section 6).
+/// Messages in a page that is asked for.
+pub(crate) const SYNC_PAGE: usize = 200;
+/// Entries of an old server's full page: the server may have more (client wire, section 6).
 pub(crate) const PAGE: usize = 2000;
 /// Contents in one request. With bodies and extras at their limits, 40 of them stay under the
 /// 1 MiB of a frame.
@@ -20,15 +23,15 @@ pub(crate) enum Phase {
     Idle,
     /// To be begun as soon as the application has made room.
     Wanted,
-    /// The listing is asked for.
+    /// The page, or the listing, is asked for.
     Listing,
     /// There is more to fetch, when there is room.
     Fetching {
         /// To be fetched.
         left: VecDeque<Listed>,
-        /// Whether the page was full.
+        /// Whether the listing was full.
         full: bool,
-        /// Whether the page named anything new.
+        /// Whether it named anything new.
         progress: bool,
     },
     /// A batch is asked for.
@@ -37,12 +40,12 @@ pub(crate) enum Phase {
         batch: Vec<Listed>,
         /// To be fetched after it.
         left: VecDeque<Listed>,
-        /// Whether the page was full.
+        /// Whether the listing was full.
         full: bool,
     },
-    /// The page was full: the next one shows when this one is consumed and acknowledged.
+    /// The listing was full: the next one shows when this one is consumed and acknowledged.
     Draining {
-        /// Whether the page named anything new.
+        /// Whether it named anything new.
         progress: bool,
     },
 }

@@ -2,10 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use futures::{StreamExt, future::join_all};
-use imago_client::{AckMode, Error, Outgoing, Seq};
+use imago_client::{AckMode, Error, Message, Outgoing, Seq};
 
 use self::support::{Server, bodies, eventually, numbers};
 
@@ -41,9 +41,15 @@ async fn two_people_chat_over_tcp() {
     two_people_chat(&Server::tcp().await).await;
 }
 
-#[tokio::test]
-async fn what_came_while_away_arrives_after_the_login_page_by_page() {
+/// A cluster, or an old one that does not know `chat.sync`.
+async fn cluster(old: bool) -> Server {
     let server = Server::ws().await;
+    server.world().faults.old = old;
+    server
+}
+
+#[allow(clippy::unwrap_used, reason = "only tests use it")]
+async fn what_came_while_away_arrives(server: &Server) {
     for number in 0..4500 {
         server.world().tell("bob", "alice", &number.to_string());
         if number % 3 == 0 {
@@ -51,13 +57,45 @@ async fn what_came_while_away_arrives_after_the_login_page_by_page() {
         }
     }
     let alice = server.client("alice").connect().await.unwrap();
-    assert_eq!(bodies(&mut alice.messages(), 4500).await, numbers(0..4500));
-    assert!(server.world().store.largest_content_request <= 200);
+    let from_bob = |message: &Message| ready(message.sent_to.is_none());
+    let mut messages = alice.messages().filter(from_bob);
+    assert_eq!(bodies(&mut messages, 4500).await, numbers(0..4500));
 }
 
 #[tokio::test]
-async fn lost_and_doubled_pushes_are_not_noticed() {
-    let server = Server::ws().await;
+async fn what_came_while_away_arrives_after_the_login_page_by_page() {
+    let server = cluster(false).await;
+    what_came_while_away_arrives(&server).await;
+    let asked = server.world().asked.clone();
+    assert!(asked.len() >= 30 && asked.iter().all(|command| command == "chat.sync"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_came_while_away_arrives_from_an_old_server() {
+    let server = cluster(true).await;
+    what_came_while_away_arrives(&server).await;
+    assert!(server.world().store.largest_content_request <= 200);
+    let synced = server.world().asked.iter().filter(|command| *command == "chat.sync").count();
+    assert_eq!(synced, 1, "once is enough");
+}
+
+#[tokio::test]
+async fn copies_of_what_other_devices_sent_come_in_their_place() {
+    let server = cluster(false).await;
+    server.world().tell("bob", "alice", "0");
+    server.world().tell("alice", "bob", "1");
+    server.world().tell("bob", "alice", "2");
+    let alice = server.client("alice").connect().await.unwrap();
+    assert_eq!(bodies(&mut alice.messages(), 3).await, numbers(0..3));
+    alice.talk("bob", "3").await.unwrap();
+    alice.sync().await.unwrap();
+    server.world().tell("bob", "alice", "4");
+    let next = alice.messages().next().await.unwrap();
+    assert_eq!(next.body, "4", "what this one sent is no copy");
+}
+
+#[allow(clippy::unwrap_used, reason = "only tests use it")]
+async fn lost_and_doubled_pushes_are_not_noticed(server: &Server) {
     server.world().faults.lose_every = Some(3);
     server.world().faults.double = true;
     let alice = server.client("alice").connect().await.unwrap();
@@ -77,6 +115,16 @@ async fn lost_and_doubled_pushes_are_not_noticed() {
         bodies(&mut messages, 200)
     );
     assert_eq!(received, numbers(0..200));
+}
+
+#[tokio::test]
+async fn lost_and_doubled_pushes_of_servers_are_not_noticed() {
+    lost_and_doubled_pushes_are_not_noticed(&cluster(false).await).await;
+}
+
+#[tokio::test]
+async fn lost_and_doubled_pushes_of_old_servers_are_not_noticed() {
+    lost_and_doubled_pushes_are_not_noticed(&cluster(true).await).await;
 }
 
 #[tokio::test]
@@ -150,13 +198,15 @@ async fn only_what_was_consumed_is_acknowledged() {
 
 #[tokio::test]
 async fn a_slow_application_can_talk_and_gets_everything_later() {
-    let server = Server::ws().await;
-    let alice = server.client("alice").queue(64).connect().await.unwrap();
-    for number in 0..3000 {
-        server.world().tell("bob", "alice", &number.to_string());
+    for old in [false, true] {
+        let server = cluster(old).await;
+        let alice = server.client("alice").queue(64).connect().await.unwrap();
+        for number in 0..3000 {
+            server.world().tell("bob", "alice", &number.to_string());
+        }
+        alice.talk("carol", "still here").await.unwrap();
+        assert_eq!(bodies(&mut alice.messages(), 3000).await, numbers(0..3000));
     }
-    alice.talk("carol", "still here").await.unwrap();
-    assert_eq!(bodies(&mut alice.messages(), 3000).await, numbers(0..3000));
 }
 
 #[tokio::test]
@@ -172,12 +222,14 @@ async fn another_device_sees_what_this_one_sends() {
 
 #[tokio::test]
 async fn a_listing_that_fails_is_asked_for_again() {
-    let server = Server::ws().await;
-    server.world().faults.listings.extend([300, 300]);
-    server.world().tell("bob", "alice", "hello");
-    let alice = server.client("alice").connect().await.unwrap();
-    assert_eq!(bodies(&mut alice.messages(), 1).await, ["hello"]);
-    alice.sync().await.unwrap();
+    for old in [false, true] {
+        let server = cluster(old).await;
+        server.world().faults.listings.extend([300, 300]);
+        server.world().tell("bob", "alice", "hello");
+        let alice = server.client("alice").connect().await.unwrap();
+        assert_eq!(bodies(&mut alice.messages(), 1).await, ["hello"]);
+        alice.sync().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ use imago_container::{
     telemetry::LogConfig,
 };
 
-use crate::{GroupRules, service::WorkLimits, store::sqlite::SqliteOptions};
+use crate::{
+    DevicePolicy, DirectoryConfig, DirectoryKind, GroupRules,
+    service::WorkLimits,
+    store::{StoreOptions, sqlite::SqliteOptions},
+};
 
 /// The default configuration, every key explained; what is compiled in is what is shipped.
 pub const DEFAULT_CONFIG: &str = include_str!("../logic.toml");
@@ -37,9 +41,11 @@ pub struct LogicConfig {
     /// Token for the monitor port's `/admin` routes.
     pub admin_token: Option<Secret>,
     /// Where messages are.
-    pub store: SqliteOptions,
+    pub store: StoreOptions,
     /// How long they are kept.
     pub retention: Duration,
+    /// Who is connected where.
+    pub directory: DirectoryConfig,
     /// Bounds of its work.
     pub limits: WorkLimits,
     /// What groups may be.
@@ -68,13 +74,16 @@ impl LogicConfig {
         let secs = Duration::from_secs;
         let localhost = SocketAddr::from(([127, 0, 0, 1], 0));
         let store_url = s.text("store.url");
-        let mut store = SqliteOptions::parse(&store_url).unwrap_or_else(|error| {
+        let mut store = StoreOptions::parse(&store_url).unwrap_or_else(|error| {
             s.reject("store.url", &error.to_string());
-            SqliteOptions::new("")
+            StoreOptions::Sqlite(SqliteOptions::new(""))
         });
-        store.batch = s.integer("store.batch", 1..=10_000);
-        store.queue = s.integer("store.queue", 1..=1_000_000);
-        store.readers = s.integer("store.readers", 1..=64);
+        store.bound(
+            s.integer("store.batch", 1..=10_000),
+            s.integer("store.queue", 1..=1_000_000),
+            s.integer("store.readers", 1..=64),
+        );
+        let directory = read_directory(s);
         let admin_token = s.optional_secret("monitor.admin_token", 16);
         let config = Self {
             info: ServerInfo::read(s),
@@ -87,6 +96,7 @@ impl LogicConfig {
             admin_token: admin_token.map(Secret),
             store,
             retention: s.duration("store.retention", secs(60)..=secs(3650 * 86_400)),
+            directory,
             limits: WorkLimits {
                 in_flight: s.integer("limits.in_flight", 1..=10_000_000),
                 session_queue: s.integer("limits.session_queue", 1..=65_536),
@@ -102,6 +112,15 @@ impl LogicConfig {
         settings.finish()?;
         Ok(config)
     }
+}
+
+fn read_directory(s: &mut Settings) -> DirectoryConfig {
+    let kind = DirectoryKind::parse(&s.text("directory.url")).unwrap_or_else(|error| {
+        s.reject("directory.url", &error);
+        DirectoryKind::Replicated
+    });
+    let devices = s.choice("directory.devices", &DevicePolicy::NAMES);
+    DirectoryConfig { kind, devices: DevicePolicy::from_name(&devices).unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -121,7 +140,8 @@ mod tests {
     #[test]
     fn the_defaults_need_nothing_but_a_secret() {
         let config = read("[cluster]\nsecret = \"0123456789abcdef\"").unwrap();
-        assert_eq!(config.store.path, Path::new("imago.db"));
+        let StoreOptions::Sqlite(store) = &config.store else { panic!("{config:?}") };
+        assert_eq!(store.path, Path::new("imago.db"));
         assert_eq!(config.retention, Duration::from_secs(15 * 86_400));
         let (limits, defaults) = (config.limits, WorkLimits::default());
         assert_eq!(limits.in_flight, defaults.in_flight);
@@ -131,9 +151,31 @@ mod tests {
     }
 
     #[test]
+    fn the_directory_is_in_memory_unless_it_is_said_to_be_in_redis() {
+        let with = |keys: &str| {
+            read(&format!("[cluster]\nsecret = \"0123456789abcdef\"\n[directory]\n{keys}"))
+        };
+        let directory = with("").unwrap().directory;
+        assert!(matches!(directory.kind, DirectoryKind::Replicated));
+        assert_eq!(directory.devices, DevicePolicy::Unlimited);
+        let config =
+            with("url = \"redis://:hunter2@h:1/3?lease=2s\"\ndevices = \"class\"").unwrap();
+        let DirectoryKind::Redis(options) = &config.directory.kind else { panic!("{config:?}") };
+        assert_eq!(options.lease, Duration::from_secs(2));
+        assert_eq!(config.directory.devices, DevicePolicy::Class);
+        assert!(!format!("{config:?}").contains("hunter2"), "the password is shown");
+        for url in ["rediss://:hunter2@h", "redis://:hun/ter2@h", "redis://:hun?ter2@h"] {
+            let error = with(&format!("url = \"{url}\"")).unwrap_err();
+            assert!(error.contains("directory.url"), "{error}");
+            assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_said_at_once_by_key() {
         let file = "[cluster]\nsecret = \"short\"\n[store]\nurl = \"mysql://x\"\nbatch = 0\n\
-                    [limits]\nhandler_timeout = \"1ms\"\nin_fligth = 3";
+                    [limits]\nhandler_timeout = \"1ms\"\nin_fligth = 3\n\
+                    [directory]\nurl = \"redis://h?leese=1s\"\ndevices = \"two\"";
         let text = read(file).unwrap_err();
         for part in [
             "cluster.secret",
@@ -142,6 +184,10 @@ mod tests {
             "store.batch",
             "limits.handler_timeout",
             "limits.in_fligth",
+            "directory.url",
+            "unknown parameter leese, expected lease",
+            "directory.devices",
+            "one of unlimited, class, single",
         ] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }

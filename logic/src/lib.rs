@@ -20,7 +20,10 @@ mod support;
 
 pub use config::{DEFAULT_CONFIG, LogicConfig, SECRET_MIN, Secret};
 pub use context::{Context, GroupRules};
-pub use directory::{DirectoryCore, Kick, Replicated, Session, SessionDirectory};
+pub use directory::{
+    DevicePolicy, DirectoryConfig, DirectoryCore, DirectoryKind, Kick, RedisDirectory,
+    RedisOptions, Replicated, Session, SessionDirectory,
+};
 pub use layer::{Layer, Recover, Timing};
 pub use router::{Handler, Reject, Router};
 pub use server::serve;

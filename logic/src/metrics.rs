@@ -35,6 +35,24 @@ pub(crate) fn describe() {
         "Group messages that were not pushed because the members could not be read"
     );
     describe_gauge!("imago_directory_sessions", "Sessions in the directory");
+    describe_gauge!(
+        "imago_directory_redis_up",
+        "Whether Redis holds all sessions and is read, where the directory is there"
+    );
+    describe_counter!(
+        "imago_directory_redis_errors_total",
+        "Times that Redis was lost or not found"
+    );
+    describe_gauge!(
+        "imago_directory_leases",
+        "Gateways whose sessions this server writes to Redis"
+    );
+    describe_gauge!("imago_directory_pending_writes", "Changes that wait to be written to Redis");
+    describe_counter!("imago_directory_writes_total", "Commands by which sessions were written");
+    describe_counter!(
+        "imago_directory_writes_dropped_total",
+        "Changes that found the queue full, and were made good by writing everything again"
+    );
     describe_gauge!("imago_requests_in_flight", "Requests being worked on");
 }
 
@@ -85,4 +103,28 @@ pub(crate) fn sessions(count: usize) {
 
 pub(crate) fn in_flight(count: usize) {
     gauge!("imago_requests_in_flight").set(count as f64);
+}
+
+pub(crate) fn directory_redis_up(is_up: bool) {
+    gauge!("imago_directory_redis_up").set(if is_up { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn directory_redis_error() {
+    counter!("imago_directory_redis_errors_total").increment(1);
+}
+
+pub(crate) fn directory_leases(count: usize) {
+    gauge!("imago_directory_leases").set(count as f64);
+}
+
+pub(crate) fn directory_pending_writes(count: usize) {
+    gauge!("imago_directory_pending_writes").set(count as f64);
+}
+
+pub(crate) fn directory_written(commands: usize) {
+    counter!("imago_directory_writes_total").increment(commands as u64);
+}
+
+pub(crate) fn directory_write_dropped() {
+    counter!("imago_directory_writes_dropped_total").increment(1);
 }

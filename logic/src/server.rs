@@ -12,9 +12,9 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    LogicConfig, Router, metrics,
-    service::LogicService,
-    store::{MessageStore, sqlite::SqliteStore},
+    LogicConfig, Router, directory, metrics,
+    service::{LogicService, Means},
+    store::MessageStore,
 };
 
 /// Name of the gateways' service.
@@ -42,14 +42,13 @@ pub async fn serve(
     let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
     telemetry::metrics_recorder();
     metrics::describe();
-    let options = config.store.clone();
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await??;
-    let store: Arc<dyn MessageStore> = Arc::new(store);
+    let store = config.store.open().await.context("store.url")?;
     let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);
     let (limits, groups) = (config.limits, config.groups);
+    let (sessions, cluster) = (config.directory, config.cluster.clone());
     let (service_tasks, service_stop) = (tasks.clone(), stop.clone());
     let service = config.info.service.clone();
     let id = config.info.id.to_string();
@@ -62,7 +61,9 @@ pub async fn serve(
         .logic(link, move |handle| {
             let outlet = Arc::new(handle);
             let (tasks, stop) = (&service_tasks, &service_stop);
-            Arc::new(LogicService::new(outlet, router, store, limits, groups, tasks, stop))
+            let directory = directory::open(sessions, &cluster, tasks, stop);
+            let means = Means { outlet, directory, store };
+            Arc::new(LogicService::new(router, means, limits, groups, tasks, stop))
         })
         .build()?;
     tasks.spawn(prune(old_messages, retention, stop.clone()));

@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    GroupRules, Router, WorkLimits, handlers,
-    service::{LogicService, Outlet},
+    GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
+    service::{LogicService, Means, Outlet},
     store::{
         MessageStore,
         sqlite::{SqliteOptions, SqliteStore},
@@ -140,11 +140,22 @@ impl World {
         router: Router,
         limits: WorkLimits,
     ) -> Self {
+        let groups = GroupRules { members_max: 10_000, open_talk: false };
+        Self::ruled(store, folder, router, limits, groups)
+    }
+
+    pub(crate) fn ruled(
+        store: Arc<dyn MessageStore>,
+        folder: TempDir,
+        router: Router,
+        limits: WorkLimits,
+        groups: GroupRules,
+    ) -> Self {
         let outlet = Arc::new(FakeOutlet::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let groups = GroupRules { members_max: 10_000, open_talk: false };
-        let service =
-            LogicService::new(outlet.clone(), router, store.clone(), limits, groups, &tasks, &stop);
+        let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
+        let means = Means { outlet: outlet.clone(), directory, store: store.clone() };
+        let service = LogicService::new(router, means, limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);
         Self { service, outlet, store, stop, tasks, requests, _folder: folder }
     }

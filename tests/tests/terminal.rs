@@ -171,6 +171,79 @@ fn two_people_start_a_cluster_and_chat() {
     alice.shows("-- reconnecting");
 }
 
+/// The id that the screen shows in parentheses behind a text.
+fn id_behind(screen: &str, text: &str) -> String {
+    let (_, rest) = screen.split_once(text).unwrap();
+    rest.trim_start_matches(" (").split(')').next().unwrap().to_owned()
+}
+
+#[test]
+fn people_talk_in_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Terminal::run(folder.path(), &["dev", "--gateways", "2", "--logics", "2"]);
+    dev.shows("Ctrl-C ends everything");
+    let pids = servers(folder.path());
+    let chat = |account: &str| {
+        let terminal = Terminal::run(folder.path(), &["chat", "--as", account]);
+        terminal.shows(&format!("online as {account}"));
+        terminal
+    };
+    let (mut alice, mut bob) = (chat("alice"), chat("bob"));
+    alice.types("/groups\r");
+    alice.shows("you are in no group");
+    alice.types("/group create team bob carol\r");
+    let team = id_behind(&alice.shows("✓ made the group team"), "✓ made the group team");
+    bob.shows("-- you are in the group team");
+    alice.types("@#team hello all\r");
+    alice.shows("✓ to #team (number 1)");
+    bob.shows("[team] alice: hello all");
+    bob.types("/to #team\r");
+    bob.shows("bob to #team> ");
+    bob.types("hi\r");
+    alice.shows("[team] bob: hi");
+    bob.types("/who\r");
+    bob.shows(&format!("in team ({team}): alice (owner), bob, carol"));
+    bob.types("/history 2\r");
+    bob.shows("-- the last 2 with #team");
+    bob.shows("[team] you: hi");
+
+    let mut carol = chat("carol");
+    carol.shows("[team] bob: hi");
+    assert!(carol.shows("[team] bob: hi").contains("[team] alice: hello all"));
+    carol.types("/groups\r");
+    carol.shows(&format!("team ({team}): 3 in it, "));
+    carol.types(&format!("@#{team} me too\r"));
+    bob.shows("[team] carol: me too");
+
+    alice.types("/group open plaza\r");
+    let plaza = id_behind(&alice.shows("✓ made the group plaza"), "✓ made the group plaza");
+    let mut dave = chat("dave");
+    dave.types(&format!("/join {team}\r"));
+    dave.shows(&format!("✗ /join {team}: refused with status 105"));
+    dave.types(&format!("/join {plaza}\r"));
+    dave.shows(&format!("✓ dave is in plaza ({plaza}) now"));
+    alice.shows("-- dave is in the group plaza");
+    dave.types("@#plaza anybody?\r");
+    alice.shows("[plaza] dave: anybody?");
+    alice.types("/group add plaza bob\r");
+    bob.shows("-- you are in the group plaza");
+    dave.types("/leave plaza\r");
+    dave.shows("✓ left plaza");
+    alice.shows("-- dave is no longer in the group plaza");
+    alice.types("@#plaza dave?\r");
+    bob.shows("[plaza] alice: dave?");
+    dave.types("/groups\r");
+    dave.shows("you are in no group");
+    dave.types("/help\r");
+    dave.shows("marks: …");
+    dave.types("/quit\r");
+    assert_eq!(dave.ends(), 0);
+
+    dev.types("\x03");
+    assert_eq!(dev.ends(), 0);
+    all_end(&pids);
+}
+
 #[test]
 fn servers_end_with_whoever_started_them_and_a_dead_one_is_told() {
     let folder = tempfile::tempdir().unwrap();

@@ -129,7 +129,9 @@ fn nothing_names_this_machine_or_where_packages_come_from() {
         concat!("/root", "/"),
     ];
     let mut faults = Vec::new();
-    for path in files(&[".rs", ".md", ".toml", ".proto", ".sh", "test", "run", "install-consul"]) {
+    let kinds =
+        [".rs", ".md", ".toml", ".proto", ".sh", "test", "run", "install-consul", "install-redis"];
+    for path in files(&kinds) {
         let text = fs::read_to_string(&path).unwrap_or_default();
         for host in hosts {
             if text.contains(host) {

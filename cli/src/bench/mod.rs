@@ -3,6 +3,7 @@
 mod client;
 mod cpu;
 mod crowd;
+mod group;
 mod html;
 mod idle;
 mod load;
@@ -40,6 +41,10 @@ pub(crate) struct BenchArgs {
 enum Scenario {
     /// Pairs of clients talk to each other: messages a second, and time until they arrive
     Talk(talk::TalkArgs),
+    /// Members of a group talk to all: messages a second, and time until they arrive everywhere
+    Group(group::GroupArgs),
+    /// One client talks to many at once: deliveries a second, and time until they arrive
+    Fanout(group::FanoutArgs),
     /// Clients that are connected and say nothing: memory of the gateways for each
     Idle(idle::IdleArgs),
     /// One more logic server, again and again: time from its start until it is Adult
@@ -50,6 +55,8 @@ enum Scenario {
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.scenario {
         Scenario::Talk(args) => talk::run(args).await,
+        Scenario::Group(args) => group::run(args).await,
+        Scenario::Fanout(args) => group::fanout(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,
     }

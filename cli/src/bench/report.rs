@@ -65,7 +65,12 @@ impl Report {
         Ok(())
     }
 
-    /// Messages delivered a second.
+    /// Messages accepted a second.
+    fn accepted_rate(&self) -> f64 {
+        self.measured.accepted as f64 / self.measured.seconds.max(0.001)
+    }
+
+    /// Deliveries a second: of each message, as many as receive it.
     pub(super) fn rate(&self) -> f64 {
         self.measured.delivered as f64 / self.measured.seconds.max(0.001)
     }
@@ -82,7 +87,12 @@ impl Report {
     }
 
     fn print(&self) {
-        out!("{}: {:.0} messages a second delivered\n", self.title, self.rate());
+        out!(
+            "{}: {:.0} messages a second accepted, {:.0} deliveries a second\n",
+            self.title,
+            self.accepted_rate(),
+            self.rate()
+        );
         print(table(&["MILLISECONDS UNTIL", "P50", "P90", "P99", "P99.9", "MAX"], &self.rows()));
         let totals = &self.totals;
         for (status, times) in &totals.refused {
@@ -112,6 +122,7 @@ impl Report {
             "title": self.title,
             "settings": self.settings,
             "seconds": measured.seconds,
+            "accepted_per_second": self.accepted_rate(),
             "per_second": self.rate(),
             "delivered_ms": percentiles(&measured.delivery),
             "answered_ms": percentiles(&measured.answer),

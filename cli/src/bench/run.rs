@@ -62,6 +62,7 @@ pub(super) struct Second {
 /// What was measured.
 pub(super) struct Measured {
     pub(super) seconds: f64,
+    pub(super) accepted: u64,
     pub(super) delivered: u64,
     pub(super) delivery: Histogram<u64>,
     pub(super) answer: Histogram<u64>,
@@ -159,6 +160,7 @@ impl Run {
         self.measuring.store(true, Ordering::SeqCst);
         let cpu_before = cpu::seconds(watched)?;
         let before = self.delivered.load(Ordering::SeqCst);
+        let accepted_before = self.accepted.load(Ordering::SeqCst);
         let (begun, mut last) = (Instant::now(), before);
         let (mut delivery, mut timeline) = (histogram(), Vec::new());
         while begun.elapsed() < duration {
@@ -185,11 +187,13 @@ impl Run {
             last = now;
         }
         let seconds = begun.elapsed().as_secs_f64();
+        let accepted = self.accepted.load(Ordering::SeqCst) - accepted_before;
         self.measuring.store(false, Ordering::SeqCst);
         self.stopping.store(true, Ordering::SeqCst);
         progress.finish_and_clear();
         Ok(Measured {
             seconds,
+            accepted,
             delivered: last - before,
             delivery,
             answer: self.answer.take(),

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use imago_proto::{
-    Account, BasicCode, BasicPacket, ConversationId, LogicPacket, Packet, Seq, Status, command,
+    BasicCode, BasicPacket, LogicPacket, Packet, Seq, Status, command,
     msg::{
         ErrorResp, Flag, KickoutNotify, MessageContent, MessageContentResp, MessageIndex,
-        MessageIndexResp, MessagePush, MessageResp,
+        MessageIndexResp, MessagePush, MessageResp, SyncResp,
     },
 };
 use prost::Message as _;
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::{Action, Core, Phase, Request, Timer, answer};
 use crate::{
-    CloseReason, Error, Message, Receipt,
+    CloseReason, Error, Event, Message,
     error::is_temporary,
-    inbox::Listed,
-    outbox::TalkId,
+    inbox::{Entry, Listed},
+    outbox::{CallId, Lane},
     sync::{PAGE, Phase as SyncPhase},
 };
 
@@ -49,39 +49,45 @@ impl Core {
                     self.close(CloseReason::Kicked);
                 }
             }
-            command::CHAT_USER_TALK => self.message(body, None),
-            command::CHAT_GROUP_TALK => self.message(body, Some(packet.header.dest.clone())),
-            other => tracing::debug!(command = other, "push of an unknown command ignored"),
+            command::CHAT_USER_TALK | command::CHAT_GROUP_TALK => self.message(packet),
+            _ => match Event::of(packet) {
+                Some(event) => self.actions.push_back(Action::Event(event)),
+                None => tracing::debug!(
+                    command = packet.header.command,
+                    "push of an unknown command, or one that does not decode: ignored"
+                ),
+            },
         }
     }
 
-    fn message(&mut self, body: Bytes, group: Option<String>) {
-        let Ok(push) = MessagePush::decode(body) else {
+    fn message(&mut self, packet: &LogicPacket) {
+        let Ok(mut push) = MessagePush::decode(packet.body.clone()) else {
             tracing::warn!("push does not decode: ignored, a later synchronisation finds it");
             return;
         };
-        if push.conversation.is_empty() || push.seq == 0 {
-            tracing::warn!("push without conversation and sequence ignored: server is too old");
-            return;
+        if packet.header.command == command::CHAT_GROUP_TALK && push.group.is_empty() {
+            push.group.clone_from(&packet.header.dest);
         }
         let Phase::Online { session, .. } = &self.phase else { return };
-        let own = push.sender == session.account;
-        if own && self.outbox.is_repeating(&push.peer, &push.body) {
-            let conversation = ConversationId::from(push.conversation);
-            return self.inbox.own(&conversation, Seq(push.seq));
+        let Some(message) = Message::of(push, &session.account) else {
+            tracing::warn!("push without conversation and sequence ignored: server is too old");
+            return;
+        };
+        // The server takes the connection that we had before for another device.
+        if message.is_own_of(&session.account) && self.tries(&message) > 1 {
+            return self.inbox.own(&message.conversation, message.seq);
         }
-        self.inbox.pushed(Message {
-            message_id: push.message_id,
-            conversation: push.conversation.into(),
-            seq: Seq(push.seq),
-            sender: push.sender.into(),
-            sent_to: own.then(|| Account::from(push.peer)),
-            group,
-            send_time: push.send_time,
-            kind: push.r#type,
-            body: push.body,
-            extra: push.extra,
-        });
+        self.inbox.pushed(message);
+    }
+
+    /// How often we have sent what may be this very message, and were not answered.
+    fn tries(&self, message: &Message) -> u32 {
+        let lane = match (&message.group, &message.sent_to) {
+            (Some(group), _) => Lane::Group(group.to_string()),
+            (None, Some(account)) => Lane::Account(account.to_string()),
+            (None, None) => return 0,
+        };
+        self.outbox.tries(&lane, &message.body)
     }
 
     fn response(&mut self, now: Instant, packet: &LogicPacket) {
@@ -90,11 +96,18 @@ impl Core {
         self.timers.cancel(Timer::Request(packet.header.sequence));
         let status = packet.header.status;
         match request {
-            Request::Talk(id) => self.talk_answer(now, id, status, packet.body.clone()),
+            Request::Call(id) => self.call_answer(now, id, status, packet.body.clone()),
             Request::Ack(cursors) if status == Status::Success.code() => self.inbox.acked(&cursors),
             Request::Ack(cursors) => {
                 self.inbox.ack_failed(cursors);
                 self.timers.set(Timer::Ack, now + self.options.request_timeout);
+            }
+            Request::Page if status == Status::Success.code() => {
+                self.page(now, packet.body.clone());
+            }
+            Request::Page if status == Status::NotImplemented.code() => {
+                self.is_old = true;
+                self.sync.phase = SyncPhase::Wanted;
             }
             Request::Listing if status == Status::Success.code() => {
                 self.listing(now, packet.body.clone());
@@ -102,7 +115,7 @@ impl Core {
             Request::Batch if status == Status::Success.code() => {
                 self.batch(now, packet.body.clone());
             }
-            Request::Listing | Request::Batch => self.sync_failed(now),
+            Request::Page | Request::Listing | Request::Batch => self.sync_failed(now),
             Request::Signout => self.close(CloseReason::ClosedByUser),
         }
         if status == Status::SessionNotFound.code() {
@@ -110,10 +123,13 @@ impl Core {
         }
     }
 
-    fn talk_answer(&mut self, now: Instant, id: TalkId, status: u32, body: Bytes) {
+    fn call_answer(&mut self, now: Instant, id: CallId, status: u32, body: Bytes) {
         let outcome = if status == Status::Success.code() {
-            let Ok(resp) = MessageResp::decode(body) else { return self.rest(now, id) };
-            Ok(self.receipt(resp))
+            let is_talk = self.outbox.get(id).is_some_and(|call| call.text.is_some());
+            if is_talk && !self.stored(&body) {
+                return self.rest(now, id);
+            }
+            Ok(body)
         } else if is_temporary(status) {
             return self.rest(now, id);
         } else {
@@ -121,29 +137,43 @@ impl Core {
             Err(Error::Rejected { status, message })
         };
         self.timers.cancel(Timer::Deadline(id));
-        if let Some(talk) = self.outbox.take(id) {
-            talk.finish(outcome);
+        if let Some(call) = self.outbox.take(id) {
+            call.finish(outcome);
         }
     }
 
-    fn receipt(&mut self, resp: MessageResp) -> Receipt {
-        let receipt = Receipt {
-            message_id: resp.message_id,
-            conversation: resp.conversation.into(),
-            seq: Seq(resp.seq),
-            send_time: resp.send_time,
-        };
-        if receipt.seq > Seq(0) {
-            self.inbox.own(&receipt.conversation, receipt.seq);
+    /// A message of ours has its place in a conversation; false where the answer does not say it.
+    fn stored(&mut self, body: &Bytes) -> bool {
+        let Ok(resp) = MessageResp::decode(body.clone()) else { return false };
+        if resp.seq > 0 {
+            self.inbox.own(&resp.conversation.into(), Seq(resp.seq));
         }
-        receipt
+        true
     }
 
-    /// Tries a talk again after a pause.
-    fn rest(&mut self, now: Instant, id: TalkId) {
+    /// Tries a call again after a pause.
+    fn rest(&mut self, now: Instant, id: CallId) {
         if let Some(tries) = self.outbox.rest(id) {
             self.timers.set(Timer::Rest(id), now + self.pause(tries));
         }
+    }
+
+    fn page(&mut self, now: Instant, body: Bytes) {
+        let Phase::Online { session, .. } = &self.phase else { return };
+        let Ok(resp) = SyncResp::decode(body) else { return self.sync_failed(now) };
+        let messages = resp.messages.into_iter();
+        let entry = |push| {
+            let message = Message::of(push, &session.account)?;
+            // Its answer is still to come.
+            let is_own = message.is_own_of(&session.account) && self.tries(&message) > 0;
+            Some(match is_own {
+                true => Entry::Own(message.conversation, message.seq),
+                false => Entry::Message(message),
+            })
+        };
+        let page = messages.filter_map(entry).collect();
+        let progress = self.inbox.page(page, resp.more);
+        self.paged(now, resp.more, progress);
     }
 
     fn listing(&mut self, now: Instant, body: Bytes) {
@@ -179,13 +209,13 @@ impl Core {
     pub(super) fn unanswered(&mut self, now: Instant, sequence: u32) {
         match self.requests.remove(&sequence) {
             None => return,
-            Some(Request::Talk(id)) => {
+            Some(Request::Call(id)) => {
                 // The pause was long enough.
                 self.outbox.rest(id);
                 self.outbox.wake(id);
             }
             Some(Request::Ack(cursors)) => self.inbox.ack_failed(cursors),
-            Some(Request::Listing | Request::Batch) => self.sync_failed(now),
+            Some(Request::Page | Request::Listing | Request::Batch) => self.sync_failed(now),
             Some(Request::Signout) => {
                 if let Some(waiter) = self.logout.take() {
                     answer(waiter, Err(Error::Timeout(self.options.request_timeout)));
@@ -205,7 +235,7 @@ fn listed(index: MessageIndex) -> Option<Listed> {
         conversation: index.conversation.into(),
         seq: index.seq,
         sender: index.account_b.into(),
-        group: (!index.group.is_empty()).then_some(index.group),
+        group: (!index.group.is_empty()).then(|| index.group.into()),
         send_time: index.send_time,
     })
 }

@@ -35,6 +35,7 @@ impl Core {
         self.actions.push_back(Action::State(State::Online));
         self.phase = Phase::Online { since: now, session };
         self.attempt = 0;
+        self.is_old = false;
         self.timers.set(Timer::Ping, now + self.options.ping_interval);
         self.want_sync();
         self.upkeep(now);
@@ -109,6 +110,7 @@ impl Core {
         if !matches!(self.phase, Phase::Online { .. }) {
             return self.close(CloseReason::ClosedByUser);
         }
+        self.inbox.settle();
         while self.inbox.is_dirty() {
             self.acknowledge(now);
         }
@@ -121,8 +123,8 @@ impl Core {
         self.phase = Phase::Closed(why.clone());
         self.requests.clear();
         self.timers.clear();
-        for talk in self.outbox.drain() {
-            talk.finish(Err(Error::Closed(why.clone())));
+        for call in self.outbox.drain() {
+            call.finish(Err(Error::Closed(why.clone())));
         }
         for waiter in self.sync.waiting.drain(..).chain(self.sync.served.drain(..)) {
             answer(waiter, Err(Error::Closed(why.clone())));

@@ -2,19 +2,14 @@
 
 use imago_proto::{
     BasicPacket, Packet, Status, command,
-    msg::{
-        MessageAckReq, MessageContent, MessageContentReq, MessageContentResp, MessageIndex,
-        MessageIndexResp, MessagePush, MessageReq, MessageResp,
-    },
+    msg::{MessageAckReq, MessagePush, MessageReq, MessageResp, SyncResp},
 };
 use prost::Message as _;
 
 use super::*;
-use crate::{
-    Builder,
-    sync::{BATCH, PAGE},
-    transport::Endpoint,
-};
+use crate::{Builder, outbox::Lane, transport::Endpoint};
+
+mod catch_up;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -31,6 +26,14 @@ struct World {
 impl World {
     /// Online, and synchronised.
     fn new() -> Self {
+        let mut world = Self::online();
+        world.answer_last(Status::Success, &SyncResp::default());
+        world.sent.clear();
+        world
+    }
+
+    /// Online; the first synchronisation is not answered yet.
+    fn online() -> Self {
         let mut options = Builder::new(Vec::new()).options;
         options.gateways = vec![Endpoint::Tcp("a:1".into()), Endpoint::Tcp("b:1".into())];
         let mut world = Self {
@@ -43,8 +46,6 @@ impl World {
         };
         world.core.start();
         world.log_in();
-        world.answer_last(Status::Success, &MessageIndexResp::default());
-        world.sent.clear();
         world
     }
 
@@ -63,7 +64,7 @@ impl World {
                 },
                 Action::State(state) => self.states.push(state),
                 Action::Connect { .. } => self.connects += 1,
-                Action::Disconnect | Action::Session(_) => {}
+                Action::Disconnect | Action::Session(_) | Action::Event(_) => {}
             }
         }
     }
@@ -104,21 +105,24 @@ impl World {
         self.work();
     }
 
-    fn talk(&mut self, body: &str) -> oneshot::Receiver<Result<crate::Receipt, Error>> {
+    fn talk(&mut self, body: &str) -> oneshot::Receiver<Result<Bytes, Error>> {
         let (answer, outcome) = oneshot::channel();
         let waited = Duration::from_secs(30);
-        let talk = Talk {
+        let id = format!("id of {body}");
+        let request = MessageReq { client_message_id: id.clone(), ..MessageReq::default() };
+        let talk = Call {
+            lane: Lane::Account("bob".into()),
+            command: command::CHAT_USER_TALK,
             dest: "bob".into(),
-            kind: 1,
-            body: body.into(),
-            extra: String::new(),
-            id: format!("id of {body}"),
+            body: request.encode_to_vec().into(),
+            text: Some(body.into()),
+            id: Some(id),
             deadline: self.now + waited,
             waited,
             tries: 0,
             answer,
         };
-        self.core.talk(self.now, talk);
+        self.core.call(self.now, talk);
         self.work();
         outcome
     }
@@ -141,7 +145,7 @@ fn a_gap_that_fills_by_itself_costs_no_listing() {
     world.pass(49 * MS);
     assert_eq!(world.commands(), [""; 0]);
     world.pass(MS);
-    assert_eq!(world.commands(), [command::CHAT_OFFLINE_INDEX]);
+    assert_eq!(world.commands(), [command::CHAT_SYNC]);
 }
 
 #[test]
@@ -151,44 +155,14 @@ fn a_server_that_cannot_list_is_asked_less_and_less() {
     world.pass(50 * MS);
     let mut asked = 0;
     for _ in 0..300 {
-        if world.sent.last().is_some_and(|p| p.header.command == command::CHAT_OFFLINE_INDEX) {
-            world.answer_last(Status::SystemException, &MessageIndexResp::default());
+        if world.sent.last().is_some_and(|p| p.header.command == command::CHAT_SYNC) {
+            world.answer_last(Status::SystemException, &SyncResp::default());
             world.sent.clear();
             asked += 1;
         }
         world.pass(100 * MS);
     }
     assert!((4..=30).contains(&asked), "asked {asked} times in half a minute");
-}
-
-#[test]
-fn the_next_page_is_asked_for_once_this_one_is_consumed_and_acknowledged() {
-    let mut world = World::new();
-    world.core.inbox = Inbox::new(InboxLimits { ready: PAGE + BATCH, held: 1 });
-    let indexes = (1..=PAGE as u64).map(|seq| MessageIndex {
-        message_id: i64::try_from(seq).unwrap(),
-        conversation: "c".into(),
-        seq,
-        ..MessageIndex::default()
-    });
-    world.push(5);
-    world.pass(50 * MS);
-    world.answer_last(Status::Success, &MessageIndexResp { indexes: indexes.collect() });
-    while world.sent.last().is_some_and(|p| p.header.command == command::CHAT_OFFLINE_CONTENT) {
-        let asked = MessageContentReq::decode(world.sent.pop().unwrap().body).unwrap();
-        let content = |id: &i64| MessageContent { message_id: *id, ..MessageContent::default() };
-        let contents = asked.message_ids.iter().map(content).collect();
-        world.sent.push(LogicPacket::request("", world.core.sequence, "", Bytes::new()));
-        world.answer_last(Status::Success, &MessageContentResp { contents });
-    }
-    world.commands();
-    while world.core.next_message(world.now).is_some() {}
-    world.pass(10_000 * MS);
-    assert_eq!(world.commands(), [""; 0], "nothing is consumed");
-    world.consume(PAGE as u64);
-    assert_eq!(world.sent.last().unwrap().header.command, command::CHAT_TALK_ACK);
-    world.answer_last(Status::Success, &());
-    assert_eq!(world.commands(), [command::CHAT_TALK_ACK, command::CHAT_OFFLINE_INDEX]);
 }
 
 #[test]
@@ -256,7 +230,8 @@ fn a_message_is_repeated_with_its_id_and_a_new_sequence() {
     world.sent.push(second);
     let resp = MessageResp { conversation: "c".into(), seq: 1, ..MessageResp::default() };
     world.answer_last(Status::Success, &resp);
-    assert_eq!(outcome.try_recv().unwrap().unwrap().seq, Seq(1));
+    let answered = MessageResp::decode(outcome.try_recv().unwrap().unwrap()).unwrap();
+    assert_eq!(answered.seq, 1);
 }
 
 #[test]
@@ -284,7 +259,7 @@ fn a_new_connection_repeats_what_was_under_way_and_synchronises() {
     world.core.lost(world.now, None, "cut");
     world.pass(1000 * MS);
     world.log_in();
-    assert_eq!(world.commands(), [command::CHAT_USER_TALK, command::CHAT_OFFLINE_INDEX]);
+    assert_eq!(world.commands(), [command::CHAT_USER_TALK, command::CHAT_SYNC]);
     world.pass(200 * MS);
     assert_eq!(world.commands(), [command::CHAT_TALK_ACK]);
 }

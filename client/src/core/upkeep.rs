@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use imago_proto::{
-    command,
-    msg::{Cursor, MessageAckReq, MessageContentReq, MessageIndexReq},
+    ConversationId, Seq, command,
+    msg::{Cursor, MessageAckReq, MessageContentReq, MessageIndexReq, SyncReq},
 };
 use prost::Message as _;
 use tokio::time::Instant;
 
 use super::{Core, Phase, Request, Timer};
-use crate::sync::{BATCH, Phase as SyncPhase};
+use crate::sync::{BATCH, Phase as SyncPhase, SYNC_PAGE};
 
 /// How long a hole may fill by itself: pushes of two senders may overtake each other.
 const GAP_GRACE: Duration = Duration::from_millis(50);
@@ -29,15 +29,15 @@ impl Core {
         if !matches!(self.phase, Phase::Online { .. }) || self.logout.is_some() {
             return;
         }
-        self.send_talks(now);
+        self.send_calls(now);
         while self.step_sync(now) {}
         self.watch_acks(now);
     }
 
-    fn send_talks(&mut self, now: Instant) {
-        while let Some((id, talk)) = self.outbox.next() {
-            let (dest, body) = (talk.dest.clone(), talk.request().encode_to_vec());
-            self.request(now, command::CHAT_USER_TALK, &dest, body.into(), Request::Talk(id));
+    fn send_calls(&mut self, now: Instant) {
+        while let Some((id, call)) = self.outbox.next() {
+            let (command, dest, body) = (call.command, call.dest.clone(), call.body.clone());
+            self.request(now, command, &dest, body, Request::Call(id));
         }
     }
 
@@ -55,7 +55,10 @@ impl Core {
         match &mut self.sync.phase {
             SyncPhase::Idle => self.watch_gaps(now),
             SyncPhase::Wanted if room >= self.options.queue / 2 => {
-                self.list(now);
+                match self.is_old {
+                    true => self.list(now),
+                    false => self.ask_page(now, room),
+                }
                 true
             }
             SyncPhase::Fetching { left, full, progress } if left.is_empty() => {
@@ -105,12 +108,47 @@ impl Core {
         false
     }
 
-    fn list(&mut self, now: Instant) {
+    fn begin_sync(&mut self) {
         for timer in [Timer::Gap, Timer::Sync] {
             self.timers.cancel(timer);
         }
         self.inbox.listing_begins();
         self.sync.begin();
+    }
+
+    /// Asks for what comes past all that we have.
+    fn ask_page(&mut self, now: Instant, room: usize) {
+        // More positions than one request may name: the server has to know some by itself.
+        if self.inbox.is_crowded(CURSORS_MAX) && !self.is_acking() {
+            self.inbox.settle();
+            while self.inbox.is_dirty() {
+                self.acknowledge(now);
+            }
+        }
+        self.begin_sync();
+        let cursors = self.inbox.positions(CURSORS_MAX).iter().map(cursor).collect();
+        let limit = u32::try_from(room.clamp(1, SYNC_PAGE)).unwrap_or(1);
+        let body = Bytes::from(SyncReq { cursors, limit }.encode_to_vec());
+        self.request(now, command::CHAT_SYNC, "", body, Request::Page);
+    }
+
+    /// A page has come, and was taken. Whoever waits is told once nothing more can be fetched.
+    pub(super) fn paged(&mut self, now: Instant, more: bool, progress: bool) {
+        self.sync.failures = 0;
+        self.sync.phase = SyncPhase::Idle;
+        if more && progress {
+            self.want_sync();
+        } else if more {
+            self.timers.set(Timer::Sync, now + STUCK);
+        }
+        if !more || !progress || self.inbox.room() < self.options.queue / 2 {
+            self.sync.fetched();
+        }
+    }
+
+    /// Asks an old server for what is not acknowledged.
+    fn list(&mut self, now: Instant) {
+        self.begin_sync();
         // Message id 0 acknowledges nothing.
         let body = Bytes::from(MessageIndexReq { message_id: 0 }.encode_to_vec());
         self.request(now, command::CHAT_OFFLINE_INDEX, "", body, Request::Listing);
@@ -134,10 +172,6 @@ impl Core {
         if acked.is_empty() {
             return;
         }
-        let cursor = |(id, seq): &(_, imago_proto::Seq)| {
-            let id: &imago_proto::ConversationId = id;
-            Cursor { conversation: id.to_string(), seq: seq.0 }
-        };
         let cursors = acked.iter().map(cursor).collect();
         let body = Bytes::from(MessageAckReq { message_id: 0, cursors }.encode_to_vec());
         self.request(now, command::CHAT_TALK_ACK, "", body, Request::Ack(acked));
@@ -146,4 +180,8 @@ impl Core {
     fn is_acking(&self) -> bool {
         self.requests.values().any(|request| matches!(request, Request::Ack(_)))
     }
+}
+
+fn cursor((id, seq): &(ConversationId, Seq)) -> Cursor {
+    Cursor { conversation: id.to_string(), seq: seq.0 }
 }

@@ -70,6 +70,11 @@ impl Conversation {
         seq < self.next
     }
 
+    /// Everything up to here was delivered, or passed over.
+    pub(super) fn position(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Expects `seq` from a fetch.
     pub(super) fn await_seq(&mut self, seq: u64) {
         self.slots.entry(seq).or_insert(Slot::Awaited);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imago_proto::{Account, ConversationId};
+use imago_proto::{Account, ConversationId, GroupId};
 
 use super::{Inbox, conversation::Conversation};
 
@@ -13,7 +13,7 @@ pub(crate) struct Listed {
     pub(crate) conversation: ConversationId,
     pub(crate) seq: u64,
     pub(crate) sender: Account,
-    pub(crate) group: Option<String>,
+    pub(crate) group: Option<GroupId>,
     pub(crate) send_time: i64,
 }
 
@@ -73,6 +73,11 @@ impl Inbox {
         for (id, seqs) in listing {
             self.close_below(id, seqs);
         }
+        self.close_horizons();
+    }
+
+    /// Closes the holes below what was the newest of each conversation when the listing began.
+    pub(super) fn close_horizons(&mut self) {
         for (id, horizon) in std::mem::take(&mut self.horizons) {
             self.conversation(&id).close_below(horizon);
             self.advance(&id);

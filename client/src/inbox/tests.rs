@@ -229,3 +229,64 @@ fn many_own_messages_move_the_cursor_by_themselves() {
     inbox.own(&id("c"), Seq(OWN_BEFORE_ACK));
     assert_eq!(inbox.take_cursors(9), [(id("c"), Seq(OWN_BEFORE_ACK))]);
 }
+
+/// Begins a page past what we have, and has it bring these.
+fn page(inbox: &mut Inbox, seqs: impl IntoIterator<Item = u64>, more: bool) -> bool {
+    inbox.listing_begins();
+    let entries = seqs.into_iter().map(|seq| Entry::Message(message("c", seq)));
+    inbox.page(entries.collect(), more)
+}
+
+#[test]
+fn a_page_closes_holes_up_to_its_newest_and_the_last_page_all() {
+    let mut inbox = inbox();
+    push(&mut inbox, [3, 6, 9]);
+    assert_eq!(inbox.positions(9), [], "nothing is known of it");
+    assert!(page(&mut inbox, [3, 4], true));
+    assert_eq!(delivered(&mut inbox), [3, 4]);
+    assert_eq!(inbox.positions(9), [(id("c"), Seq(4))]);
+    assert!(inbox.needs_listing());
+    assert!(!page(&mut inbox, [], false));
+    assert_eq!(delivered(&mut inbox), [6, 9]);
+    assert!(!inbox.needs_listing());
+}
+
+#[test]
+fn a_page_of_what_we_have_brings_us_no_further() {
+    let mut inbox = inbox();
+    push(&mut inbox, [1, 2]);
+    assert!(!page(&mut inbox, [1, 2], true));
+    inbox.own(&id("c"), Seq(4));
+    assert!(page(&mut inbox, [4], true), "it closes the hole before our own");
+    assert!(!page(&mut inbox, [4], true));
+    assert_eq!(delivered(&mut inbox), [1, 2]);
+}
+
+#[test]
+fn a_page_takes_the_place_of_what_an_old_server_had_listed() {
+    let mut inbox = inbox();
+    assert_eq!(list(&mut inbox, &[1, 2, 4], false), [1, 2, 4]);
+    assert!(page(&mut inbox, [1, 4], true), "2 has expired meanwhile");
+    assert_eq!(delivered(&mut inbox), [1, 4]);
+    assert!(!inbox.needs_listing());
+}
+
+#[test]
+fn the_positions_of_which_the_server_knows_least_are_named_first() {
+    let mut inbox = inbox();
+    for name in ["a", "b", "c", "d"] {
+        inbox.pushed(message(name, 1));
+        inbox.consumed(&id(name), Seq(1));
+    }
+    let cursors = inbox.take_cursors(9);
+    inbox.acked(&cursors);
+    assert!(!inbox.is_crowded(1));
+    inbox.own(&id("d"), Seq(2));
+    inbox.pushed(message("c", 3));
+    assert_eq!(inbox.positions(2), [(id("c"), Seq(1)), (id("d"), Seq(2))]);
+    assert_eq!(inbox.positions(9).len(), 4);
+    inbox.own(&id("b"), Seq(2));
+    assert!(inbox.is_crowded(1) && !inbox.is_crowded(2));
+    inbox.settle();
+    assert_eq!(inbox.take_cursors(9), [(id("b"), Seq(2)), (id("d"), Seq(2))]);
+}

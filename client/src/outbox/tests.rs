@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use super::*;
 
-fn talk(dest: &str, id: &str) -> (Talk, oneshot::Receiver<Result<Receipt, Error>>) {
+fn lane(dest: &str) -> Lane {
+    Lane::Account(dest.into())
+}
+
+fn talk(dest: &str, id: &str) -> (Call, oneshot::Receiver<Result<Bytes, Error>>) {
     let (answer, outcome) = oneshot::channel();
-    let talk = Talk {
+    let talk = Call {
+        lane: lane(dest),
+        command: "",
         dest: dest.into(),
-        kind: 1,
-        body: id.into(),
-        extra: String::new(),
-        id: id.into(),
+        body: Bytes::new(),
+        text: Some(id.into()),
+        id: Some(id.into()),
         deadline: Instant::now(),
         waited: Duration::from_secs(1),
         tries: 0,
@@ -21,7 +26,7 @@ fn talk(dest: &str, id: &str) -> (Talk, oneshot::Receiver<Result<Receipt, Error>
 }
 
 /// An outbox with these messages, receiver and id of each.
-fn outbox(talks: &[(&str, &str)]) -> (Outbox, Vec<TalkId>) {
+fn outbox(talks: &[(&str, &str)]) -> (Outbox, Vec<CallId>) {
     let mut outbox = Outbox::default();
     let ids = talks.iter().map(|(dest, id)| outbox.push(talk(dest, id).0)).collect();
     (outbox, ids)
@@ -30,7 +35,7 @@ fn outbox(talks: &[(&str, &str)]) -> (Outbox, Vec<TalkId>) {
 fn sent(outbox: &mut Outbox) -> Vec<String> {
     let mut sent = Vec::new();
     while let Some((_, talk)) = outbox.next() {
-        sent.push(talk.id.clone());
+        sent.extend(talk.id.clone());
     }
     sent
 }
@@ -62,13 +67,15 @@ fn a_resting_message_holds_its_receivers_others_back() {
 fn after_a_loss_each_receivers_first_is_sent_again() {
     let (mut outbox, ids) = outbox(&[("bob", "b1"), ("bob", "b2"), ("carol", "c1")]);
     sent(&mut outbox);
-    assert!(!outbox.is_repeating("bob", "b1"), "sent for the first time");
+    assert_eq!(outbox.tries(&lane("bob"), "b1"), 1);
     outbox.rest(ids[2]);
     outbox.wake_all();
     let mut again = sent(&mut outbox);
     again.sort();
     assert_eq!(again, ["b1", "c1"]);
-    assert!(outbox.is_repeating("bob", "b1") && !outbox.is_repeating("bob", "b2"));
+    assert_eq!(outbox.tries(&lane("bob"), "b1"), 2);
+    assert_eq!(outbox.tries(&lane("bob"), "b2"), 0, "it is not the first");
+    assert_eq!(outbox.tries(&Lane::Group("bob".into()), "b1"), 0, "a group of the same name");
 }
 
 #[test]
@@ -92,4 +99,12 @@ fn an_expired_message_says_whether_it_was_ever_sent() {
     tried.tries = 2;
     tried.expire();
     assert!(matches!(outcome.try_recv(), Ok(Err(Error::Unconfirmed { .. }))));
+}
+
+#[test]
+fn an_expired_question_may_simply_be_asked_again() {
+    let (mut asked, mut outcome) = talk("bob", "b1");
+    (asked.id, asked.tries) = (None, 3);
+    asked.expire();
+    assert_eq!(outcome.try_recv(), Ok(Err(Error::Timeout(Duration::from_secs(1)))));
 }

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
+mod answers;
 mod connection;
+mod groups;
 mod store;
 
 use std::{
@@ -17,10 +19,7 @@ use bytes::Bytes;
 use imago_client::{Builder, Client, Message};
 use imago_proto::{
     BasicCode, BasicPacket, LogicPacket, Packet, Status, command,
-    msg::{
-        Header, KickoutNotify, LoginReq, LoginResp, MessageAckReq, MessageContentReq,
-        MessageIndexReq, MessagePush, MessageReq,
-    },
+    msg::{KickoutNotify, LoginReq, LoginResp, MessageReq},
 };
 use prost::Message as _;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -46,8 +45,10 @@ pub(crate) struct Faults {
     pub(crate) double: bool,
     /// Nothing is answered but logins.
     pub(crate) mute: bool,
-    /// Statuses of the next listings; then they succeed.
+    /// Statuses of the next listings, of either kind; then they succeed.
     pub(crate) listings: VecDeque<u32>,
+    /// The server knows the commands of old ones only.
+    pub(crate) old: bool,
 }
 
 struct Session {
@@ -66,6 +67,8 @@ pub(crate) struct World {
     logins: u64,
     talks: usize,
     pushes: usize,
+    /// Commands that came, but for talks and acknowledgements.
+    pub(crate) asked: Vec<String>,
 }
 
 /// One gateway of a cluster.
@@ -220,90 +223,20 @@ impl World {
         Some(self.logins)
     }
 
-    /// The answer, or none.
-    fn answer(
-        &mut self,
-        account: &str,
-        number: u64,
-        request: &LogicPacket,
-    ) -> Option<(Status, Bytes)> {
-        let body = request.body.clone();
-        let body = match request.header.command.as_str() {
-            command::CHAT_USER_TALK => return self.talk(account, number, &request.header, body),
-            command::CHAT_TALK_ACK => {
-                self.store.ack(account, MessageAckReq::decode(body).unwrap());
-                Bytes::new()
-            }
-            command::CHAT_OFFLINE_INDEX => {
-                if let Some(code) = self.faults.listings.pop_front() {
-                    return Some((Status::from_code(code).unwrap(), Bytes::new()));
-                }
-                let request = MessageIndexReq::decode(body).unwrap();
-                assert_eq!(request.message_id, 0, "this would acknowledge");
-                self.store.index(account).encode_to_vec().into()
-            }
-            command::CHAT_OFFLINE_CONTENT => {
-                let request = MessageContentReq::decode(body).unwrap();
-                self.store.contents(&request.message_ids).encode_to_vec().into()
-            }
-            _ => Bytes::new(),
-        };
-        Some((Status::Success, body))
-    }
-
-    fn talk(
-        &mut self,
-        account: &str,
-        number: u64,
-        header: &Header,
-        body: Bytes,
-    ) -> Option<(Status, Bytes)> {
-        if let Some(code) = self.faults.talks.pop_front() {
-            return Some((Status::from_code(code).unwrap(), Bytes::new()));
-        }
-        let request = MessageReq::decode(body).unwrap();
-        let (resp, mut push) = self.store.append(account, &header.dest, request);
-        if header.dest != account {
-            self.push(&header.dest, None, &push);
-        }
-        push.peer = header.dest.clone();
-        self.push(account, Some(number), &push);
-        self.talks += 1;
-        if self.faults.cut_every.is_some_and(|every| self.talks.is_multiple_of(every)) {
-            for session in self.sessions.extract_if(.., |s| s.number == number) {
-                let _ = session.out.send(Out::Cut);
-            }
-            return None;
-        }
-        if self.faults.swallowed > 0 {
-            self.faults.swallowed -= 1;
-            return None;
-        }
-        Some((Status::Success, resp.encode_to_vec().into()))
-    }
-
-    fn push(&mut self, account: &str, except: Option<u64>, push: &MessagePush) {
-        let packet =
-            LogicPacket::push(command::CHAT_USER_TALK, account, push.encode_to_vec().into());
-        for session in self.sessions.iter().filter(|s| s.account == account) {
-            if Some(session.number) == except {
-                continue;
-            }
-            self.pushes += 1;
-            if self.faults.lose_every.is_some_and(|every| self.pushes.is_multiple_of(every)) {
-                continue;
-            }
-            for _ in 0..=usize::from(self.faults.double) {
-                let _ = session.out.send(Out::Packet(packet.encode()));
-            }
-        }
-    }
-
     /// Somebody who is not connected sends a message.
     pub(crate) fn tell(&mut self, from: &str, to: &str, body: &str) {
         let request = MessageReq { r#type: 1, body: body.into(), ..MessageReq::default() };
         let (_, push) = self.store.append(from, to, request);
         self.push(to, None, &push);
+    }
+
+    /// Somebody who is not connected sends a message to a group.
+    pub(crate) fn tell_group(&mut self, from: &str, group: &str, body: &str) {
+        let request = MessageReq { r#type: 1, body: body.into(), ..MessageReq::default() };
+        let (_, push) = self.store.append_to(group, from, request);
+        for member in self.store.members(group) {
+            self.push(&member, None, &push);
+        }
     }
 
     /// Pushes a notice of a kick that is meant for another channel.

@@ -102,6 +102,10 @@ fn is_secret(key: &str) -> bool {
 fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
+    if query.is_some_and(|query| query.contains('@')) {
+        // A password with ? in it, or a parameter with @: nobody can tell.
+        return format!("{scheme}://{HIDDEN}");
+    }
     let place =
         place.rsplit_once('@').map_or(place.to_owned(), |(_, host)| format!("{HIDDEN}@{host}"));
     let query = query.map(|query| {
@@ -125,6 +129,8 @@ mod tests {
         for (text, expected) in [
             ("consul://h:8500?token=abc&dc=x", "consul://h:8500?token=(hidden)&dc=x"),
             ("postgres://me:abc@h/db", "postgres://(hidden)@h/db"),
+            ("redis://:a?b@h:1", "redis://(hidden)"),
+            ("redis://:a/b@h:1/2", "redis://(hidden)@h:1/2"),
             ("gossip://h:1?seed=a:2", "gossip://h:1?seed=a:2"),
             ("token=abc", "token=abc"),
         ] {

@@ -8,9 +8,10 @@ use std::{
 use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId};
 
-use super::Session;
+use super::{DevicePolicy, Session};
 
-/// A session that has to go because a newer login of the same account and device took its place.
+/// A session that has to go because a newer login of the same account took its place, which by the
+/// [`DevicePolicy`] only one of them may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kick {
     /// The older one.
@@ -22,6 +23,7 @@ pub struct Kick {
 /// All sessions of all gateways.
 #[derive(Debug, Default)]
 pub struct DirectoryCore {
+    policy: DevicePolicy,
     gateways: HashMap<PeerId, Held>,
     accounts: HashMap<(App, Account), Vec<Arc<Session>>>,
 }
@@ -31,6 +33,8 @@ pub struct DirectoryCore {
 struct Held {
     sessions: HashMap<SessionId, Arc<Session>>,
     sync: Option<Sync>,
+    /// A sync has come to its end: all sessions are known.
+    is_told: bool,
 }
 
 /// A sync in progress.
@@ -43,6 +47,11 @@ struct Sync {
 }
 
 impl DirectoryCore {
+    /// A directory with nobody in it.
+    pub fn new(policy: DevicePolicy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
     /// A gateway begins to stream all of its sessions.
     pub fn sync_begin(&mut self, gateway: &PeerId) {
         self.gateways.entry(gateway.clone()).or_default().sync = Some(Sync::default());
@@ -66,12 +75,13 @@ impl DirectoryCore {
         let key = (session.app.clone(), session.account.clone());
         let sessions = self.accounts.entry(key).or_default();
         sessions.push(session.clone());
-        let same_device = sessions.iter().filter(|other| other.device == session.device);
-        let rivals = same_device.cloned().collect();
+        let place = self.policy.place(&session.device);
+        let rivals = sessions.iter().filter(|other| self.policy.place(&other.device) == place);
+        let rivals = rivals.cloned().collect();
         self.settle(rivals)
     }
 
-    /// Of sessions on one device the newest stays; ties break by channel id, the same everywhere.
+    /// Of sessions in one place the newest stays; ties break by channel id, the same everywhere.
     fn settle(&mut self, rivals: Vec<Arc<Session>>) -> Vec<Kick> {
         let newest =
             rivals.iter().max_by_key(|session| (session.login_time, session.channel.clone()));
@@ -84,23 +94,22 @@ impl DirectoryCore {
         kicks
     }
 
-    /// A session has ended.
-    pub fn session_down(&mut self, gateway: &PeerId, id: SessionId) {
+    /// A session has ended. Gives it where it was known.
+    pub fn session_down(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
         if let Some(sync) = self.gateways.get_mut(gateway).and_then(|held| held.sync.as_mut()) {
             sync.ended.insert(id);
         }
-        self.remove(gateway, id);
+        self.remove(gateway, id)
     }
 
-    /// All sessions have been streamed: the others are gone.
-    pub fn sync_end(&mut self, gateway: &PeerId) {
-        let Some(held) = self.gateways.get_mut(gateway) else { return };
-        let Some(sync) = held.sync.take() else { return };
+    /// All sessions have been streamed: the others are gone. Gives those.
+    pub fn sync_end(&mut self, gateway: &PeerId) -> Vec<Arc<Session>> {
+        let Some(held) = self.gateways.get_mut(gateway) else { return Vec::new() };
+        let Some(sync) = held.sync.take() else { return Vec::new() };
+        held.is_told = true;
         let gone: Vec<SessionId> =
             held.sessions.keys().filter(|id| !sync.seen.contains(id)).copied().collect();
-        for id in gone {
-            self.remove(gateway, id);
-        }
+        gone.into_iter().filter_map(|id| self.remove(gateway, id)).collect()
     }
 
     /// A life of a gateway is over.
@@ -111,11 +120,10 @@ impl DirectoryCore {
         }
     }
 
-    fn remove(&mut self, gateway: &PeerId, id: SessionId) {
-        let Some(held) = self.gateways.get_mut(gateway) else { return };
-        if let Some(session) = held.sessions.remove(&id) {
-            self.forget_account(&session);
-        }
+    fn remove(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
+        let session = self.gateways.get_mut(gateway)?.sessions.remove(&id)?;
+        self.forget_account(&session);
+        Some(session)
     }
 
     /// Only this very session: a newer one of the account stays.
@@ -142,6 +150,17 @@ impl DirectoryCore {
     pub fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
         let held = self.gateways.get(gateway);
         held.map(|held| held.sessions.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Gateways that have told all of their sessions.
+    pub fn told(&self) -> Vec<PeerId> {
+        let told = self.gateways.iter().filter(|(_, held)| held.is_told);
+        told.map(|(gateway, _)| gateway.clone()).collect()
+    }
+
+    /// Whether this life of a gateway has told all of its sessions.
+    pub fn is_told(&self, gateway: &PeerId) -> bool {
+        self.gateways.get(gateway).is_some_and(|held| held.is_told)
     }
 
     /// How many sessions are known.

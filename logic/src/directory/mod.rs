@@ -1,14 +1,25 @@
-//! Who is connected where: every logic server holds all sessions of all gateways.
+//! Who is connected where: every logic server is told of all sessions of all gateways.
 
+#[cfg(test)]
+mod conformance;
 mod core;
+mod policy;
+mod redis;
+mod replicated;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use imago_container::PeerId;
 use imago_proto::{Account, App, ChannelId, SessionId, link};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::core::{DirectoryCore, Kick};
+pub use self::{
+    core::{DirectoryCore, Kick},
+    policy::DevicePolicy,
+    redis::{RedisDirectory, RedisOptions},
+    replicated::Replicated,
+};
 
 /// One connected client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,70 +67,91 @@ impl Session {
     }
 }
 
-/// Finds sessions by account.
+/// Finds sessions by account and by number. Links feed it: the calls of one gateway come in the
+/// order of its link, and none may block.
 #[async_trait]
 pub trait SessionDirectory: Send + Sync + 'static {
-    /// All sessions of an account, of every device.
-    async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>>;
+    /// A gateway begins to stream all of its sessions.
+    fn sync_begin(&self, gateway: &PeerId);
 
-    /// All sessions of several accounts, for example of a group's members.
+    /// A session lives. Says who has to go for it, or that it has to go itself.
+    fn session_up(&self, session: Session) -> Vec<Kick>;
+
+    /// A session has ended.
+    fn session_down(&self, gateway: &PeerId, id: SessionId);
+
+    /// All sessions have been streamed: what was not told since the begin is gone.
+    fn sync_end(&self, gateway: &PeerId);
+
+    /// A life of a gateway is over, and all of its sessions with it.
+    fn gateway_gone(&self, gateway: &PeerId);
+
+    /// A session of a gateway that is linked with this server, by its number.
+    fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>>;
+
+    /// All sessions of a gateway that is linked with this server.
+    fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>>;
+
+    /// How many sessions the links have told of.
+    fn len(&self) -> usize;
+
+    /// Whether the links have told of nobody.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All sessions of an account, of every device.
+    async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
+        self.locate_all(app, std::slice::from_ref(account)).await
+    }
+
+    /// All sessions of many accounts of one app, in one go.
     async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>>;
 }
 
-/// Accounts looked up at a time, so that changes need not wait for long.
-const LOOK_AT_ONCE: usize = 500;
-
-/// The directory that the links feed; locating costs no network round trip.
-#[derive(Debug, Default)]
-pub struct Replicated {
-    core: RwLock<DirectoryCore>,
+/// Where the directory is.
+#[derive(Clone, Debug)]
+pub enum DirectoryKind {
+    /// In the memory of each server.
+    Replicated,
+    /// In Redis too.
+    Redis(RedisOptions),
 }
 
-impl Replicated {
-    /// Changes the directory. A panic while it was locked leaves it whole: its parts change by
-    /// single inserts and removals.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut DirectoryCore) -> T) -> T {
-        change(&mut self.core.write().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn look<T>(&self, look: impl FnOnce(&DirectoryCore) -> T) -> T {
-        look(&self.core.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A session by its number.
-    pub fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
-        self.look(|core| core.session(gateway, id))
-    }
-
-    /// All sessions of a gateway.
-    pub fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
-        self.look(|core| core.sessions_of(gateway))
-    }
-
-    /// How many sessions are known.
-    pub fn len(&self) -> usize {
-        self.look(DirectoryCore::len)
-    }
-
-    /// Whether nobody is connected.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-#[async_trait]
-impl SessionDirectory for Replicated {
-    async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
-        self.look(|core| core.locate(app, account))
-    }
-
-    async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>> {
-        let mut sessions = Vec::new();
-        for some in accounts.chunks(LOOK_AT_ONCE) {
-            self.look(|core| {
-                sessions.extend(some.iter().flat_map(|account| core.locate(app, account)));
-            });
+impl DirectoryKind {
+    /// Reads `replicated` or a URL of Redis.
+    ///
+    /// # Errors
+    /// With what was expected, never with a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "replicated" {
+            return Ok(Self::Replicated);
         }
-        sessions
+        RedisOptions::parse(text).map(Self::Redis)
+    }
+}
+
+/// What a logic server is told about its directory.
+#[derive(Clone, Debug)]
+pub struct DirectoryConfig {
+    /// Where it is.
+    pub kind: DirectoryKind,
+    /// How many sessions an account may have.
+    pub devices: DevicePolicy,
+}
+
+/// Opens the directory of a cluster. One in Redis runs among `tasks` until `stop`, whether Redis is
+/// there yet or not.
+pub(crate) fn open(
+    config: DirectoryConfig,
+    cluster: &str,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<dyn SessionDirectory> {
+    match config.kind {
+        DirectoryKind::Replicated => Arc::new(Replicated::new(config.devices)),
+        DirectoryKind::Redis(options) => {
+            Arc::new(RedisDirectory::start(options, config.devices, cluster, tasks, stop))
+        }
     }
 }

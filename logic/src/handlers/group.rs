@@ -46,26 +46,35 @@ pub(super) async fn create(ctx: Context, req: GroupCreateReq) -> Result<GroupCre
     Ok(GroupCreateResp { group_id })
 }
 
-/// Answers `chat.group.join`.
+/// Answers `chat.group.join`. Nobody hears of a late repeat for somebody who has left since.
 pub(super) async fn join(ctx: Context, req: GroupJoinReq) -> Result<(), Reject> {
     let change = change(&ctx, req.account, &req.group_id, &req.client_message_id)?;
-    let (group, account) = (change.group.clone(), change.account.to_string());
+    let (group, account) = (change.group.clone(), change.account.clone());
     ctx.store().join_group(change, ctx.groups().members_max).await?;
-    let notify = GroupJoinNotify { group_id: group.to_string(), account };
     let members = accounts(&ctx, &group).await?;
-    ctx.push_to_accounts(command::CHAT_GROUP_JOIN, group.as_str(), members, &notify);
+    if members.contains(&account) {
+        let notify = GroupJoinNotify { group_id: group.to_string(), account: account.to_string() };
+        ctx.push_to_accounts(command::CHAT_GROUP_JOIN, group.as_str(), members, &notify);
+    }
     Ok(())
 }
 
 /// Answers `chat.group.quit`. Who has left hears of it too: somebody else may have asked for it.
+/// Nobody hears of it where it changes nothing, or else strangers could call all members.
 pub(super) async fn quit(ctx: Context, req: GroupQuitReq) -> Result<(), Reject> {
     let change = change(&ctx, req.account, &req.group_id, &req.client_message_id)?;
     let (group, account) = (change.group.clone(), change.account.clone());
+    let before = accounts(&ctx, &group).await?;
     ctx.store().quit_group(change).await?;
-    let notify = GroupQuitNotify { group_id: group.to_string(), account: account.to_string() };
+    if !before.contains(&account) {
+        return Ok(());
+    }
     let mut members = accounts(&ctx, &group).await?;
-    members.push(account);
-    ctx.push_to_accounts(command::CHAT_GROUP_QUIT, group.as_str(), members, &notify);
+    if !members.contains(&account) {
+        let notify = GroupQuitNotify { group_id: group.to_string(), account: account.to_string() };
+        members.push(account);
+        ctx.push_to_accounts(command::CHAT_GROUP_QUIT, group.as_str(), members, &notify);
+    }
     Ok(())
 }
 
@@ -83,7 +92,8 @@ fn change(
         caller: ctx.session().account.clone(),
         account: Account::from(account),
         group: GroupId::from(group_id),
-        request: ctx.request_key(client_message_id),
+        // A quit under the id of a join is another request.
+        request: format!("{} {}", ctx.command(), ctx.request_key(client_message_id)),
     })
 }
 

@@ -84,16 +84,16 @@ pub(crate) fn push_of(stored: &Stored) -> MessagePush {
     }
 }
 
-/// How many of these, from the first on, fit into one answer: one at least.
+/// How many of these, from the first on, fit into one answer: one at least, if there is one.
 fn fitting<'a, T: Message + 'a>(entries: impl IntoIterator<Item = &'a T>) -> usize {
     /// Tag and length of an entry in a list.
     const OVERHEAD: usize = 8;
     let mut bytes = 0;
-    let fit = entries.into_iter().take_while(|entry| {
+    let fit = entries.into_iter().enumerate().take_while(|(position, entry)| {
         bytes += entry.encoded_len() + OVERHEAD;
-        bytes <= ANSWER_MAX
+        *position == 0 || bytes <= ANSWER_MAX
     });
-    fit.count().max(1)
+    fit.count()
 }
 
 #[cfg(test)]

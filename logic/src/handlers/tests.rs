@@ -1,5 +1,17 @@
 //! What clients are answered, and what others get, through a server without sockets.
 
+mod conversations;
+mod group_changes;
+mod group_limits;
+mod group_talk;
+mod history;
+mod large_group;
+mod legacy;
+mod refusals;
+mod repeats;
+mod scene;
+mod sync;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -23,8 +23,8 @@ use self::{
     redelivery::Redelivery,
 };
 use crate::{
-    DirectoryCore, GroupRules, Kick, Replicated, Router, Session, context::Services,
-    members::MemberLists, metrics, store::MessageStore,
+    GroupRules, Kick, Router, Session, SessionDirectory, context::Services, members::MemberLists,
+    metrics, store::MessageStore,
 };
 
 /// Bounds of the work.
@@ -44,10 +44,20 @@ impl Default for WorkLimits {
     }
 }
 
+/// What the work is done with.
+pub(crate) struct Means {
+    /// The way to the gateways.
+    pub(crate) outlet: Arc<dyn Outlet>,
+    /// Who is connected where.
+    pub(crate) directory: Arc<dyn SessionDirectory>,
+    /// Where messages are.
+    pub(crate) store: Arc<dyn MessageStore>,
+}
+
 /// What a container calls.
 pub(crate) struct LogicService {
     outlet: Arc<dyn Outlet>,
-    directory: Arc<Replicated>,
+    directory: Arc<dyn SessionDirectory>,
     queues: Arc<Queues>,
     redelivery: Redelivery,
 }
@@ -56,15 +66,13 @@ pub(crate) struct LogicService {
 
 impl LogicService {
     pub(crate) fn new(
-        outlet: Arc<dyn Outlet>,
         router: Router,
-        store: Arc<dyn MessageStore>,
+        Means { outlet, directory, store }: Means,
         limits: WorkLimits,
         groups: GroupRules,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let directory = Arc::new(Replicated::default());
         let redelivery = Redelivery::new(
             outlet.clone(),
             directory.clone(),
@@ -89,10 +97,9 @@ impl LogicService {
         Self { outlet, directory, queues: Arc::new(queues), redelivery }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut DirectoryCore) -> T) -> T {
-        let changed = self.directory.change(change);
+    /// Tells the metrics of a change.
+    fn changed(&self) {
         metrics::sessions(self.directory.len());
-        changed
     }
 
     /// Tells the gateway of a session that a newer login took its place.
@@ -111,26 +118,30 @@ impl LogicService {
 #[async_trait]
 impl LogicRole for LogicService {
     fn sync_begin(&self, gateway: &PeerId) {
-        self.change(|core| core.sync_begin(gateway));
+        self.directory.sync_begin(gateway);
     }
 
     fn session_up(&self, gateway: &PeerId, session: link::Session) {
         let session = Session::from_link(gateway, session);
-        for kick in self.change(|core| core.session_up(session)) {
+        for kick in self.directory.session_up(session) {
             self.kick(&kick);
         }
+        self.changed();
     }
 
     fn session_down(&self, gateway: &PeerId, session: SessionId) {
-        self.change(|core| core.session_down(gateway, session));
+        self.directory.session_down(gateway, session);
+        self.changed();
     }
 
     fn sync_end(&self, gateway: &PeerId) {
-        self.change(|core| core.sync_end(gateway));
+        self.directory.sync_end(gateway);
+        self.changed();
     }
 
     fn gateway_gone(&self, gateway: &PeerId) {
-        self.change(|core| core.gateway_gone(gateway));
+        self.directory.gateway_gone(gateway);
+        self.changed();
     }
 
     fn forward(&self, gateway: &PeerId, request: Forward, body: Bytes) {

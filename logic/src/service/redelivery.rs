@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::outlet::{self, Outlet};
 use crate::{
-    Replicated, Session, SessionDirectory, handlers, metrics,
+    Session, SessionDirectory, handlers, metrics,
     store::{MessageStore, Stored, Target},
 };
 
@@ -35,7 +35,7 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Redelivery {
     outlet: Arc<dyn Outlet>,
-    directory: Arc<Replicated>,
+    directory: Arc<dyn SessionDirectory>,
     store: Arc<dyn MessageStore>,
     /// Gateways being served, and whether they asked again meanwhile.
     running: Arc<DashMap<PeerId, bool>>,
@@ -64,7 +64,7 @@ struct Burst {
 impl Redelivery {
     pub(super) fn new(
         outlet: Arc<dyn Outlet>,
-        directory: Arc<Replicated>,
+        directory: Arc<dyn SessionDirectory>,
         store: Arc<dyn MessageStore>,
         tasks: TaskTracker,
         stop: CancellationToken,

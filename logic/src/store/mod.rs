@@ -2,6 +2,9 @@
 
 mod group;
 mod history;
+mod ids;
+mod options;
+pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -10,6 +13,7 @@ use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 pub use self::{
     group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
     history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
+    options::StoreOptions,
 };
 
 /// Most entries that one index answer holds (client wire, section 6).
@@ -221,7 +225,8 @@ pub trait MessageStore: Send + Sync + 'static {
     async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created>;
 
     /// Adds an account to a group; one that is in it already is a success. It sees what is sent
-    /// from now on. Members may add anybody, others themselves to an open group.
+    /// from now on, and what it saw when it was a member before. Members may add anybody, others
+    /// themselves to an open group.
     ///
     /// # Errors
     /// [`Denied`] with the reason.

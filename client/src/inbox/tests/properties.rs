@@ -19,8 +19,9 @@ enum Step {
     Own { conversation: usize, receipt: bool, copy: bool },
     /// Some waiting push arrives.
     Push(usize),
-    /// The server takes the listing that was asked for, or one is asked for.
-    List,
+    /// The server takes the listing that was asked for, or one is asked for: a page of
+    /// everything, or what an old server lists.
+    List { old: bool },
     /// A batch is fetched.
     Fetch,
     /// The listing or fetch under way is lost with the connection.
@@ -39,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (conversation, any::<bool>(), any::<bool>())
             .prop_map(|(conversation, receipt, copy)| Step::Own { conversation, receipt, copy }),
         4 => any::<usize>().prop_map(Step::Push),
-        2 => Just(Step::List),
+        2 => any::<bool>().prop_map(|old| Step::List { old }),
         2 => Just(Step::Fetch),
         1 => Just(Step::Break),
         3 => any::<bool>().prop_map(|consume| Step::Take { consume }),
@@ -50,9 +51,16 @@ fn step() -> impl Strategy<Value = Step> {
 /// What a conversation on the server holds: who sent each message, and our cursor.
 #[derive(Default)]
 struct Log {
-    /// `Some(position among all messages)` for those from others.
-    messages: Vec<Option<usize>>,
+    /// Position among all messages, and whether it is from somebody else.
+    messages: Vec<(usize, bool)>,
     cursor: u64,
+}
+
+/// What was asked of the server.
+enum Asked {
+    /// A page past these.
+    Page(Vec<(ConversationId, Seq)>),
+    Listing,
 }
 
 #[derive(Default)]
@@ -60,7 +68,7 @@ struct World {
     logs: BTreeMap<&'static str, Log>,
     sent: usize,
     wire: Vec<Message>,
-    asked: bool,
+    asked: Option<Asked>,
     fetching: Vec<Listed>,
     full: bool,
     /// A full page is consumed and acknowledged before the next is asked for.
@@ -94,10 +102,10 @@ impl World {
                 let push = self.wire.swap_remove(which % self.wire.len());
                 inbox.pushed(push);
             }
-            Step::List => self.list(inbox),
+            Step::List { old } => self.list(inbox, old),
             Step::Fetch => self.fetch(inbox),
             Step::Break => {
-                (self.asked, self.draining) = (false, false);
+                (self.asked, self.draining) = (None, false);
                 self.fetching.clear();
             }
             Step::Take { consume } => self.take(inbox, consume),
@@ -109,24 +117,59 @@ impl World {
         self.sent += 1;
         let name = NAMES[conversation];
         let log = self.logs.entry(name).or_default();
-        log.messages.push(from_other.then_some(self.sent));
+        log.messages.push((self.sent, from_other));
         (name, log.messages.len() as u64)
     }
 
-    fn list(&mut self, inbox: &mut Inbox) {
-        if !self.fetching.is_empty() || (self.draining && !inbox.is_drained()) {
-            return;
+    fn list(&mut self, inbox: &mut Inbox, old: bool) {
+        let is_busy = !self.fetching.is_empty() || (self.draining && !inbox.is_drained());
+        match self.asked.take() {
+            None if is_busy => {}
+            None => {
+                inbox.listing_begins();
+                self.asked = Some(match old {
+                    true => Asked::Listing,
+                    false => Asked::Page(inbox.positions(2)),
+                });
+            }
+            Some(Asked::Page(positions)) => self.answer_page(inbox, &positions),
+            Some(Asked::Listing) => self.answer_listing(inbox),
         }
-        if !self.asked {
-            inbox.listing_begins();
-            self.asked = true;
-            return;
+    }
+
+    fn answer_page(&mut self, inbox: &mut Inbox, positions: &[(ConversationId, Seq)]) {
+        let mut all = Vec::new();
+        for (name, log) in &self.logs {
+            let named = positions.iter().find(|(id, _)| id.as_str() == *name);
+            let cursor = named.map_or(log.cursor, |(_, seq)| seq.0);
+            for (seq, (position, from_other)) in (1..).zip(&log.messages) {
+                let message = if *from_other { message(name, seq) } else { own_message(name, seq) };
+                if seq > cursor {
+                    all.push((*position, message));
+                }
+            }
         }
+        all.sort_by_key(|(position, _)| *position);
+        self.full = all.len() > PAGE;
+        all.truncate(PAGE);
+        let entry = |(_, message): (_, Message)| {
+            // Some of our own we know to be sent from here.
+            match message.sent_to.is_some() && message.seq.0.is_multiple_of(2) {
+                true => Entry::Own(message.conversation, message.seq),
+                false => Entry::Message(message),
+            }
+        };
+        let progress = inbox.page(all.into_iter().map(entry).collect(), self.full);
+        // As long as nothing new comes, it is waited until more is acknowledged.
+        self.draining = self.full && !progress;
+    }
+
+    fn answer_listing(&mut self, inbox: &mut Inbox) {
         let mut all: Vec<(usize, Listed)> = Vec::new();
         for (name, log) in &self.logs {
-            for (seq, from) in (1..).zip(&log.messages) {
-                if let Some(position) = from.filter(|_| seq > log.cursor) {
-                    all.push((position, listed(name, seq)));
+            for (seq, (position, from_other)) in (1..).zip(&log.messages) {
+                if *from_other && seq > log.cursor {
+                    all.push((*position, listed(name, seq)));
                 }
             }
         }
@@ -135,7 +178,7 @@ impl World {
         self.full = all.len() == PAGE;
         let listing = all.into_iter().map(|(_, listed)| listed).collect();
         self.fetching = inbox.listed(listing, self.full);
-        (self.asked, self.draining) = (false, self.full);
+        self.draining = self.full;
     }
 
     fn fetch(&mut self, inbox: &mut Inbox) {
@@ -171,11 +214,11 @@ impl World {
     }
 
     /// The network works from now on, and the application consumes everything.
-    fn settle(&mut self, inbox: &mut Inbox) {
+    fn settle(&mut self, inbox: &mut Inbox, old: bool) {
         self.step(inbox, Step::Break);
         for _ in 0..200 {
-            self.list(inbox);
-            self.list(inbox);
+            self.list(inbox, old);
+            self.list(inbox, old);
             while !self.fetching.is_empty() {
                 self.fetch(inbox);
             }
@@ -209,6 +252,7 @@ proptest! {
         steps in vec(step(), 0..120),
         ready in 2usize..6,
         held in 1usize..6,
+        old in any::<bool>(),
     ) {
         let mut world = World::default();
         for (conversation, from_other) in history {
@@ -225,12 +269,13 @@ proptest! {
             prop_assert!(inbox.held <= held + PAGE);
             prop_assert!(inbox.ready.len() <= ready + held + 2 * PAGE + 1);
         }
-        world.settle(&mut inbox);
+        world.settle(&mut inbox, old);
         for (name, log) in &world.logs {
             let start = start.get(name).copied().unwrap_or_default();
             let expected: Vec<u64> = (1..)
                 .zip(&log.messages)
-                .filter_map(|(seq, from)| from.filter(|_| seq > start).map(|_| seq))
+                .filter(|(seq, (_, from_other))| *from_other && *seq > start)
+                .map(|(seq, _)| seq)
                 .collect();
             let delivered = world.delivered.get(*name).cloned().unwrap_or_default();
             prop_assert_eq!(delivered, expected, "conversation {}", name);

@@ -71,6 +71,62 @@ fn an_older_login_that_is_heard_of_later_is_the_one_that_goes() {
     assert_eq!(kicks[0].loser.channel.as_str(), "a_ann_2");
 }
 
+/// Sessions of ann that are left after logins from these devices, one after the other.
+fn left(policy: DevicePolicy, devices: &[&str]) -> Vec<String> {
+    let gateways = [gateway("a", 1), gateway("b", 1)];
+    let mut core = DirectoryCore::new(policy);
+    gateways.iter().for_each(|gateway| synced(&mut core, gateway));
+    for (number, device) in devices.iter().enumerate() {
+        let gateway = &gateways[number % 2];
+        core.session_up(session(gateway, number as u64, "ann", device, number as i64));
+        core.session_up(session(gateway, 100 + number as u64, "bob", device, 0));
+    }
+    let left = core.locate(&"kim".into(), &"ann".into());
+    left.iter().map(|session| format!("{} {}", session.id, session.device)).collect()
+}
+
+#[test]
+fn the_policy_says_which_devices_stand_in_each_others_way() {
+    let devices = ["phone:1", "phone:2", "tablet:1", "phone:1", "tablet:2", ""];
+    assert_eq!(
+        left(DevicePolicy::Unlimited, &devices),
+        ["1 phone:2", "2 tablet:1", "3 phone:1", "4 tablet:2", "5 "]
+    );
+    assert_eq!(left(DevicePolicy::Class, &devices), ["3 phone:1", "4 tablet:2", "5 "]);
+    assert_eq!(left(DevicePolicy::Single, &devices), ["5 "]);
+}
+
+#[test]
+fn sessions_that_a_stricter_policy_does_not_allow_go_at_the_next_sync() {
+    let a = gateway("a", 1);
+    let mut core = DirectoryCore::new(DevicePolicy::Single);
+    core.sync_begin(&a);
+    assert!(core.session_up(session(&a, 2, "ann", "tablet", 2)).is_empty());
+    let kicks = core.session_up(session(&a, 1, "ann", "phone", 1));
+    core.sync_end(&a);
+    let kicked: Vec<_> = kicks.iter().map(|kick| (kick.loser.id.0, kick.winner.id.0)).collect();
+    assert_eq!(kicked, [(1, 2)]);
+    assert_eq!(located(&core, "ann"), [("a".into(), 2)]);
+}
+
+#[test]
+fn the_end_of_a_sync_tells_who_is_gone_and_that_the_rest_is_known() {
+    let a = gateway("a", 1);
+    let mut core = DirectoryCore::default();
+    core.sync_begin(&a);
+    core.session_up(session(&a, 1, "ann", "", 1));
+    assert!(!core.is_told(&a) && core.told().is_empty(), "told before the end");
+    assert!(core.sync_end(&a).is_empty());
+    assert_eq!((core.is_told(&a), core.told()), (true, vec![a.clone()]));
+    core.sync_begin(&a);
+    assert!(core.is_told(&a), "a second sync does not unsay the first");
+    let gone: Vec<_> = core.sync_end(&a).iter().map(|session| session.id.0).collect();
+    assert_eq!(gone, [1]);
+    assert_eq!(core.session_down(&a, SessionId(1)), None);
+    core.gateway_gone(&a);
+    assert!(!core.is_told(&a));
+}
+
 #[test]
 fn what_is_not_told_again_in_a_sync_is_gone_at_its_end() {
     let a = gateway("a", 1);
@@ -143,7 +199,8 @@ fn gateways() -> Vec<PeerId> {
 /// The same number of the same gateway is always the same session.
 fn numbered(gateway: &PeerId, id: u64) -> Session {
     let seed = id * 7 + gateway.incarnation.0 * 3 + gateway.service_id.as_str().len() as u64;
-    let (account, device) = (["ann", "bob"][id as usize % 2], ["", "phone"][id as usize / 2 % 2]);
+    let devices = ["", "phone:1", "phone:2", "tablet"];
+    let (account, device) = (["ann", "bob"][id as usize % 2], devices[id as usize / 2 % 4]);
     session(gateway, id, account, device, (seed % 4) as i64)
 }
 
@@ -155,6 +212,14 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (gateway.clone(), id).prop_map(|(gateway, id)| Event::Down { gateway, id }),
         1 => gateway.clone().prop_map(Event::End),
         1 => gateway.prop_map(Event::Gone),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = DevicePolicy> {
+    prop_oneof![
+        Just(DevicePolicy::Unlimited),
+        Just(DevicePolicy::Class),
+        Just(DevicePolicy::Single)
     ]
 }
 
@@ -213,8 +278,12 @@ fn apply(core: &mut DirectoryCore, event: &Event) -> Vec<Kick> {
     match event {
         Event::Begin(gateway) => core.sync_begin(&gateways[*gateway]),
         Event::Up { gateway, id } => return core.session_up(numbered(&gateways[*gateway], *id)),
-        Event::Down { gateway, id } => core.session_down(&gateways[*gateway], SessionId(*id)),
-        Event::End(gateway) => core.sync_end(&gateways[*gateway]),
+        Event::Down { gateway, id } => {
+            core.session_down(&gateways[*gateway], SessionId(*id));
+        }
+        Event::End(gateway) => {
+            core.sync_end(&gateways[*gateway]);
+        }
         Event::Gone(gateway) => core.gateway_gone(&gateways[*gateway]),
     }
     Vec::new()
@@ -229,8 +298,11 @@ type Rank = (i64, ChannelId);
 
 proptest! {
     #[test]
-    fn it_holds_who_is_alive_and_was_not_kicked(events in vec(event(), 0..120)) {
-        let (mut core, mut model) = (DirectoryCore::default(), Model::default());
+    fn it_holds_who_is_alive_and_was_not_kicked(
+        policy in policy(),
+        events in vec(event(), 0..120),
+    ) {
+        let (mut core, mut model) = (DirectoryCore::new(policy), Model::default());
         let mut kicked = BTreeSet::new();
         for event in &events {
             if let Event::Up { gateway, id } = event {
@@ -248,15 +320,16 @@ proptest! {
             let expected: BTreeSet<_> = model.alive.difference(&kicked).cloned().collect();
             prop_assert_eq!(&held(&core), &expected);
 
-            // Accounts and gateways tell the same, and of one device there is one session.
+            // Accounts and gateways tell the same, and in one place there is one session.
             let located: Vec<_> = ["ann", "bob"]
                 .iter()
                 .flat_map(|account| core.locate(&"kim".into(), &(*account).into()))
                 .collect();
             prop_assert_eq!(located.len(), core.len());
-            let devices: BTreeSet<_> =
-                located.iter().map(|found| (found.account.clone(), found.device.clone())).collect();
-            prop_assert_eq!(devices.len(), located.len());
+            let place = |found: &Session| policy.place(&found.device).to_owned();
+            let places: BTreeSet<_> =
+                located.iter().map(|found| (found.account.clone(), place(found))).collect();
+            prop_assert_eq!(places.len(), located.len());
             for found in &located {
                 let by_number = core.session(&found.gateway, found.id);
                 prop_assert!(by_number.is_some_and(|by_number| Arc::ptr_eq(&by_number, found)));
@@ -266,6 +339,7 @@ proptest! {
 
     #[test]
     fn the_same_session_wins_everywhere(
+        policy in policy(),
         ups in vec((0..3_usize, 1..9_u64), 1..40),
         swaps in vec((any::<Index>(), any::<Index>()), 0..40),
     ) {
@@ -274,7 +348,7 @@ proptest! {
             shuffled.swap(one.index(ups.len()), other.index(ups.len()));
         }
         let run = |ups: &[(usize, u64)]| {
-            let mut core = DirectoryCore::default();
+            let mut core = DirectoryCore::new(policy);
             gateways().iter().for_each(|gateway| synced(&mut core, gateway));
             for (gateway, id) in ups {
                 core.session_up(numbered(&gateways()[*gateway], *id));
@@ -286,7 +360,7 @@ proptest! {
             let session = numbered(&gateways()[*gateway], *id);
             let place = (session.gateway.clone(), *id);
             let rank = (session.login_time, session.channel.clone());
-            let device = (session.account.clone(), session.device.clone());
+            let device = (session.account.clone(), policy.place(&session.device).to_owned());
             let entry = best.entry(device).or_insert((rank.clone(), place.clone()));
             if rank > entry.0 {
                 *entry = (rank, place);

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use imago_proto::{Account, App, GroupId, Seq};
+use imago_proto::{Account, App, GroupId};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
-    super::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
-    reads::{Kind, conversation_id, group_row},
+    super::{
+        Created, Denied, Group, Member, MemberChange, Members, NewGroup,
+        ids::{group_id, group_row, request_key, seq, unix_nanos},
+    },
     writer::Batch,
-    writes::{Allowed, request_key, unix_nanos},
+    writes::Allowed,
 };
 
 const NANOS: i64 = 1_000_000_000;
@@ -112,7 +114,7 @@ pub(super) fn create(batch: &mut Batch<'_>, new: &NewGroup, most: usize) -> Allo
 }
 
 fn created(id: i64, members: Vec<Account>) -> Created {
-    Created { group: GroupId::from(conversation_id(Kind::Group, id).as_str()), members }
+    Created { group: group_id(id), members }
 }
 
 /// Makes somebody a member from `since` on, for the first time or again.
@@ -128,8 +130,8 @@ fn put(
     db.prepare_cached(
         "INSERT INTO member (app, account, conversation, cursor, since, joined_at, position)
          VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
-         ON CONFLICT (app, account, conversation) DO UPDATE SET
-             cursor = MAX(cursor, ?4), since = ?4, until = NULL, joined_at = ?5, position = ?6",
+         ON CONFLICT (app, account, conversation, since) DO UPDATE SET
+             until = NULL, joined_at = ?5, position = ?6",
     )?
     .execute(params![app.as_str(), account.as_str(), group, since, now, position])?;
     Ok(())
@@ -139,21 +141,22 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
     let MemberChange { app, caller, account, group, .. } = change;
     let db = &batch.transaction;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
+    if was_made(db, change)? {
+        return Ok(Ok(()));
+    }
     let may = is_member(db, app, caller, row.id)? || (row.open && caller == account);
     if !may {
         return Ok(Err(Denied::NotMember));
     }
-    if is_member(db, app, account, row.id)? {
-        return Ok(Ok(()));
-    }
-    if usize::try_from(row.size).unwrap_or(usize::MAX) >= most {
+    let is_in = is_member(db, app, account, row.id)?;
+    if !is_in && usize::try_from(row.size).unwrap_or(usize::MAX) >= most {
         return Ok(Err(Denied::Full));
     }
-    if was_made(db, change)? {
-        return Ok(Ok(()));
+    note(db, change)?;
+    if !is_in {
+        put(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
+        changed(db, row.id, 1)?;
     }
-    put(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
-    changed(db, row.id, 1)?;
     Ok(Ok(()))
 }
 
@@ -161,30 +164,39 @@ pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> 
     let MemberChange { app, caller, account, group, .. } = change;
     let db = &batch.transaction;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
+    if was_made(db, change)? {
+        return Ok(Ok(()));
+    }
     if caller != account && caller.as_str() != row.owner {
         return Ok(Err(Denied::NotOwner));
     }
-    if !is_member(db, app, account, row.id)? || was_made(db, change)? {
+    note(db, change)?;
+    if !is_member(db, app, account, row.id)? {
         return Ok(Ok(()));
     }
     db.prepare_cached(
-        "UPDATE member SET until = ?4 WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+        "UPDATE member SET until = ?4
+         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND until IS NULL",
     )?
     .execute(params![app.as_str(), account.as_str(), row.id, row.head])?;
     changed(db, row.id, -1)?;
     Ok(Ok(()))
 }
 
-/// Whether this very request was carried out before; from now on it was. Asked last: a request that
-/// changes nothing leaves no trace.
+/// Whether this very request was carried out before. Asked first: a repeat is a success, whatever
+/// its caller may do by now.
 fn was_made(db: &Connection, change: &MemberChange) -> Result<bool> {
     let request = request_key(&change.app, &change.caller, &change.request);
-    let made = db
-        .prepare_cached(
-            "INSERT INTO change (request, made_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-        )?
+    db.prepare_cached("SELECT 1 FROM change WHERE request = ?1")?.exists([request])
+}
+
+/// Remembers a request that succeeds. One that changes nothing too: its late repeat must not
+/// change anything either. Pruned with the messages.
+fn note(db: &Connection, change: &MemberChange) -> Result<()> {
+    let request = request_key(&change.app, &change.caller, &change.request);
+    db.prepare_cached("INSERT INTO change (request, made_at) VALUES (?1, ?2)")?
         .execute(params![request, unix_nanos()])?;
-    Ok(made == 0)
+    Ok(())
 }
 
 fn changed(db: &Connection, group: i64, by: i64) -> Result<()> {
@@ -242,10 +254,7 @@ pub(super) fn members(db: &Connection, app: &App, group: &GroupId) -> Result<Opt
             "SELECT account, since FROM member
              WHERE conversation = ?1 AND position IS NOT NULL AND until IS NULL",
         )?
-        .query_map([id], |row| {
-            let since: i64 = row.get(1)?;
-            Ok((Account::from(row.get::<_, String>(0)?), Seq(since.unsigned_abs())))
-        })?
+        .query_map([id], |row| Ok((Account::from(row.get::<_, String>(0)?), seq(row.get(1)?))))?
         .collect::<Result<_>>()?;
     Ok(Some(Members { version: version.unsigned_abs(), since }))
 }

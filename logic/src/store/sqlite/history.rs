@@ -1,22 +1,28 @@
 //! Conversations as people look at them.
 
-use imago_proto::{Account, App, Seq};
+use imago_proto::{Account, App};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::{
-    super::{Activity, Content, History, Overview, Place, Range, Stored, UNREAD_MAX},
-    reads::{
-        Conversation, conversation, conversation_id, conversation_row, conversations_where,
-        envelope, group_row, signed,
+    super::{
+        Activity, Content, History, Overview, Place, Range, Stored, UNREAD_MAX,
+        ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
     },
+    reads::{Conversation, conversation, conversations_where, envelope},
 };
 
-/// What [`stored`] reads, of conversation ?1, past sequence ?2, up to ?3.
+/// What [`stored`] reads: messages of conversation ?1 past sequence ?2, up to ?3, that member ?5 of
+/// app ?4 sees.
 macro_rules! messages_between {
     ($rest:literal) => {
         concat!(
-            "SELECT message_id, send_time, seq, sender, kind, body, extra FROM message
-             WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq ",
+            "SELECT m.message_id, m.send_time, m.seq, m.sender, m.kind, m.body, m.extra
+             FROM message m
+             WHERE m.conversation = ?1 AND m.seq > ?2 AND m.seq <= ?3 AND EXISTS (
+                 SELECT 1 FROM member k
+                 WHERE k.app = ?4 AND k.account = ?5 AND k.conversation = ?1
+                   AND m.seq > k.since AND m.seq <= COALESCE(k.until, m.seq))
+             ORDER BY m.seq ",
             $rest
         )
     };
@@ -33,7 +39,7 @@ fn row_of(db: &Connection, app: &App, account: &Account, place: &Place) -> Resul
         Place::Conversation(id) => Ok(conversation_row(id.as_str()).map(|(_, row)| row)),
         Place::Group(group) => Ok(group_row(group)),
         Place::With(other) => {
-            let (a, b) = if account <= other { (account, other) } else { (other, account) };
+            let (a, b) = sides(account, other);
             db.prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = ?2 AND b = ?3")?
                 .query_row(params![app.as_str(), a.as_str(), b.as_str()], |row| row.get(0))
                 .optional()
@@ -50,21 +56,35 @@ pub(super) fn history(
     limit: usize,
 ) -> Result<Option<History>> {
     let Some(row) = row_of(db, app, account, place)? else { return Ok(None) };
-    let found = db
-        .prepare_cached(conversations_where!(" AND k.conversation = ?3"))?
-        .query_row(params![app.as_str(), account.as_str(), row], conversation)
-        .optional()?;
-    let Some(of) = found else { return Ok(None) };
+    let times: Vec<Conversation> = db
+        .prepare_cached(conversations_where!(" AND k.conversation = ?3 ORDER BY k.since"))?
+        .query_map(params![app.as_str(), account.as_str(), row], conversation)?
+        .collect::<Result<_>>()?;
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(None) };
+    // The letter of an id tells nothing of the row.
+    let is_meant = match place {
+        Place::Conversation(id) => conversation_id(last.kind, last.id) == *id,
+        Place::Group(_) => last.kind == Kind::Group,
+        Place::With(_) => true,
+    };
+    if !is_meant {
+        return Ok(None);
+    }
     let (low, high, sql) = match range {
         Range::Before(seq) => {
-            let high = of.head.min(signed(seq).saturating_sub(1));
-            (of.since, high, messages_between!("DESC LIMIT ?4"))
+            let high = last.head.min(signed(seq).saturating_sub(1));
+            (first.since, high, messages_between!("DESC LIMIT ?6"))
         }
-        Range::After(seq) => (of.since.max(signed(seq)), of.head, messages_between!("LIMIT ?4")),
+        Range::After(seq) => {
+            (first.since.max(signed(seq)), last.head, messages_between!("LIMIT ?6"))
+        }
     };
+    let (app, account) = (app.as_str(), account.as_str());
     let mut messages = db
         .prepare_cached(sql)?
-        .query_map(params![of.id, low, high, limit as i64 + 1], |row| stored(&of, row))?
+        .query_map(params![row, low, high, app, account, limit as i64 + 1], |row| {
+            stored(last, row)
+        })?
         .collect::<Result<Vec<_>>>()?;
     let more = messages.len() > limit;
     messages.truncate(limit);
@@ -82,66 +102,88 @@ pub(super) fn conversations(
     limit: usize,
 ) -> Result<Vec<Overview>> {
     let all: Vec<Conversation> = db
-        .prepare_cached(conversations_where!(""))?
+        .prepare_cached(conversations_where!(" ORDER BY k.conversation, k.since"))?
         .query_map([app.as_str(), account.as_str()], conversation)?
         .collect::<Result<_>>()?;
-    let mut active = Vec::with_capacity(all.len());
-    for of in all {
-        let at = activity(db, app, account, &of)?;
+    let mut active: Vec<(Activity, &[Conversation])> = Vec::new();
+    for times in all.chunk_by(|one, other| one.id == other.id) {
+        let at = activity(db, app, account, times)?;
         if before.is_none_or(|before| at < before) {
-            active.push((at, of));
+            active.push((at, times));
         }
     }
     active.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     active.truncate(limit);
-    active.into_iter().map(|(at, of)| overview(db, account, of, at)).collect()
+    let overviews = active.into_iter().map(|(at, times)| overview(db, app, account, times, at));
+    overviews.filter_map(Result::transpose).collect()
 }
 
-fn activity(db: &Connection, app: &App, account: &Account, of: &Conversation) -> Result<Activity> {
-    let newest: Option<i64> = db
-        .prepare_cached("SELECT message_id FROM message WHERE conversation = ?1 AND seq = ?2")?
-        .query_row([of.id, of.head], |row| row.get(0))
-        .optional()?;
-    let newest = newest.filter(|_| of.head > of.since).unwrap_or_default();
-    let joined: i64 = db
-        .prepare_cached(
-            "SELECT joined_at FROM member WHERE app = ?1 AND account = ?2 AND conversation = ?3",
-        )?
-        .query_row(params![app.as_str(), account.as_str(), of.id], |row| row.get(0))?;
-    Ok(Activity { at: newest.max(joined), tie: of.id })
+/// When something last happened that the member saw: a message, or its joining.
+fn activity(
+    db: &Connection,
+    app: &App,
+    account: &Account,
+    times: &[Conversation],
+) -> Result<Activity> {
+    let mut activity = Activity { at: 0, tie: 0 };
+    for of in times {
+        let newest: Option<i64> = db
+            .prepare_cached("SELECT message_id FROM message WHERE conversation = ?1 AND seq = ?2")?
+            .query_row([of.id, of.head], |row| row.get(0))
+            .optional()?;
+        let newest = newest.filter(|_| of.head > of.since).unwrap_or_default();
+        let joined: i64 = db
+            .prepare_cached(
+                "SELECT joined_at FROM member
+                 WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND since = ?4",
+            )?
+            .query_row(params![app.as_str(), account.as_str(), of.id, of.since], |row| {
+                row.get(0)
+            })?;
+        activity = Activity { at: activity.at.max(newest).max(joined), tie: of.id };
+    }
+    Ok(activity)
 }
 
 fn overview(
     db: &Connection,
+    app: &App,
     account: &Account,
-    of: Conversation,
+    times: &[Conversation],
     active: Activity,
-) -> Result<Overview> {
-    let unread: u32 = db
-        .prepare_cached(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM message
-                 WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3 AND sender <> ?4 LIMIT ?5)",
-        )?
-        .query_row(params![of.id, of.cursor, of.head, account.as_str(), UNREAD_MAX], |row| {
-            row.get(0)
-        })?;
+) -> Result<Option<Overview>> {
+    let (Some(first), Some(of)) = (times.first(), times.last()) else { return Ok(None) };
+    let mut unread = 0;
+    for time in times {
+        let counted: u32 = db
+            .prepare_cached(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM message
+                     WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3 AND sender <> ?4 LIMIT ?5)",
+            )?
+            .query_row(
+                params![time.id, time.cursor, time.head, account.as_str(), UNREAD_MAX],
+                |row| row.get(0),
+            )?;
+        unread = UNREAD_MAX.min(unread + counted);
+    }
     let last = db
         .prepare_cached(messages_between!("DESC LIMIT 1"))?
-        .query_row([of.id, of.since, of.head], |row| stored(&of, row))
+        .query_row(params![of.id, first.since, of.head, app.as_str(), account.as_str()], |row| {
+            stored(of, row)
+        })
         .optional()?;
     let name: Option<String> = db
         .prepare_cached("SELECT name FROM grp WHERE conversation = ?1")?
         .query_row([of.id], |row| row.get(0))
         .optional()?;
-    let seq = |number: i64| Seq(number.unsigned_abs());
-    Ok(Overview {
+    Ok(Some(Overview {
         conversation: conversation_id(of.kind, of.id),
         head: seq(of.head),
         cursor: seq(of.cursor),
-        other: of.other,
+        other: of.other.clone(),
         name: name.unwrap_or_default(),
         unread,
         last,
         active,
-    })
+    }))
 }

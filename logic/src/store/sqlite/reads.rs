@@ -5,62 +5,17 @@ use std::{
     collections::{BinaryHeap, HashMap, VecDeque},
 };
 
-use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+use imago_proto::{Account, App, ConversationId, Seq};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement, params};
 
-use super::super::{Content, Envelope, INDEX_MAX, Page, Stored, Target};
+use super::super::{
+    Content, Envelope, INDEX_MAX, Page, Stored, Target,
+    ids::{Kind, conversation_id, conversation_row, seq, signed},
+};
 
 /// Messages read at a time from one conversation: the first time, and then.
 const FIRST_CHUNK: usize = 16;
 const CHUNK: usize = 256;
-
-/// What a conversation is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    Direct,
-    Group,
-}
-
-impl Kind {
-    /// From whether a conversation's `a` is empty: that of a group is.
-    pub(super) fn of(a_is_empty: bool) -> Self {
-        if a_is_empty { Self::Group } else { Self::Direct }
-    }
-
-    fn letter(self) -> char {
-        match self {
-            Self::Direct => 'd',
-            Self::Group => 'g',
-        }
-    }
-
-    /// The id of the group whose conversation that row is.
-    pub(super) fn group(self, row: i64) -> Option<GroupId> {
-        (self == Self::Group).then(|| GroupId::from(conversation_id(self, row).as_str()))
-    }
-}
-
-/// A conversation as clients name it; that of a group has the group's id.
-pub(super) fn conversation_id(kind: Kind, row: i64) -> ConversationId {
-    ConversationId::from(format!("{}{row}", kind.letter()))
-}
-
-/// The row that a client's name of a conversation stands for.
-pub(super) fn conversation_row(id: &str) -> Option<(Kind, i64)> {
-    let kind = match id.chars().next()? {
-        'd' => Kind::Direct,
-        'g' => Kind::Group,
-        _ => return None,
-    };
-    let row = id.get(1..)?.parse().ok()?;
-    // One name for each row.
-    (conversation_id(kind, row).as_str() == id).then_some((kind, row))
-}
-
-/// The row of a group's conversation.
-pub(super) fn group_row(group: &GroupId) -> Option<i64> {
-    conversation_row(group.as_str()).filter(|(kind, _)| *kind == Kind::Group).map(|(_, row)| row)
-}
 
 pub(super) fn index(
     db: &Connection,
@@ -146,7 +101,8 @@ fn content(row: &Row<'_>) -> Result<Content> {
     Ok(Content { kind: row.get(0)?, body: row.get(1)?, extra: row.get(2)? })
 }
 
-/// A conversation as one of its members sees it.
+/// A conversation as one of its members sees it. Whoever left a group and came back has several of
+/// the same id, one for each time.
 pub(super) struct Conversation {
     pub(super) id: i64,
     pub(super) kind: Kind,
@@ -291,12 +247,8 @@ pub(super) fn envelope(of: &Conversation, row: &Row<'_>) -> Result<Envelope> {
         message_id: row.get(0)?,
         send_time: row.get(1)?,
         conversation: conversation_id(of.kind, of.id),
-        seq: Seq(row.get::<_, i64>(2)?.unsigned_abs()),
+        seq: seq(row.get(2)?),
         sender: Account::from(row.get::<_, String>(3)?),
         other: of.other.clone(),
     })
-}
-
-pub(super) fn signed(seq: Seq) -> i64 {
-    i64::try_from(seq.0).unwrap_or(i64::MAX)
 }

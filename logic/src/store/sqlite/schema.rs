@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Each version's changes; the number of applied ones is the file's `user_version`.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 2] = [
     "
     -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
     CREATE TABLE conversation (
@@ -50,12 +50,23 @@ const MIGRATIONS: [&str; 2] = [
         size         INTEGER NOT NULL,
         version      INTEGER NOT NULL
     );
-    -- A member sees sequences past `since`, up to `until` once it has left. `position` is its place
-    -- in the order of joining.
-    ALTER TABLE member ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE member ADD COLUMN until INTEGER;
-    ALTER TABLE member ADD COLUMN joined_at INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE member ADD COLUMN position INTEGER;
+    -- A membership: its account sees the sequences past `since`, up to `until` once it has left. Whoever
+    -- comes back has another one. `position` is the place in the order of joining.
+    ALTER TABLE member RENAME TO member_1;
+    CREATE TABLE member (
+        app          TEXT NOT NULL,
+        account      TEXT NOT NULL,
+        conversation INTEGER NOT NULL REFERENCES conversation (id),
+        since        INTEGER NOT NULL DEFAULT 0,
+        until        INTEGER,
+        cursor       INTEGER NOT NULL DEFAULT 0,
+        joined_at    INTEGER NOT NULL DEFAULT 0,
+        position     INTEGER,
+        PRIMARY KEY (app, account, conversation, since)
+    ) WITHOUT ROWID;
+    INSERT INTO member (app, account, conversation, cursor)
+        SELECT app, account, conversation, cursor FROM member_1;
+    DROP TABLE member_1;
     CREATE INDEX member_of_group ON member (conversation, position)
         WHERE position IS NOT NULL AND until IS NULL;
     -- Requests that changed a group's members, so that a late repeat changes nothing.

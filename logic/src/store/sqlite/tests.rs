@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::conformance::{
-    self, account, app, assert_gapless, listed, message, send, send_many,
+    Fresh, account, app, assert_gapless, ids, listed, message, send, send_many,
 };
 
 fn open(path: &Path) -> SqliteStore {
@@ -27,32 +27,13 @@ fn refusal(path: &Path) -> String {
     }
 }
 
-macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
-        mod conforms {
-            use super::*;
-            $(
-                #[tokio::test]
-                async fn $name() {
-                    let (_folder, store) = fresh();
-                    conformance::$name(Arc::new(store)).await;
-                }
-            )*
-        }
-    };
+async fn fresh_for_suite() -> (TempDir, Fresh) {
+    let (folder, store) = fresh();
+    (folder, Arc::new(store))
 }
 
-conformance! {
-    sequences_are_gapless_and_ids_rise_with_them,
-    a_repeat_is_answered_with_the_first_result_and_stored_once,
-    a_legacy_ack_is_cumulative_over_all_conversations,
-    cursors_move_forward_up_to_the_head_and_only_for_members,
-    an_index_lists_only_what_others_sent,
-    pages_advance_until_everything_was_listed,
-    contents_come_in_the_order_asked_and_not_to_strangers,
-    accounts_of_two_apps_never_meet,
-    unread_messages_come_with_contents_and_in_pages,
-    pruning_takes_the_old_and_leaves_the_rest_in_order,
+mod conforms {
+    crate::store::conformance::suite!(super::fresh_for_suite);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -157,7 +138,7 @@ async fn what_was_answered_is_there_after_opening_again() {
     let first = send(&open(&path), "a", "b", "first").await;
     let sent = send_many(&open(&path), "a", "b", 100).await;
     let store = open(&path);
-    let expected = conformance::ids(&[vec![first.clone()], sent].concat());
+    let expected = ids(&[vec![first.clone()], sent].concat());
     assert_eq!(listed(&store, "b", Page::Unread).await, expected);
     let repeat = send(&store, "a", "b", "first").await;
     assert_eq!((repeat.message_id, repeat.repeat_of.is_some()), (first.message_id, true));
@@ -192,6 +173,30 @@ async fn a_file_of_a_later_version_is_refused_and_left_alone() {
     assert!(text.contains("imago.db") && text.contains("version 999"), "{text}");
     version(own);
     assert!(listed(&open(&path), "a", Page::Unread).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_keeps_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    db.execute_batch(
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 2);
+         INSERT INTO member VALUES ('kim', 'a', 7, 0), ('kim', 'b', 7, 1);
+         INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '3:kim1:ax1');
+         INSERT INTO message VALUES (20002, 7, 2, 'a', 1, 'two', '', 20002, '3:kim1:ax2');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(db);
+    let store = open(&path);
+    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002]);
+    assert_eq!(listed(&store, "b", Page::Everything).await, [20_001, 20_002]);
+    let repeat = send(&store, "a", "b", "x2").await;
+    assert_eq!((repeat.message_id, repeat.seq), (20_002, Seq(2)));
+    let next = send(&store, "b", "a", "3").await;
+    assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(3)));
 }
 
 #[test]

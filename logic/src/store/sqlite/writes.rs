@@ -1,23 +1,23 @@
 //! The writes, each within a batch's transaction.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use imago_proto::{Account, App, ConversationId, Seq};
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::{
-    super::{Appended, Content, Denied, First, NewMessage, Target},
-    groups,
-    reads::{
-        Conversation, Kind, conversation_id, conversation_row, conversations, last_until, signed,
+    super::{
+        Appended, Content, Denied, First, NewMessage, Target,
+        ids::{
+            FIRST_ID, Kind, conversation_id, conversation_row, request_key, seq, sides, signed,
+            unix_nanos,
+        },
     },
+    groups,
+    reads::{Conversation, conversations, last_until},
     writer::Batch,
 };
 
 /// Messages removed in one go, so that no commit takes long.
 const PRUNE_BATCH: u32 = 500;
-/// Smallest message id (client wire, section 3).
-const FIRST_ID: i64 = 10_001;
 
 /// What a write gives where the database is well: its result, or why it may not be done.
 pub(super) type Allowed<T> = Result<std::result::Result<T, Denied>>;
@@ -39,7 +39,7 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
             }
         }
     };
-    let seq: i64 = batch
+    let head: i64 = batch
         .transaction
         .prepare_cached(
             "UPDATE conversation SET head_seq = head_seq + 1 WHERE id = ?1 RETURNING head_seq",
@@ -56,7 +56,7 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
         .execute(params![
             message_id,
             conversation,
-            seq,
+            head,
             message.sender.as_str(),
             message.content.kind,
             message.content.body,
@@ -69,15 +69,10 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
         message_id,
         send_time,
         conversation: conversation_id(kind, conversation),
-        seq: Seq(seq.unsigned_abs()),
+        seq: seq(head),
         members,
         repeat_of: None,
     }))
-}
-
-/// Lengths before names: no two requests share a key, whatever characters the names have.
-pub(super) fn request_key(app: &App, caller: &Account, request: &str) -> String {
-    format!("{}:{app}{}:{caller}{request}", app.as_str().len(), caller.as_str().len())
 }
 
 fn find_request(batch: &Batch<'_>, sender: &Account, request: &str) -> Result<Option<Appended>> {
@@ -101,7 +96,7 @@ fn find_request(batch: &Batch<'_>, sender: &Account, request: &str) -> Result<Op
                 message_id: row.get(0)?,
                 send_time: row.get(1)?,
                 conversation: conversation_id(kind, conversation),
-                seq: Seq(row.get::<_, i64>(3)?.unsigned_abs()),
+                seq: seq(row.get(3)?),
                 members: row.get::<_, i64>(9)?.unsigned_abs(),
                 repeat_of: Some(First { target, content }),
             })
@@ -116,7 +111,7 @@ fn conversation_of(
     sender: &Account,
     receiver: &Account,
 ) -> Result<i64> {
-    let (a, b) = if sender <= receiver { (sender, receiver) } else { (receiver, sender) };
+    let (a, b) = sides(sender, receiver);
     let key = (app.to_string(), a.to_string(), b.to_string());
     if let Some(id) = batch.conversations.get(&key) {
         return Ok(*id);
@@ -162,11 +157,6 @@ fn next_id(batch: &mut Batch<'_>, now: i64) -> Result<i64> {
     Ok(now.max(last.saturating_add(1)).max(FIRST_ID))
 }
 
-pub(super) fn unix_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
-}
-
 pub(super) fn ack_until(
     batch: &Batch<'_>,
     app: &App,
@@ -174,12 +164,15 @@ pub(super) fn ack_until(
     message_id: i64,
 ) -> Result<()> {
     let mut update = batch.transaction.prepare_cached(
-        "UPDATE member SET cursor = ?4 WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+        "UPDATE member SET cursor = ?5
+         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND since = ?4",
     )?;
-    for Conversation { id, cursor, head, .. } in conversations(&batch.transaction, app, account)? {
+    for Conversation { id, since, cursor, head, .. } in
+        conversations(&batch.transaction, app, account)?
+    {
         let last = last_until(&batch.transaction, id, cursor, head, message_id)?;
         if last > cursor {
-            update.execute(params![app.as_str(), account.as_str(), id, last])?;
+            update.execute(params![app.as_str(), account.as_str(), id, since, last])?;
         }
     }
     Ok(())
@@ -195,11 +188,12 @@ pub(super) fn ack_cursors(
         "UPDATE member SET cursor = MAX(cursor,
              MIN(?4, COALESCE(until,
                  (SELECT head_seq FROM conversation WHERE id = member.conversation))))
-         WHERE app = ?1 AND account = ?2 AND conversation = ?3",
+         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND (position IS NOT NULL) = ?5",
     )?;
     for (conversation, seq) in cursors {
-        if let Some((_, row)) = conversation_row(conversation.as_str()) {
-            update.execute(params![app.as_str(), account.as_str(), row, signed(*seq)])?;
+        if let Some((kind, row)) = conversation_row(conversation.as_str()) {
+            let is_group = kind == Kind::Group;
+            update.execute(params![app.as_str(), account.as_str(), row, signed(*seq), is_group])?;
         }
     }
     Ok(())

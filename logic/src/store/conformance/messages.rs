@@ -1,81 +1,9 @@
-//! What every message store has to do, as functions over the trait.
-
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+//! Messages between two accounts: storing, listing, acknowledging and pruning them.
 
 use futures::future::join_all;
-use imago_proto::{Account, App, ConversationId, Seq};
 
-use super::{Appended, Content, INDEX_MAX, MessageStore, NewMessage, Page, Target};
-
-/// A store with nothing in it.
-pub(crate) type Fresh = Arc<dyn MessageStore>;
-
-pub(crate) fn app() -> App {
-    App::from("kim")
-}
-
-pub(crate) fn account(name: &str) -> Account {
-    Account::from(name)
-}
-
-pub(crate) fn message(from: &str, to: &str, request: &str) -> NewMessage {
-    NewMessage {
-        app: app(),
-        sender: account(from),
-        target: Target::Account(account(to)),
-        open_talk: false,
-        request: request.to_owned(),
-        content: Content { kind: 1, body: format!("{from} {request}"), extra: String::new() },
-    }
-}
-
-pub(crate) async fn send(
-    store: &dyn MessageStore,
-    from: &str,
-    to: &str,
-    request: &str,
-) -> Appended {
-    store.append(message(from, to, request)).await.unwrap()
-}
-
-/// Sends many at once, so that they share commits.
-pub(crate) async fn send_many(
-    store: &dyn MessageStore,
-    from: &str,
-    to: &str,
-    count: usize,
-) -> Vec<Appended> {
-    static BATCHES: AtomicUsize = AtomicUsize::new(0);
-    let batch = BATCHES.fetch_add(1, Ordering::Relaxed);
-    let requests: Vec<String> = (0..count).map(|number| format!("{batch}.{number}")).collect();
-    join_all(requests.iter().map(|request| send(store, from, to, request))).await
-}
-
-/// Ids that an account is listed.
-pub(crate) async fn listed(store: &dyn MessageStore, to: &str, page: Page) -> Vec<i64> {
-    let index = store.index(&app(), &account(to), page).await.unwrap();
-    index.into_iter().map(|message| message.message_id).collect()
-}
-
-pub(crate) fn ids(sent: &[Appended]) -> Vec<i64> {
-    let mut ids: Vec<i64> = sent.iter().map(|sent| sent.message_id).collect();
-    ids.sort_unstable();
-    ids
-}
-
-/// Sequences 1, 2, 3, … of one conversation, with ids that rise.
-pub(crate) fn assert_gapless(mut sent: Vec<Appended>) {
-    sent.sort_by_key(|sent| sent.seq);
-    let seqs: Vec<u64> = sent.iter().map(|sent| sent.seq.0).collect();
-    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
-    for pair in sent.windows(2) {
-        assert!(pair[0].message_id < pair[1].message_id, "{pair:?}");
-        assert_eq!(pair[0].conversation, pair[1].conversation);
-    }
-}
+use super::*;
+use crate::store::INDEX_MAX;
 
 pub(crate) async fn sequences_are_gapless_and_ids_rise_with_them(store: Fresh) {
     let pairs = [("a", "b"), ("b", "a"), ("a", "c"), ("d", "d")];
@@ -150,6 +78,10 @@ pub(crate) async fn cursors_move_forward_up_to_the_head_and_only_for_members(sto
     assert_eq!(listed(&*store, "a", Page::Unread).await, ids[4..]);
     ack("a", 2).await;
     ack("stranger", 10).await;
+    assert_eq!(listed(&*store, "a", Page::Unread).await, ids[4..]);
+    // That of a group would be another one.
+    let strange = ConversationId::from(conversation.as_str().replace('d', "g"));
+    store.ack_cursors(&app(), &account("a"), vec![(strange, Seq(10))]).await.unwrap();
     assert_eq!(listed(&*store, "a", Page::Unread).await, ids[4..]);
     ack("a", u64::MAX).await;
     let next = send(&*store, "b", "a", "next").await;
@@ -277,4 +209,25 @@ pub(crate) async fn pruning_takes_the_old_and_leaves_the_rest_in_order(store: Fr
     let next = send(&*store, "b", "a", "next").await;
     assert!(next.message_id > ids(&kept)[9]);
     assert_eq!(next.seq, Seq(1211));
+}
+
+pub(crate) async fn names_and_texts_are_kept_whatever_they_are(store: Fresh) {
+    let strange = ["é", "e\u{301}", "\u{1F40C}", "a\0b", "\\x00", "'; --", " ", "A"];
+    for (number, name) in strange.iter().enumerate() {
+        let mut sent = message(name, "z", &format!("{name}{number}"));
+        sent.content.body = format!("{name}\0");
+        sent.content.extra = (*name).to_owned();
+        store.append(sent).await.unwrap();
+    }
+    let index = store.unread(&app(), &account("z"), 0, 100).await.unwrap();
+    let senders: Vec<_> = index.iter().map(|stored| stored.envelope.sender.as_str()).collect();
+    assert_eq!(senders, strange);
+    assert!(
+        index
+            .iter()
+            .all(|stored| stored.content.body == format!("{}\0", stored.envelope.sender.as_str()))
+    );
+    let conversations: std::collections::HashSet<_> =
+        index.iter().map(|stored| &stored.envelope.conversation).collect();
+    assert_eq!(conversations.len(), strange.len(), "names that look alike are not the same");
 }

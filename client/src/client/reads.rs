@@ -1,0 +1,47 @@
+//! Questions without side effects.
+
+use bytes::Bytes;
+use imago_proto::{
+    command,
+    msg::{ConversationsReq, ConversationsResp, HistoryResp},
+};
+
+use super::{Ask, Client, new_id};
+use crate::{Conversations, Error, History, Place, Range, history, outbox::Lane};
+
+impl Client {
+    /// Messages of one conversation, at most `limit` of them: 1 to 200, or 0 for as many as the
+    /// server likes. They count neither as received nor as consumed.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] where it is no conversation of ours; [`Error::Timeout`] when the talk
+    /// deadline passes; [`Error::Closed`].
+    pub async fn history(&self, place: Place, range: Range, limit: u32) -> Result<History, Error> {
+        let request = history::request(place, range, limit);
+        let answer: HistoryResp = self.read(command::CHAT_HISTORY, &request).await?;
+        Ok(History::of(answer, &self.session().account))
+    }
+
+    /// A page of our conversations, the latest active first: the first page, or the
+    /// [`next`](Conversations::next) of another.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the talk deadline passes; [`Error::Rejected`] where `page` is no
+    /// page, or the server is too old; [`Error::Closed`].
+    pub async fn conversations(&self, page: Option<&str>) -> Result<Conversations, Error> {
+        let page = page.unwrap_or_default().to_owned();
+        let request = ConversationsReq { page, limit: 0 };
+        let answer: ConversationsResp = self.read(command::CHAT_CONVERSATIONS, &request).await?;
+        Ok(Conversations::of(answer, &self.session().account))
+    }
+
+    pub(super) async fn read<A: prost::Message + Default>(
+        &self,
+        command: &'static str,
+        request: &impl prost::Message,
+    ) -> Result<A, Error> {
+        let body = Bytes::from(request.encode_to_vec());
+        let ask = Ask { command, dest: String::new(), body, text: None, id: None };
+        self.call(Lane::Alone(new_id()), ask).await
+    }
+}

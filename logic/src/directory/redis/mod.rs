@@ -1,0 +1,239 @@
+//! The directory in Redis: what one logic server is told by a link, all of them can locate.
+//!
+//! The links feed every logic server as they do without Redis, and what a link tells outranks what
+//! Redis says: a session that a link told of is located whether Redis has it yet or not, and one
+//! that a link said has ended is not located any more. Redis adds the sessions of gateways that
+//! this server has no link with, or whose link is behind. So a lost Redis takes away only that.
+//!
+//! One server at a time, the holder of a gateway's lease, [writes](keeper) the gateway's sessions:
+//! each change is written once. Entries count as long as the lease names their gateway's
+//! incarnation; those that nobody refreshes go.
+
+mod commands;
+mod ended;
+mod entry;
+mod keeper;
+mod link;
+mod options;
+mod shared;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use async_trait::async_trait;
+use imago_container::PeerId;
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId};
+use redis::Value;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::options::RedisOptions;
+use self::{
+    ended::Ended,
+    entry::Keys,
+    keeper::{Change, Keeper},
+    link::{Link, Lost},
+    shared::Shared,
+};
+use super::{DevicePolicy, Kick, Replicated, Session, SessionDirectory};
+use crate::metrics;
+
+/// Accounts that are read in one go.
+const READ_BATCH: usize = 256;
+
+/// The directory in Redis.
+pub struct RedisDirectory {
+    shared: Arc<Shared>,
+    /// Overflow policy: dropped, counted, and made good by writing everything again.
+    changes: mpsc::Sender<Change>,
+    ended: Mutex<Ended>,
+}
+
+// === impl RedisDirectory ===
+
+impl RedisDirectory {
+    /// Begins to keep the sessions of a cluster of ours in Redis, until `stop`. A Redis that is not
+    /// there yet is waited for, as one that is lost.
+    pub fn start(
+        options: RedisOptions,
+        policy: DevicePolicy,
+        cluster: &str,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (changes, waiting) = mpsc::channel(options.queue);
+        let shared = Shared::new(options, Keys::new(cluster), Replicated::new(policy));
+        let shared = Arc::new(shared);
+        tasks.spawn(Keeper::new(shared.clone(), waiting).run(stop.clone()));
+        Self { shared, changes, ended: Mutex::default() }
+    }
+
+    /// Whether Redis holds all sessions, and is read.
+    pub fn is_up(&self) -> bool {
+        self.shared.reader().is_some()
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a session written, or removed, as the links tell of it by then.
+    fn touch(&self, session: &Session) {
+        // A gateway's first sync is written as a whole, at its end.
+        if !self.shared.local.look(|core| core.is_told(&session.gateway)) {
+            return;
+        }
+        if self.changes.try_send(Change::of(session)).is_err() {
+            metrics::directory_write_dropped();
+            self.shared.overflowed.store(true, Ordering::SeqCst);
+        }
+        metrics::directory_pending_writes(self.changes.max_capacity() - self.changes.capacity());
+    }
+
+    fn end(&self, session: &Session) {
+        self.ended().insert(&session.gateway, session.id);
+        self.touch(session);
+    }
+
+    /// Adds what Redis knows beyond the links.
+    async fn add(
+        &self,
+        link: &Link,
+        located: &mut Vec<Arc<Session>>,
+        app: &App,
+        accounts: &[Account],
+    ) -> Result<(), Lost> {
+        let mut added = self.read(link, app, accounts).await?;
+        let told: HashSet<(&PeerId, SessionId)> =
+            located.iter().map(|session| (&session.gateway, session.id)).collect();
+        added.retain(|session| !told.contains(&(&session.gateway, session.id)));
+        {
+            let ended = self.ended();
+            added.retain(|session| !ended.contains(&session.gateway, session.id));
+        }
+        if !added.is_empty() {
+            let alive = self.leases(link, &added).await?;
+            added.retain(|session| {
+                alive.get(&session.gateway.service_id) == Some(&session.gateway.incarnation)
+            });
+        }
+        located.extend(added.into_iter().map(Arc::new));
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        link: &Link,
+        app: &App,
+        accounts: &[Account],
+    ) -> Result<Vec<Session>, Lost> {
+        let Shared { keys, options, .. } = &*self.shared;
+        let mut found = Vec::new();
+        for accounts in accounts.chunks(READ_BATCH) {
+            let commands: Vec<_> =
+                accounts.iter().map(|account| commands::read(keys, app, account)).collect();
+            let answers = link.run(&commands, options.timeout).await?;
+            for (account, answer) in accounts.iter().zip(answers) {
+                let fields: Vec<(String, Vec<u8>)> =
+                    redis::from_redis_value(answer).map_err(redis::RedisError::from)?;
+                let sessions =
+                    fields.iter().filter_map(|(field, value)| entry::decode(field, value));
+                found.extend(
+                    sessions.filter(|session| session.app == *app && session.account == *account),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// The living incarnation of each gateway.
+    async fn leases(
+        &self,
+        link: &Link,
+        sessions: &[Session],
+    ) -> Result<HashMap<ServiceId, Incarnation>, Lost> {
+        let Shared { keys, options, .. } = &*self.shared;
+        let gateways: HashSet<ServiceId> =
+            sessions.iter().map(|session| session.gateway.service_id.clone()).collect();
+        let commands: Vec<_> =
+            gateways.iter().map(|gateway| commands::lease(keys, gateway)).collect();
+        let answers = link.run(&commands, options.timeout).await?;
+        let leases = gateways.into_iter().zip(answers).filter_map(|(gateway, answer)| {
+            let Value::BulkString(lease) = answer else { return None };
+            let incarnation = entry::incarnation(std::str::from_utf8(&lease).ok()?)?;
+            Some((gateway, incarnation))
+        });
+        Ok(leases.collect())
+    }
+}
+
+#[async_trait]
+impl SessionDirectory for RedisDirectory {
+    fn sync_begin(&self, gateway: &PeerId) {
+        self.shared.local.sync_begin(gateway);
+    }
+
+    fn session_up(&self, session: Session) -> Vec<Kick> {
+        let local = &self.shared.local;
+        if local.session(&session.gateway, session.id).is_some() {
+            // Only its place in a sync is new.
+            return local.session_up(session);
+        }
+        self.ended().remove(&session.gateway, session.id);
+        let (gateway, id) = (session.gateway.clone(), session.id);
+        let kicks = local.session_up(session);
+        if let Some(session) = local.session(&gateway, id) {
+            self.touch(&session);
+        }
+        for kick in &kicks {
+            self.end(&kick.loser);
+        }
+        kicks
+    }
+
+    fn session_down(&self, gateway: &PeerId, id: SessionId) {
+        if let Some(session) = self.shared.local.change(|core| core.session_down(gateway, id)) {
+            self.end(&session);
+        }
+    }
+
+    fn sync_end(&self, gateway: &PeerId) {
+        for session in self.shared.local.change(|core| core.sync_end(gateway)) {
+            self.end(&session);
+        }
+        self.shared.gateways_changed.notify_one();
+    }
+
+    fn gateway_gone(&self, gateway: &PeerId) {
+        self.shared.local.gateway_gone(gateway);
+        self.shared.gateways_changed.notify_one();
+    }
+
+    fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
+        self.shared.local.session(gateway, id)
+    }
+
+    fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
+        self.shared.local.sessions_of(gateway)
+    }
+
+    fn len(&self) -> usize {
+        self.shared.local.len()
+    }
+
+    async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>> {
+        let reader = self.shared.reader();
+        let mut located = self.shared.local.locate_all(app, accounts).await;
+        if let Some((link, generation)) = reader
+            && let Err(lost) = self.add(&link, &mut located, app, accounts).await
+        {
+            self.shared.reader_failed(generation, &lost);
+        }
+        located
+    }
+}
+
+#[cfg(test)]
+mod tests;

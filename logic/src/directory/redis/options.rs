@@ -1,0 +1,195 @@
+//! How Redis is reached and used: `redis://host:port/db?…`.
+
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+
+use redis::{ConnectionInfo, IntoConnectionInfo};
+
+/// Port of nodes that name none.
+const DEFAULT_PORT: u16 = 6379;
+/// What a URL looks like.
+const EXPECTED: &str =
+    "expected \"replicated\", redis://HOST:PORT/DB or redis+cluster://HOST:PORT,HOST:PORT";
+
+/// How Redis is reached and used.
+///
+/// | parameter | default | meaning |
+/// | --- | --- | --- |
+/// | `lease` | `15s` | how long a gateway's entries count after nobody vouches for them |
+/// | `timeout` | `250ms` | how long Redis may take for an answer before it counts as lost |
+/// | `queue` | `65536` | changes that may wait to be written |
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// Its nodes: one, or some of a cluster.
+    pub nodes: Vec<ConnectionInfo>,
+    /// Whether it is a cluster.
+    pub is_cluster: bool,
+    /// How long a gateway's entries count after nobody vouches for them, 1 s to 10 min.
+    pub lease: Duration,
+    /// How long it may take for an answer, 10 ms to 10 s.
+    pub timeout: Duration,
+    /// Changes that may wait to be written, 16 to 10,000,000. Overflow policy: dropped, counted,
+    /// and made good by writing everything again.
+    pub queue: usize,
+}
+
+/// Without passwords.
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<String> = self.nodes.iter().map(|node| node.addr().to_string()).collect();
+        f.debug_struct("RedisOptions")
+            .field("nodes", &nodes)
+            .field("is_cluster", &self.is_cluster)
+            .field("lease", &self.lease)
+            .field("timeout", &self.timeout)
+            .field("queue", &self.queue)
+            .finish()
+    }
+}
+
+// === impl RedisOptions ===
+
+impl RedisOptions {
+    /// Reads a `redis://` or `redis+cluster://` URL.
+    ///
+    /// # Errors
+    /// With what was expected, never with the password.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").ok_or(EXPECTED)?;
+        let is_cluster = match scheme {
+            "redis" => false,
+            "redis+cluster" => true,
+            _ => return Err(EXPECTED.to_owned()),
+        };
+        let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        if user.contains(['/', '?']) {
+            return Err("user or password: expected %2F for a slash and %3F for ?".to_owned());
+        }
+        let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hosts, db) = hosts.split_once('/').unwrap_or((hosts, ""));
+        if is_cluster && !matches!(db, "" | "0") {
+            return Err("a Redis cluster has only database 0: expected no /DB".to_owned());
+        }
+        if !db.is_empty() && db.parse::<u16>().is_err() {
+            return Err(format!("database {db}: expected a number, as in redis://HOST:PORT/2"));
+        }
+        let hosts: Vec<&str> = hosts.split(',').collect();
+        if !is_cluster && hosts.len() > 1 {
+            return Err("several nodes: expected redis+cluster://HOST:PORT,HOST:PORT".to_owned());
+        }
+        let nodes = hosts.into_iter().map(|host| node(user, host, db)).collect::<Result<_, _>>()?;
+        let mut options = Self {
+            nodes,
+            is_cluster,
+            lease: Duration::from_secs(15),
+            timeout: Duration::from_millis(250),
+            queue: 65_536,
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            options.set(pair)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, pair: &str) -> Result<(), String> {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (ms, secs) = (Duration::from_millis, Duration::from_secs);
+        match name {
+            "lease" => self.lease = time(name, value, secs(1)..=secs(600))?,
+            "timeout" => self.timeout = time(name, value, ms(10)..=secs(10))?,
+            "queue" => self.queue = number(name, value, 16..=10_000_000)?,
+            _ => {
+                return Err(format!("unknown parameter {name}, expected lease, timeout or queue"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn node(user: &str, host: &str, db: &str) -> Result<ConnectionInfo, String> {
+    if host.is_empty() || host.starts_with(':') {
+        return Err(format!("a node without host: {EXPECTED}"));
+    }
+    // The colons of an IPv6 address are within brackets.
+    let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let port = if has_port { String::new() } else { format!(":{DEFAULT_PORT}") };
+    let at = if user.is_empty() { String::new() } else { format!("{user}@") };
+    let url = format!("redis://{at}{host}{port}/{db}");
+    // The library's words may repeat the URL, and so the password.
+    url.into_connection_info().map_err(|_| format!("node {host}: expected HOST:PORT"))
+}
+
+fn time(name: &str, text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
+    let show = humantime::format_duration;
+    time.ok_or_else(|| {
+        format!(
+            "{name}={text}: expected a time like 250ms or 15s, from {} to {}",
+            show(*range.start()),
+            show(*range.end())
+        )
+    })
+}
+
+fn number<T>(name: &str, text: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        format!("{name}={text}: expected a whole number from {} to {}", range.start(), range.end())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(url: &str) -> Vec<String> {
+        let options = RedisOptions::parse(url).unwrap();
+        options.nodes.iter().map(|node| node.addr().to_string()).collect()
+    }
+
+    #[test]
+    fn one_node_and_many_are_told_apart() {
+        assert_eq!(nodes("redis://r1"), ["r1:6379"]);
+        assert_eq!(nodes("redis://[::1]:7000/3"), ["::1:7000"]);
+        assert_eq!(nodes("redis://[::1]"), ["::1:6379"]);
+        assert_eq!(
+            nodes("redis+cluster://u:p@r1:7000,r2:7001,r3"),
+            ["r1:7000", "r2:7001", "r3:6379"]
+        );
+        let options = RedisOptions::parse("redis://h/3?lease=2s&timeout=1s&queue=99").unwrap();
+        assert_eq!(options.nodes[0].redis_settings().db(), 3);
+        assert_eq!(
+            (options.lease, options.timeout),
+            (Duration::from_secs(2), Duration::from_secs(1))
+        );
+        assert_eq!((options.queue, options.is_cluster), (99, false));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_password_is_not() {
+        for (url, part) in [
+            ("redis", "\"replicated\""),
+            ("rediss://h", "redis://HOST"),
+            ("redis://a,b", "redis+cluster://"),
+            ("redis+cluster://a,b/2", "only database 0"),
+            ("redis://h/x", "database x"),
+            ("redis+cluster://a,,b", "without host"),
+            ("redis://:hunter2@:6379", "without host"),
+            ("redis://:hunter2@h:x", "node h:x"),
+            ("redis://:hunter2/@h", "expected %2F"),
+            ("redis://:hunter2?x=y@h", "expected %2F"),
+            ("redis://h?leese=1s", "unknown parameter leese, expected lease"),
+            ("redis://h?lease=1ms", "lease=1ms: expected a time like"),
+            ("redis://h?timeout=soon", "from 10ms to 10s"),
+            ("redis://h?queue=1", "queue=1: expected a whole number from 16"),
+        ] {
+            let error = RedisOptions::parse(url).unwrap_err();
+            assert!(error.contains(part), "{url}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let options = RedisOptions::parse("redis+cluster://me:hunter2@h").unwrap();
+        assert!(!format!("{options:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,101 @@
+//! The largest group that may be.
+
+use imago_proto::{
+    Status, command, link,
+    msg::{
+        GroupCreateNotify, GroupCreateReq, GroupCreateResp, GroupJoinNotify, GroupQuitNotify,
+        MessagePush,
+    },
+};
+
+use super::scene::{ANN, ANN_PHONE, BOB, BOB_PHONE, CID, DAN, Pushed, Scene, joining};
+use crate::support::{gateway, session};
+
+const MOST: usize = 10_000;
+
+/// A name as long as names may be.
+fn name(number: usize) -> String {
+    format!("{number:0>60}")
+}
+
+/// Lets a device of each of these be on a third gateway, and on a fourth.
+fn connect(scene: &Scene, names: &[String]) {
+    let sessions: Vec<link::Session> =
+        names.iter().zip(100..).map(|(name, number)| session(number, name, "")).collect();
+    let (one, other) = sessions.split_at(sessions.len() / 2);
+    scene.world.link(&gateway("c"), one);
+    scene.world.link(&gateway("d"), other);
+}
+
+/// How many devices hear of something, by gateway: one frame for each.
+fn counts(pushes: &[Pushed]) -> Vec<(&str, usize)> {
+    pushes.iter().map(|(to, sessions, _)| (to.as_str(), sessions.len())).collect()
+}
+
+#[tokio::test]
+async fn ten_thousand_talk_come_go_and_are_listed() {
+    let scene = Scene::new();
+    let names: Vec<String> = (2..MOST).map(name).collect();
+    connect(&scene, &names);
+    let members: Vec<String> =
+        names.iter().cloned().chain(["ann".to_owned(), "bob".to_owned()]).collect();
+    assert_eq!(members.len(), MOST);
+    let new = GroupCreateReq { members, ..GroupCreateReq::default() };
+    let made: GroupCreateResp = scene.ask(ANN, command::CHAT_GROUP_CREATE, "", &new).await;
+    let group = made.group_id;
+    let half = names.len() / 2;
+    let pushes = scene.pushes().await;
+    assert_eq!(counts(&pushes), [("a", 2), ("b", 1), ("c", half), ("d", half)]);
+    let heard: GroupCreateNotify = decoded(&pushes);
+    assert_eq!(heard.members.len(), MOST);
+
+    scene.say(BOB, &group, "hi").await;
+    let pushes = scene.pushes().await;
+    assert_eq!(counts(&pushes), [("a", 2), ("b", 1), ("c", half), ("d", half)]);
+    let heard: MessagePush = decoded(&pushes);
+    assert_eq!(heard.body, "hi");
+
+    // Full; who leaves makes room.
+    let one_more = joining("cid", &group);
+    let (status, why) = scene.refused(BOB, command::CHAT_GROUP_JOIN, "", &one_more).await;
+    assert_eq!((status, why.as_str()), (Status::InvalidPacketBody, "the group is full"));
+    scene.quit(BOB, "bob", &group).await;
+    let pushes = scene.pushes().await;
+    assert_eq!(counts(&pushes), [("a", 2), ("b", 1), ("c", half), ("d", half)]);
+    let _: GroupQuitNotify = decoded(&pushes);
+    scene.join(ANN, "cid", &group).await;
+    let pushes = scene.pushes().await;
+    assert_eq!(counts(&pushes), [("a", 1), ("b", 1), ("c", half), ("d", half)]);
+    let _: GroupJoinNotify = decoded(&pushes);
+
+    let listed = scene.members(CID, &group).await;
+    assert_eq!((listed.len(), listed[0].as_str(), listed[MOST - 1].as_str()), (MOST, "ann", "cid"));
+    assert_eq!(scene.detail(ANN_PHONE, &group).await.members.len(), MOST);
+    scene.say(CID, &group, "new here").await;
+    assert_eq!(counts(&scene.pushes().await), [("a", 2), ("c", half), ("d", half)]);
+    assert_eq!(scene.sync(BOB_PHONE, &[], 0).await.messages.len(), 1);
+}
+
+/// The one body of all these.
+fn decoded<Body: prost::Message + Default>(pushes: &[Pushed]) -> Body {
+    assert!(pushes.iter().all(|(_, _, packet)| packet == &pushes[0].2));
+    Body::decode(pushes[0].2.body.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn one_more_than_ten_thousand_make_no_group() {
+    let scene = Scene::new();
+    let new = |count: usize| GroupCreateReq {
+        members: (0..count).map(name).collect(),
+        ..GroupCreateReq::default()
+    };
+    for (count, why) in
+        [(MOST, "the group is full"), (MOST + 1, "members: expected at most 10000, got 10001")]
+    {
+        let refused = scene.refused(DAN, command::CHAT_GROUP_CREATE, "", &new(count)).await;
+        assert_eq!(refused, (Status::InvalidPacketBody, why.to_owned()));
+    }
+    let made: GroupCreateResp =
+        scene.ask(DAN, command::CHAT_GROUP_CREATE, "", &new(MOST - 1)).await;
+    assert_eq!(scene.members(DAN, &made.group_id).await.len(), MOST);
+}

@@ -1,0 +1,84 @@
+//! Which store a URL names, and how it is used.
+
+use std::sync::Arc;
+
+use super::{
+    MessageStore, Result, StoreError,
+    postgres::{self, PostgresOptions, PostgresStore},
+    sqlite::{SqliteOptions, SqliteStore},
+};
+
+/// Where messages are, and how the store is used.
+#[derive(Clone, Debug)]
+pub enum StoreOptions {
+    /// In a SQLite file.
+    Sqlite(SqliteOptions),
+    /// In a PostgreSQL database.
+    Postgres(Box<PostgresOptions>),
+}
+
+impl StoreOptions {
+    /// Reads `sqlite://…` or `postgres://…`.
+    ///
+    /// # Errors
+    /// When the URL names no store; the text does not repeat a password.
+    pub fn parse(url: &str) -> Result<Self> {
+        if postgres::is_url(url) {
+            PostgresOptions::parse(url).map(|options| Self::Postgres(Box::new(options)))
+        } else if url.starts_with("sqlite:") {
+            SqliteOptions::parse(url).map(Self::Sqlite)
+        } else {
+            let scheme = url.split(':').next().unwrap_or_default();
+            Err(StoreError::Open {
+                url: format!("{scheme}:…"),
+                reason: "expected sqlite://FILE or postgres://USER@HOST/DATABASE".to_owned(),
+            })
+        }
+    }
+
+    /// Sets how much is written in one go, how much may wait, and how many read at once.
+    pub fn bound(&mut self, batch: usize, queue: usize, readers: usize) {
+        let (own_batch, own_queue, own_readers) = match self {
+            Self::Sqlite(options) => (&mut options.batch, &mut options.queue, &mut options.readers),
+            Self::Postgres(options) => {
+                (&mut options.batch, &mut options.queue, &mut options.readers)
+            }
+        };
+        (*own_batch, *own_queue, *own_readers) = (batch, queue, readers);
+    }
+
+    /// Opens the store, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it cannot be used, or was written by a later version.
+    pub async fn open(&self) -> Result<Arc<dyn MessageStore>> {
+        match self {
+            Self::Postgres(options) => Ok(Arc::new(PostgresStore::open(options).await?)),
+            Self::Sqlite(options) => {
+                let options = options.clone();
+                let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await;
+                let opened = opened.map_err(|error| StoreError::Failed(error.to_string()))?;
+                Ok(Arc::new(opened?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_decides() {
+        assert!(matches!(StoreOptions::parse("sqlite://x.db"), Ok(StoreOptions::Sqlite(_))));
+        for url in ["postgres://imago@db/imago", "postgresql://imago@db/imago"] {
+            assert!(matches!(StoreOptions::parse(url), Ok(StoreOptions::Postgres(_))), "{url}");
+        }
+        for url in ["mysql://me:hidden@db/x", "hidden", ""] {
+            let text = StoreOptions::parse(url).unwrap_err().to_string();
+            assert!(text.contains("sqlite://FILE or postgres://"), "{text}");
+        }
+        let text = StoreOptions::parse("mysql://me:hidden@db/x").unwrap_err().to_string();
+        assert!(!text.contains("hidden"), "{text}");
+    }
+}

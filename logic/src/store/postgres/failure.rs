@@ -1,0 +1,84 @@
+//! What an error of the database means for the work that met it.
+
+use tokio_postgres::{Error, error::SqlState};
+
+use super::super::StoreError;
+
+/// Why a piece of work did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It may succeed on a new connection, as it is. Whether it was done is unknown.
+    Again(String),
+    /// This work is bad, whoever asks: a value the database cannot take.
+    Bad(String),
+    /// The database does not do it now, nor soon.
+    Refused(String),
+}
+
+impl Failure {
+    /// For a wait that took too long.
+    pub(super) fn late(what: &str) -> Self {
+        Self::Again(format!("{what} took too long"))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Again(text) | Self::Bad(text) | Self::Refused(text) => text,
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.text().to_owned())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = describe(&error);
+        let Some(state) = error.code() else {
+            // Nothing of the database's own: the connection broke, or a value does not fit its type.
+            let is_local =
+                !error.is_closed() && error.to_string().starts_with("error serializing parameter");
+            return if is_local { Self::Bad(text) } else { Self::Again(text) };
+        };
+        if is_passing(state) {
+            return Self::Again(text);
+        }
+        // Data exception, integrity violation, program limit (PostgreSQL 15, appendix A).
+        match state.code().get(..2) {
+            Some("22" | "23" | "54") => Self::Bad(text),
+            _ => Self::Refused(text),
+        }
+    }
+}
+
+/// Errors that end by themselves (PostgreSQL 15, appendix A).
+fn is_passing(state: &SqlState) -> bool {
+    // Connection exception, transaction rollback, operator intervention (restart, cancel).
+    let class = state.code().get(..2);
+    matches!(class, Some("08" | "40" | "57"))
+        || [
+            SqlState::TOO_MANY_CONNECTIONS,
+            SqlState::LOCK_NOT_AVAILABLE,
+            // A primary that has become a standby; a new connection finds the new primary.
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            // A statement that was prepared before another version's migration.
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+        ]
+        .contains(state)
+}
+
+/// The error with its cause, in one line. Neither has the password in it.
+pub(super) fn describe(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} ({})", said.message(), said.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,209 @@
+//! Messages in a PostgreSQL database, which the logic servers of many machines share.
+
+mod ack;
+mod append;
+mod backoff;
+mod failure;
+mod groups;
+mod history;
+mod locks;
+mod options;
+mod pool;
+mod prune;
+mod queue;
+mod reads;
+mod rows;
+mod schema;
+mod tls;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use deadpool_postgres::Object;
+use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+use tokio::time::timeout;
+
+pub use self::options::PostgresOptions;
+pub(crate) use self::options::is_url;
+use self::{
+    ack::{Ack, Acknowledge},
+    append::Append,
+    backoff::Backoff,
+    failure::Failure,
+    pool::Pools,
+    queue::Queue,
+};
+use super::{
+    Activity, Appended, Content, Created, Envelope, Group, History, MemberChange, Members,
+    MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, StoreError, Stored,
+};
+
+/// How long one try of a read, or of a group's change, may take.
+const TRY_MAX: Duration = Duration::from_secs(10);
+/// How long it is tried again while the database is away: less than anybody waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A store in a PostgreSQL database, of version 12 or later. Dropping it ends its tasks and
+/// connections.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pools: Pools,
+    messages: Arc<Queue<Append>>,
+    acks: Arc<Queue<Acknowledge>>,
+}
+
+impl PostgresStore {
+    /// Connects, waiting a while for a database that does not answer yet, and brings its schema up
+    /// to date.
+    ///
+    /// # Errors
+    /// When the database cannot be used, or was written by a later version.
+    pub async fn open(options: &PostgresOptions) -> Result<Self> {
+        let open = |reason: String| StoreError::Open { url: options.shown(), reason };
+        let pools = Pools::new(options).map_err(open)?;
+        pools.prepare().await.map_err(|failure| open(failure.text().to_owned()))?;
+        let (queue, batch) = (options.queue, options.batch);
+        let messages = Queue::start(Append::new(), pools.writes.clone(), queue, batch);
+        let acks = Queue::start(Acknowledge, pools.writes.clone(), queue, batch);
+        Ok(Self { pools, messages: Arc::new(messages), acks: Arc::new(acks) })
+    }
+}
+
+/// Does something with a connection of a pool, again on another one where it fails by what ends by
+/// itself. A macro, as closures that borrow their connection cannot promise to be `Send` yet.
+macro_rules! insist {
+    ($pool:expr, |$client:ident| $work:expr) => {{
+        let (started, mut backoff) = (Instant::now(), Backoff::new());
+        loop {
+            let attempt = async {
+                #[allow(unused_mut, reason = "only changes of groups need it")]
+                let mut $client = pool::get($pool).await?;
+                let done = timeout(TRY_MAX, $work).await;
+                let late = || Err(Failure::late("an answer of the database"));
+                let done = done.unwrap_or_else(|_| late());
+                if done.is_err() {
+                    // It may be in the midst of something.
+                    drop(Object::take($client));
+                }
+                done
+            };
+            match attempt.await {
+                Err(Failure::Again(_)) if started.elapsed() < PATIENCE => backoff.wait().await,
+                done => break done.map_err(StoreError::from),
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl MessageStore for PostgresStore {
+    async fn append(&self, message: NewMessage) -> Result<Appended> {
+        Ok(self.messages.run(message).await??)
+    }
+
+    async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()> {
+        if message_id <= 0 {
+            return Ok(());
+        }
+        let (app, account) = (app.clone(), account.clone());
+        self.acks.run(Ack { app, account, until: message_id, cursors: Vec::new() }).await
+    }
+
+    async fn ack_cursors(
+        &self,
+        app: &App,
+        account: &Account,
+        cursors: Vec<(ConversationId, Seq)>,
+    ) -> Result<()> {
+        let (app, account) = (app.clone(), account.clone());
+        self.acks.run(Ack { app, account, until: 0, cursors }).await
+    }
+
+    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>> {
+        insist!(&self.pools.reads, |client| reads::index(&client, app, account, page))
+    }
+
+    async fn contents(
+        &self,
+        app: &App,
+        account: &Account,
+        ids: Vec<i64>,
+    ) -> Result<Vec<Option<Content>>> {
+        insist!(&self.pools.reads, |client| reads::contents(&client, app, account, &ids))
+    }
+
+    async fn unread(
+        &self,
+        app: &App,
+        account: &Account,
+        past: i64,
+        limit: usize,
+    ) -> Result<Vec<Stored>> {
+        insist!(&self.pools.reads, |client| reads::unread(&client, app, account, past, limit))
+    }
+
+    async fn sync(
+        &self,
+        app: &App,
+        account: &Account,
+        cursors: Vec<(ConversationId, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>> {
+        insist!(&self.pools.reads, |client| reads::sync(&client, app, account, &cursors, limit))
+    }
+
+    async fn history(
+        &self,
+        app: &App,
+        account: &Account,
+        place: Place,
+        range: Range,
+        limit: usize,
+    ) -> Result<Option<History>> {
+        insist!(&self.pools.reads, |client| history::history(
+            &client, app, account, &place, range, limit
+        ))
+    }
+
+    async fn conversations(
+        &self,
+        app: &App,
+        account: &Account,
+        before: Option<Activity>,
+        limit: usize,
+    ) -> Result<Vec<Overview>> {
+        insist!(&self.pools.reads, |client| history::conversations(
+            &client, app, account, before, limit
+        ))
+    }
+
+    async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created> {
+        Ok(insist!(&self.pools.writes, |client| groups::create(&mut client, &group, members_max))??)
+    }
+
+    async fn join_group(&self, change: MemberChange, members_max: usize) -> Result<()> {
+        Ok(insist!(&self.pools.writes, |client| groups::join(&mut client, &change, members_max))??)
+    }
+
+    async fn quit_group(&self, change: MemberChange) -> Result<()> {
+        Ok(insist!(&self.pools.writes, |client| groups::quit(&mut client, &change))??)
+    }
+
+    async fn group(&self, app: &App, group: &GroupId) -> Result<Option<Group>> {
+        insist!(&self.pools.reads, |client| groups::group(&client, app, group))
+    }
+
+    async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>> {
+        insist!(&self.pools.reads, |client| groups::members(&client, app, group))
+    }
+
+    async fn prune(&self, below: i64) -> Result<usize> {
+        insist!(&self.pools.writes, |client| prune::prune(&client, below))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! How a PostgreSQL database is used, and the URL that says so.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode},
+};
+use url::form_urlencoded;
+
+use super::super::{Result, StoreError};
+
+/// What is expected where a URL is wrong.
+const EXPECTED: &str = "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=MODE";
+
+/// How a database is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresOptions {
+    pub(super) config: Config,
+    pub(super) tls: Tls,
+    /// Most writes that share one commit.
+    pub batch: usize,
+    /// Writes that may wait. Overflow policy: [`StoreError::Busy`].
+    pub queue: usize,
+    /// Connections that read. Four more write.
+    pub readers: usize,
+}
+
+/// Whether connections are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tls {
+    Off,
+    /// With a certificate for the host's name, signed by one of these, or of the system's.
+    Verified {
+        roots: Option<PathBuf>,
+    },
+}
+
+impl PostgresOptions {
+    /// Reads `postgres://user:password@host:port/database` with libpq's parameters. `sslmode` is
+    /// `disable`, or `require` and `verify-full`, both of which verify the certificate, against
+    /// `sslrootcert=FILE` where it is given; without it, connections that stay on this machine are
+    /// not encrypted, and all others are.
+    ///
+    /// # Errors
+    /// When the URL is not of that form; the text does not repeat its password.
+    pub fn parse(url: &str) -> Result<Self> {
+        let refuse = |reason: String| StoreError::Open { url: shown(url), reason };
+        if !is_url(url) {
+            return Err(refuse(EXPECTED.to_owned()));
+        }
+        let (mut tls, mut roots) = (None, None);
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut rest = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default();
+            match &*name {
+                "sslmode" => tls = Some(mode(&value).map_err(refuse)?),
+                "sslrootcert" => roots = Some(PathBuf::from(&*value)),
+                _ => rest.push(pair),
+            }
+        }
+        let mut config: Config = format!("{address}?{}", rest.join("&"))
+            .parse()
+            .map_err(|error: tokio_postgres::Error| refuse(wrong(&error)))?;
+        if config.get_hosts().is_empty() {
+            return Err(refuse(EXPECTED.to_owned()));
+        }
+        let tls = match tls.unwrap_or_else(|| !is_local(&config)) {
+            true => Tls::Verified { roots },
+            false => Tls::Off,
+        };
+        prepare(&mut config, &tls);
+        Ok(Self { config, tls, batch: 256, queue: 8192, readers: 2 })
+    }
+
+    /// The URL as it may be shown: without the password.
+    pub(super) fn shown(&self) -> String {
+        let hosts =
+            self.config.get_hosts().iter().zip(ports(&self.config)).map(
+                |(host, port)| match host {
+                    Host::Tcp(name) => format!("{name}:{port}"),
+                    Host::Unix(path) => path.display().to_string(),
+                },
+            );
+        let hosts: Vec<String> = hosts.collect();
+        format!("postgres://{}/{}", hosts.join(","), self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+/// Whether this is the URL of a PostgreSQL database, as far as one sees from its scheme.
+pub(crate) fn is_url(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// A URL that may not even be one, without what may be a password.
+fn shown(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}://…@{after}")
+        }
+        None => url.split('?').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Why a URL is wrong.
+fn wrong(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{cause}; {EXPECTED}"),
+        None => EXPECTED.to_owned(),
+    }
+}
+
+/// Whether connections are to be encrypted.
+fn mode(word: &str) -> Result<bool, String> {
+    match word {
+        "disable" => Ok(false),
+        "require" | "verify-full" => Ok(true),
+        _ => Err(format!("sslmode: expected disable, require or verify-full, got {word:?}")),
+    }
+}
+
+fn is_local(config: &Config) -> bool {
+    config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => {
+            name == "localhost"
+                || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        Host::Unix(_) => true,
+    })
+}
+
+/// One port a host; one or none may be given for all.
+fn ports(config: &Config) -> impl Iterator<Item = u16> + '_ {
+    let given = config.get_ports();
+    let last = given.last().copied().unwrap_or(5432);
+    given.iter().copied().chain(std::iter::repeat(last))
+}
+
+/// A peer that vanished without a word is noticed within half a minute.
+fn prepare(config: &mut Config, tls: &Tls) {
+    config.ssl_mode(if *tls == Tls::Off { SslMode::Disable } else { SslMode::Require });
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Duration::from_secs(5));
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(20));
+    }
+    config.keepalives_idle(Duration::from_secs(10));
+    config.keepalives_interval(Duration::from_secs(5));
+    config.keepalives_retries(3);
+    if config.get_application_name().is_none() {
+        config.application_name("imago");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        PostgresOptions::parse(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_connections_that_stay_on_the_machine_are_plain_unless_told() {
+        let tls = |url: &str| PostgresOptions::parse(url).unwrap().tls;
+        let verified = Tls::Verified { roots: None };
+        for local in ["127.0.0.1:5433", "localhost", "[::1]", "%2Frun%2Fpostgresql"] {
+            assert_eq!(tls(&format!("postgres://imago@{local}/imago")), Tls::Off, "{local}");
+        }
+        for away in ["db", "10.0.0.1:5432", "127.0.0.1,db", "localhost.example.org"] {
+            assert_eq!(tls(&format!("postgresql://imago@{away}/imago")), verified, "{away}");
+        }
+        assert_eq!(tls("postgres://db/imago?sslmode=disable"), Tls::Off);
+        assert_eq!(tls("postgres://localhost/imago?sslmode=require"), verified);
+        let roots = Tls::Verified { roots: Some("/etc/my ca.pem".into()) };
+        assert_eq!(
+            tls("postgres://db/imago?sslmode=verify-full&sslrootcert=/etc/my%20ca.pem"),
+            roots
+        );
+    }
+
+    #[test]
+    fn a_url_that_is_wrong_is_refused_by_reason_and_without_its_password() {
+        for wrong in [
+            "postgres://",
+            "postgres:///imago",
+            "postgres://imago:hidden@db:port/imago",
+            "postgres://imago:hidden@db/imago?sslmode=prefer",
+            "postgres://imago:hidden@db/imago?colour=red",
+            "mysql://imago:hidden@db/imago",
+        ] {
+            let text = refusal(wrong);
+            assert!(text.contains("expected"), "{wrong}: {text}");
+            assert!(!text.contains("hidden"), "{text}");
+        }
+        assert!(refusal("postgres://db/imago?sslmode=prefer").contains("sslmode"));
+        assert!(refusal("postgres://db/imago?colour=red").contains("colour"));
+    }
+
+    #[test]
+    fn nothing_that_is_shown_has_the_password() {
+        let options =
+            PostgresOptions::parse("postgres://imago:hidden@db,other:5433/imago").unwrap();
+        assert!(!format!("{options:?}").contains("hidden"));
+        assert_eq!(options.shown(), "postgres://db:5432,other:5433/imago");
+    }
+}

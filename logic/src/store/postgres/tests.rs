@@ -1,0 +1,218 @@
+//! What the PostgreSQL store does beyond the trait, and the suite of the trait, on a real server.
+
+use futures::future::join_all;
+use imago_tests::PostgresServer;
+
+use super::*;
+use crate::store::conformance::{
+    Fresh, assert_gapless, groups, ids, listed, message, send, send_many,
+};
+
+async fn open(url: &str) -> PostgresStore {
+    PostgresStore::open(&PostgresOptions::parse(url).unwrap()).await.unwrap()
+}
+
+async fn fresh() -> ((), Fresh) {
+    let url = PostgresServer::shared().await.database().await;
+    ((), Arc::new(open(&url).await))
+}
+
+async fn refusal(url: &str) -> String {
+    match PostgresStore::open(&PostgresOptions::parse(url).unwrap()).await {
+        Ok(_) => panic!("opened {url}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
+}
+
+mod conforms {
+    crate::store::conformance::suite!(super::fresh);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_servers_share_a_database() {
+    let url = PostgresServer::shared().await.database().await;
+    // All of them find an empty database, and one brings the schema.
+    let stores = join_all((0..4).map(|_| open(&url))).await;
+    let group = groups::create(&stores[0], "a", &["b", "c"]).await;
+    let sending = stores.iter().enumerate().map(|(number, store)| {
+        let (store, group) = (store.clone(), group.clone());
+        tokio::spawn(async move {
+            let (mut sent, mut said) = (Vec::new(), Vec::new());
+            for request in 0..50 {
+                sent.push(send(&store, "a", "b", &format!("{number}-{request}")).await);
+                said.push(groups::say(&store, "a", &group, &format!("g{number}-{request}")).await);
+                // Also under way elsewhere.
+                send(&store, "a", "c", &format!("shared-{request}")).await;
+            }
+            let rises =
+                |all: &[Appended]| all.windows(2).all(|p| p[0].message_id < p[1].message_id);
+            assert!(rises(&sent) && rises(&said));
+            (sent, said)
+        })
+    });
+    let (sent, said): (Vec<_>, Vec<_>) =
+        join_all(sending).await.into_iter().map(Result::unwrap).unzip();
+    assert_gapless(sent.concat());
+    assert_gapless(said.concat());
+    assert_eq!(listed(&stores[0], "b", Page::Unread).await.len(), 400);
+    assert_eq!(listed(&stores[1], "c", Page::Unread).await.len(), 250);
+}
+
+/// A reader that pages by message id never finds one turning up behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_turns_up_below_an_id_that_was_seen() {
+    let url = PostgresServer::shared().await.database().await;
+    let stores = join_all((0..3).map(|_| open(&url))).await;
+    let sending = stores.iter().enumerate().map(|(number, store)| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let from = format!("sender-{number}");
+            for request in 0..200 {
+                send(&store, &from, "z", &request.to_string()).await;
+            }
+        })
+    });
+    let sending: Vec<_> = sending.collect();
+    let (mut past, mut seen) = (0, Vec::new());
+    loop {
+        let is_done = sending.iter().all(tokio::task::JoinHandle::is_finished);
+        let z = "z".into();
+        let page = stores[0].unread(&"kim".into(), &z, past, 7).await.unwrap();
+        seen.extend(page.iter().map(|stored| stored.envelope.message_id));
+        match page.last() {
+            Some(last) => past = last.envelope.message_id,
+            None if is_done => break,
+            None => {}
+        }
+    }
+    assert_eq!(seen.len(), 600);
+    assert_eq!(listed(&stores[1], "z", Page::Everything).await, seen);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_the_database_loses_and_doubles_nothing() {
+    let mut server = PostgresServer::start().await;
+    let store = open(&server.database().await).await;
+    let sending = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let (mut accepted, mut refused) = (Vec::new(), 0);
+            for request in 0..400 {
+                match store.append(message("a", "b", &request.to_string())).await {
+                    Ok(stored) => accepted.push(stored),
+                    Err(_) => refused += 1,
+                }
+            }
+            (accepted, refused)
+        })
+    };
+    let some = async {
+        while listed(&store, "b", Page::Unread).await.len() < 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    some.await;
+    server.restart().await;
+    let (accepted, refused) = sending.await.unwrap();
+    assert_eq!(refused, 0, "it was back in time for all of them");
+    assert_gapless(accepted.clone());
+    assert_eq!(listed(&store, "b", Page::Unread).await, ids(&accepted));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_of_and_found_again() {
+    let mut server = PostgresServer::start().await;
+    let store = open(&server.database().await).await;
+    send(&store, "a", "b", "1").await;
+    server.stop().await;
+    let (app, b) = ("kim".into(), "b".into());
+    let (read, written) =
+        futures::join!(store.index(&app, &b, Page::Unread), store.append(message("a", "b", "2")),);
+    for error in [read.unwrap_err(), written.unwrap_err()] {
+        assert!(matches!(&error, StoreError::Failed(_)), "{error}");
+    }
+    server.start_again().await;
+    assert_eq!(send(&store, "a", "b", "2").await.seq, Seq(2));
+    assert_eq!(listed(&store, "b", Page::Unread).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_replaced() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    let store = open(&url).await;
+    send(&store, "a", "b", "1").await;
+    let cut = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{}'",
+        name(&url)
+    );
+    assert_ne!(server.run_sql("postgres", &cut).await, "0");
+    assert_eq!(send(&store, "a", "b", "2").await.seq, Seq(2));
+    assert_eq!(listed(&store, "b", Page::Unread).await.len(), 2);
+}
+
+#[tokio::test]
+async fn more_writes_than_the_queue_holds_are_turned_away() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    let mut options = PostgresOptions::parse(&url).unwrap();
+    (options.queue, options.batch) = (10, 1);
+    let store = PostgresStore::open(&options).await.unwrap();
+    let all = join_all((0..50).map(|number| store.append(message("a", "b", &number.to_string()))));
+    let (stored, refused): (Vec<_>, Vec<_>) = all.await.into_iter().partition(Result::is_ok);
+    assert!(refused.iter().all(|refused| matches!(refused, Err(StoreError::Busy))));
+    assert_eq!((stored.len(), refused.len()), (10, 40));
+    assert_eq!(listed(&store, "b", Page::Unread).await.len(), 10);
+}
+
+#[tokio::test]
+async fn commits_are_on_disk_before_they_are_answered_whatever_the_default() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    let lax = format!("ALTER DATABASE {} SET synchronous_commit = off", name(&url));
+    server.run_sql("postgres", &lax).await;
+    let store = open(&url).await;
+    for pool in [&store.pools.writes, &store.pools.reads] {
+        let client = pool::get(pool).await.unwrap();
+        let row = client.query_one("SHOW synchronous_commit", &[]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), "on");
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_for_the_next_server() {
+    let url = PostgresServer::shared().await.database().await;
+    let store = open(&url).await;
+    let first = send(&store, "a", "b", "1").await;
+    let sent = send_many(&store, "a", "b", 300).await;
+    drop(store);
+    let store = open(&url).await;
+    let expected = ids(&[vec![first.clone()], sent].concat());
+    assert_eq!(listed(&store, "b", Page::Unread).await, expected);
+    assert_eq!(send(&store, "a", "b", "1").await.message_id, first.message_id);
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_is_refused_and_left_alone() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    drop(open(&url).await);
+    server.run_sql(name(&url), "UPDATE imago_schema SET version = 999").await;
+    let text = refusal(&url).await;
+    assert!(text.contains("version 999") && text.contains(name(&url)), "{text}");
+    assert_eq!(server.run_sql(name(&url), "SELECT version FROM imago_schema").await, "999");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_database_is_said_at_once() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    let text = refusal(&url.replace(name(&url), "nowhere")).await;
+    assert!(text.contains("nowhere") && text.contains("does not exist"), "{text}");
+    let text = refusal(&url.replace("imago@", "stranger:hidden@")).await;
+    assert!(text.contains("stranger") && !text.contains("hidden"), "{text}");
+}
