@@ -51,6 +51,14 @@ pub(crate) struct DevArgs {
     /// Registry to use in place of gossip, for example consul://127.0.0.1:8500
     #[arg(long, value_name = "URL")]
     naming: Option<String>,
+    /// Store to use in place of a SQLite file, for example postgres://imago@127.0.0.1/imago; a
+    /// password is better given in IMAGO_STORE__URL
+    #[arg(long, value_name = "URL", env = "IMAGO_STORE__URL", hide_env_values = true)]
+    store: Option<String>,
+    /// Where sessions are kept beside the servers' memory, for example redis://127.0.0.1; a
+    /// password is better given in IMAGO_DIRECTORY__URL
+    #[arg(long, value_name = "URL", env = "IMAGO_DIRECTORY__URL", hide_env_values = true)]
+    directory: Option<String>,
     /// How much the servers log, for example debug
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -72,7 +80,11 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     };
     let mut state = DevState {
         naming,
-        store: format!("sqlite://{}", data.join("imago.db").display()),
+        store: match &args.store {
+            Some(url) => url.clone(),
+            None => format!("sqlite://{}", data.join("imago.db").display()),
+        },
+        directory: args.directory.clone(),
         cluster_secret: secret(),
         jwt_secret: secret(),
         members: Vec::new(),
@@ -157,15 +169,20 @@ async fn start_one(launch: Launch<'_>, data: &Path) -> anyhow::Result<Server> {
 
 /// How `imago dev` starts its logic servers; `imago bench promote` starts more of them.
 pub(crate) fn logic_launch<'a>(state: &DevState, id: String) -> Launch<'a> {
+    // URLs may have passwords in them, which other users of this machine must not see.
+    let mut secrets = vec![
+        ("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone()),
+        ("IMAGO_STORE__URL", state.store.clone()),
+    ];
+    secrets.extend(state.directory.iter().map(|url| ("IMAGO_DIRECTORY__URL", url.clone())));
     Launch {
         role: "logic",
         settings: vec![
             ("service.id", id.clone()),
             ("naming.url", state.naming.clone()),
             ("listen.link", "127.0.0.1:0".to_owned()),
-            ("store.url", state.store.clone()),
         ],
-        secrets: vec![("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone())],
+        secrets,
         id,
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Member {
 pub(crate) struct DevState {
     pub(crate) naming: String,
     pub(crate) store: String,
+    pub(crate) directory: Option<String>,
     pub(crate) cluster_secret: String,
     pub(crate) jwt_secret: String,
     pub(crate) members: Vec<Member>,
