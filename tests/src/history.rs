@@ -29,9 +29,16 @@ struct Sent {
 pub struct History {
     sent: Vec<Sent>,
     received: HashMap<String, Vec<(String, u64)>>,
+    /// Who gets the messages to a group.
+    groups: HashMap<String, Vec<String>>,
 }
 
 impl History {
+    /// From now on, what is sent to this name is for all of these but its sender.
+    pub fn group(&mut self, name: &str, members: impl IntoIterator<Item = String>) {
+        self.groups.insert(name.into(), members.into_iter().collect());
+    }
+
     /// A client sends its message of this number; numbers of one sender rise.
     pub fn sends(&mut self, from: &str, to: &str, number: u64) {
         let sent = Sent { from: from.into(), to: to.into(), number, outcome: None };
@@ -60,6 +67,21 @@ impl History {
         self.sent.iter().filter(accepted).count()
     }
 
+    /// How many receipts the accepted messages make.
+    pub fn expected(&self) -> usize {
+        let accepted = |sent: &&Sent| matches!(sent.outcome, Some(Outcome::Accepted { .. }));
+        self.sent.iter().filter(accepted).map(|sent| self.receivers(sent).len()).sum()
+    }
+
+    fn receivers<'a>(&'a self, sent: &'a Sent) -> Vec<&'a str> {
+        match self.groups.get(&sent.to) {
+            None => vec![&sent.to],
+            Some(members) => {
+                members.iter().filter(|name| **name != sent.from).map(String::as_str).collect()
+            }
+        }
+    }
+
     /// How many messages were received.
     pub fn received(&self) -> usize {
         self.received.values().map(Vec::len).sum()
@@ -83,22 +105,25 @@ impl History {
         let got = self.got();
         for sent in &self.sent {
             let name = format!("{}'s message {} to {}", sent.from, sent.number, sent.to);
-            let times =
-                got.get(&(sent.to.as_str(), sent.from.as_str(), sent.number)).copied().unwrap_or(0);
             match &sent.outcome {
                 None => faults.push(format!("{name} was never answered")),
                 Some(Outcome::Accepted { conversation, seq }) => {
-                    if times == 0 {
-                        faults.push(format!("{name} was accepted and is missing"));
-                    }
                     if !places.insert((conversation, seq)) {
                         faults.push(format!("{name} shares place {seq} of {conversation}"));
                     }
                 }
                 Some(Outcome::Failed(_)) => {}
             }
-            if times > 1 {
-                faults.push(format!("{name} came {times} times"));
+            let is_accepted = matches!(sent.outcome, Some(Outcome::Accepted { .. }));
+            for receiver in self.receivers(sent) {
+                let times = got.get(&(receiver, sent.from.as_str(), sent.number)).copied();
+                match times.unwrap_or(0) {
+                    0 if is_accepted => {
+                        faults.push(format!("{name} was accepted and is missing at {receiver}"));
+                    }
+                    0 | 1 => {}
+                    times => faults.push(format!("{name} came {times} times to {receiver}")),
+                }
             }
         }
         self.strangers(&mut faults);
@@ -121,7 +146,10 @@ impl History {
         let sent: HashSet<_> = self
             .sent
             .iter()
-            .map(|sent| (sent.to.as_str(), sent.from.as_str(), sent.number))
+            .flat_map(|sent| {
+                let receivers = self.receivers(sent).into_iter();
+                receivers.map(|receiver| (receiver, sent.from.as_str(), sent.number))
+            })
             .collect();
         for (by, from, number) in self.got().into_keys() {
             if !sent.contains(&(by, from, number)) {
@@ -191,6 +219,21 @@ mod tests {
         let faults = history.faults();
         assert_eq!(faults.len(), 1, "{faults:?}");
         faults[0].clone()
+    }
+
+    #[test]
+    fn a_groups_message_is_for_all_but_its_sender() {
+        let mut history = History::default();
+        history.group("g1", ["a", "b", "c"].map(String::from));
+        history.sends("a", "g1", 1);
+        history.ends("a", 1, accepted(1));
+        assert_eq!(history.expected(), 2);
+        history.receives("b", "a", 1);
+        assert!(fault(&history).contains("missing at c"));
+        history.receives("c", "a", 1);
+        history.assert_clean();
+        history.receives("a", "a", 1);
+        assert!(fault(&history).contains("did not send"));
     }
 
     #[test]

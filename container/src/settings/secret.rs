@@ -98,7 +98,7 @@ fn is_secret(key: &str) -> bool {
     key.rsplit('.').next().is_some_and(|name| SECRETS.contains(&name))
 }
 
-/// A URL without its user and the values of secret parameters; any other text as it is.
+/// A URL without its password and the values of secret parameters; any other text as it is.
 fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
@@ -106,8 +106,10 @@ fn without_secrets(text: &str) -> String {
         // A password with ? in it, or a parameter with @: nobody can tell.
         return format!("{scheme}://{HIDDEN}");
     }
-    let place =
-        place.rsplit_once('@').map_or(place.to_owned(), |(_, host)| format!("{HIDDEN}@{host}"));
+    let place = match place.rsplit_once('@') {
+        Some((user, host)) if !is_name(user) => format!("{HIDDEN}@{host}"),
+        _ => place.to_owned(),
+    };
     let query = query.map(|query| {
         let pairs = query.split('&').map(|pair| match pair.split_once('=') {
             Some((name, value)) if !value.is_empty() && SECRET_PARAMETERS.contains(&name) => {
@@ -120,6 +122,11 @@ fn without_secrets(text: &str) -> String {
     format!("{scheme}://{place}{}", query.unwrap_or_default())
 }
 
+/// Whether this is a user's name alone, without a password.
+fn is_name(user: &str) -> bool {
+    user.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +136,7 @@ mod tests {
         for (text, expected) in [
             ("consul://h:8500?token=abc&dc=x", "consul://h:8500?token=(hidden)&dc=x"),
             ("postgres://me:abc@h/db", "postgres://(hidden)@h/db"),
+            ("postgres://me@h/db", "postgres://me@h/db"),
             ("redis://:a?b@h:1", "redis://(hidden)"),
             ("redis://:a/b@h:1/2", "redis://(hidden)@h:1/2"),
             ("gossip://h:1?seed=a:2", "gossip://h:1?seed=a:2"),
