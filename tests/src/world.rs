@@ -108,6 +108,11 @@ impl World {
         Server::start(path.as_ref(), id, self.folder.path(), &over(&base, settings), &secrets).await
     }
 
+    /// Starts a server that is told everything by its environment.
+    pub async fn server(&self, name: &str, id: &str, environment: &[(&str, &str)]) -> Server {
+        Server::start(&program(name), id, self.folder.path(), &[], environment).await
+    }
+
     /// A token for an account, good for an hour.
     pub fn token(&self, account: &str) -> String {
         self.token_for(account, "imago", "")

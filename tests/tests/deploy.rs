@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
-use imago_tests::program;
+use futures::StreamExt;
+use imago_client::{Client, NewGroup};
+use imago_tests::{ConsulAgent, PostgresServer, RedisServer, Server, World, program};
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
@@ -65,27 +68,93 @@ fn filled_in(text: &str, known: &Variables) -> String {
     filled
 }
 
-#[test]
-fn every_server_of_the_compose_file_takes_its_configuration() {
+/// Program and environment of each of our servers in the compose file.
+fn composed(known: &Variables) -> Vec<(String, Variables)> {
     let mut compose: Value = serde_yaml_ng::from_str(&read("compose/compose.yaml")).unwrap();
     compose.apply_merge().unwrap();
     // The services themselves are merged from templates.
     let Value::Mapping(services) = &mut compose["services"] else { panic!("no services") };
-    let known = secrets();
-    let mut checked = Vec::new();
+    let mut found = Vec::new();
     for (id, service) in services {
         service.apply_merge().unwrap();
         service["environment"].apply_merge().unwrap();
         let Some(name @ ("gateway" | "logic")) = service["command"][0].as_str() else { continue };
         let environment: Variables =
             serde_yaml_ng::from_value(service["environment"].clone()).unwrap();
-        let filled = environment.iter().map(|(name, text)| (name.clone(), filled_in(text, &known)));
-        check(name, &[], &filled.collect());
         assert_eq!(environment["IMAGO_SERVICE__ID"], id.as_str().unwrap());
         assert!(service["stop_grace_period"].is_string(), "{id:?} may not drain");
-        checked.push(name.to_owned());
+        let filled = environment.iter().map(|(name, text)| (name.clone(), filled_in(text, known)));
+        found.push((name.to_owned(), filled.collect()));
     }
-    assert_eq!(checked, ["gateway", "gateway", "logic", "logic"]);
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["gateway", "gateway", "logic", "logic"]);
+    found
+}
+
+#[test]
+fn every_server_of_the_compose_file_takes_its_configuration() {
+    for (name, environment) in composed(&secrets()) {
+        check(&name, &[], &environment);
+    }
+}
+
+/// A token as a user makes one with the secrets.
+fn token(account: &str, known: &Variables) -> String {
+    let mut command = Command::new(program("imago"));
+    let made = command.args(["token", "--account", account]).env_clear().envs(known).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
+/// The servers of the compose file on this machine, with real backends: only addresses differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_chat_on_the_cluster_of_the_compose_file() {
+    let (consul, redis) = (ConsulAgent::start().await, RedisServer::start().await);
+    let (world, known) = (World::gossip().await, secrets());
+    let addresses = [
+        ("IMAGO_NAMING__URL", format!("consul://{}", consul.address())),
+        ("IMAGO_STORE__URL", PostgresServer::shared().await.database().await),
+        ("IMAGO_DIRECTORY__URL", redis.url()),
+        ("IMAGO_SERVICE__ADDRESS", "127.0.0.1".to_owned()),
+        ("IMAGO_MONITOR__LISTEN", "127.0.0.1:0".to_owned()),
+        ("IMAGO_LISTEN__LINK", "127.0.0.1:0".to_owned()),
+    ];
+    let mut servers = Vec::new();
+    for (name, mut environment) in composed(&known) {
+        for (variable, address) in &addresses {
+            if let Some(value) = environment.get_mut(*variable) {
+                value.clone_from(address);
+            }
+        }
+        if name == "gateway" {
+            for variable in ["IMAGO_LISTEN__WS", "IMAGO_LISTEN__TCP"] {
+                environment.insert(variable.to_owned(), "127.0.0.1:0".to_owned());
+            }
+        }
+        let id = environment["IMAGO_SERVICE__ID"].clone();
+        let variables: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        servers.push(world.server(&name, &id, &variables).await);
+    }
+    for server in &servers {
+        server.ready().await;
+    }
+    let log_in = async |account: &str, gateway: &Server| {
+        let client = Client::builder([gateway.ws()]).token(token(account, &known));
+        client.connect().await.unwrap()
+    };
+    let (alice, bob) = (log_in("alice", &servers[0]).await, log_in("bob", &servers[1]).await);
+    let team = alice.group_create(NewGroup::new("team", ["bob"])).await.unwrap();
+    alice.talk("bob", "hello").await.unwrap();
+    alice.group_talk(team, "hello all").await.unwrap();
+    let mut messages = bob.messages();
+    let mut received = BTreeSet::new();
+    while received.len() < 2 {
+        let next = tokio::time::timeout(Duration::from_secs(20), messages.next()).await;
+        received.insert(next.unwrap().unwrap().body);
+    }
+    assert_eq!(received, ["hello", "hello all"].map(String::from).into());
 }
 
 /// A variable of a container in Kubernetes.
