@@ -96,9 +96,7 @@ impl Client {
     /// [`Error::Rejected`] for any other; [`Error::Timeout`] when the talk deadline passes;
     /// [`Error::Closed`].
     pub async fn group(&self, group: impl Into<GroupId>) -> Result<Group, Error> {
-        let request = GroupGetReq { group_id: group.into().to_string() };
-        let answer: GroupGetResp = self.read(command::CHAT_GROUP_DETAIL, &request).await?;
-        Ok(answer.into())
+        Ok(self.whole_group(command::CHAT_GROUP_DETAIL, group.into()).await?.into())
     }
 
     /// Who is in a group that we are in, or that is open, in the order of joining.
@@ -106,9 +104,28 @@ impl Client {
     /// # Errors
     /// As [`group`](Self::group).
     pub async fn group_members(&self, group: impl Into<GroupId>) -> Result<Vec<Member>, Error> {
-        let request = GroupGetReq { group_id: group.into().to_string() };
-        let answer: GroupGetResp = self.read(command::CHAT_GROUP_MEMBERS, &request).await?;
+        let answer = self.whole_group(command::CHAT_GROUP_MEMBERS, group.into()).await?;
         Ok(answer.members.into_iter().map(Member::from).collect())
+    }
+
+    /// Asks until the list of members is whole.
+    async fn whole_group(
+        &self,
+        command: &'static str,
+        group: GroupId,
+    ) -> Result<GroupGetResp, Error> {
+        let group_id = group.to_string();
+        let mut whole = GroupGetResp { more: true, ..GroupGetResp::default() };
+        while whole.more {
+            let skip = u32::try_from(whole.members.len()).unwrap_or(u32::MAX);
+            let request = GroupGetReq { group_id: group_id.clone(), skip };
+            let mut page: GroupGetResp = self.read(command, &request).await?;
+            // A server that gives nothing more has nothing more, whatever it says.
+            page.more &= !page.members.is_empty();
+            page.members.splice(0..0, whole.members);
+            whole = page;
+        }
+        Ok(whole)
     }
 }
 

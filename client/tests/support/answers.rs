@@ -84,7 +84,7 @@ impl World {
             }
             command::CHAT_GROUP_DETAIL | command::CHAT_GROUP_MEMBERS => {
                 let request = GroupGetReq::decode(body).unwrap();
-                let found = self.store.detail(account, &request.group_id);
+                let found = self.store.detail(account, &request.group_id, request.skip);
                 found.map_or(refused(Status::Unauthorized), |found| success(&found))
             }
             _ => None,

@@ -64,9 +64,12 @@ impl Store {
         members.filter(|m| m.until.is_none()).map(|m| m.account.clone()).collect()
     }
 
-    pub(super) fn detail(&self, account: &str, group: &str) -> Option<GroupGetResp> {
+    /// Of the members two at a time, as a server does with a list that fits into no frame.
+    pub(super) fn detail(&self, account: &str, group: &str, skip: u32) -> Option<GroupGetResp> {
         let log = self.conversations.get(group)?;
         let info = log.group.clone()?;
+        let rest = self.members(group).into_iter().skip(skip as usize);
+        let rest = Vec::from_iter(rest);
         let member = |account| Member { account, join_time: 1, ..Member::default() };
         (info.open || log.is_member(account)).then(|| GroupGetResp {
             id: group.to_owned(),
@@ -74,7 +77,8 @@ impl Store {
             avatar: info.avatar,
             introduction: info.introduction,
             owner: info.owner,
-            members: self.members(group).into_iter().map(member).collect(),
+            more: rest.len() > 2,
+            members: rest.into_iter().take(2).map(member).collect(),
             created_at: 1,
         })
     }

@@ -8,9 +8,14 @@ use imago_proto::{
     },
 };
 
-use super::limits::{
-    ACCOUNT_MAX, AVATAR_MAX, CLIENT_ID_MAX, GROUP_ID_MAX, GROUP_NAME_MAX, INTRODUCTION_MAX,
-    at_most, named, within,
+use prost::Message;
+
+use super::{
+    fitting,
+    limits::{
+        ACCOUNT_MAX, ANSWER_MAX, AVATAR_MAX, CLIENT_ID_MAX, GROUP_ID_MAX, GROUP_NAME_MAX,
+        INTRODUCTION_MAX, at_most, named, within,
+    },
 };
 use crate::{
     Context, Reject,
@@ -41,7 +46,11 @@ pub(super) async fn create(ctx: Context, req: GroupCreateReq) -> Result<GroupCre
     let created = ctx.store().create_group(group, most).await?;
     let group_id = created.group.to_string();
     let members = created.members.iter().map(ToString::to_string).collect();
-    let notify = GroupCreateNotify { group_id: group_id.clone(), members };
+    let mut notify = GroupCreateNotify { group_id: group_id.clone(), members };
+    if notify.encoded_len() > ANSWER_MAX {
+        // They have to ask who is in it.
+        notify.members.clear();
+    }
     ctx.push_to_accounts(command::CHAT_GROUP_CREATE, &group_id, created.members, &notify);
     Ok(GroupCreateResp { group_id })
 }
@@ -106,22 +115,24 @@ async fn accounts(ctx: &Context, group: &GroupId) -> Result<Vec<Account>, Reject
 /// Answers `chat.group.detail`.
 pub(super) async fn detail(ctx: Context, req: GroupGetReq) -> Result<GroupGetResp, Reject> {
     let group = visible(&ctx, &req.group_id).await?;
+    let (members, more) = page(&group, req.skip);
     Ok(GroupGetResp {
         id: group.id.to_string(),
         name: group.name,
         avatar: group.avatar,
         introduction: group.introduction,
         owner: group.owner.to_string(),
-        members: group.members.iter().map(member).collect(),
+        members,
         created_at: group.created_at,
+        more,
     })
 }
 
 /// Answers `chat.group.members`: who is in it, and nothing else.
 pub(super) async fn members(ctx: Context, req: GroupGetReq) -> Result<GroupGetResp, Reject> {
     let group = visible(&ctx, &req.group_id).await?;
-    let members = group.members.iter().map(member).collect();
-    Ok(GroupGetResp { id: group.id.to_string(), members, ..GroupGetResp::default() })
+    let (members, more) = page(&group, req.skip);
+    Ok(GroupGetResp { id: group.id.to_string(), members, more, ..GroupGetResp::default() })
 }
 
 /// A group that the caller may look at: its own, or an open one.
@@ -137,6 +148,18 @@ async fn visible(ctx: &Context, group_id: &str) -> Result<Group, Reject> {
     Ok(group)
 }
 
-fn member(member: &crate::store::Member) -> Member {
-    Member { account: member.account.to_string(), join_time: member.joined_at, ..Member::default() }
+/// As many members behind the first `skip` as fit into an answer, and whether there are more.
+fn page(group: &Group, skip: u32) -> (Vec<Member>, bool) {
+    let rest = group.members.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX));
+    let mut members: Vec<Member> = rest
+        .map(|member| Member {
+            account: member.account.to_string(),
+            join_time: member.joined_at,
+            ..Member::default()
+        })
+        .collect();
+    let fit = fitting(&members);
+    let more = fit < members.len();
+    members.truncate(fit);
+    (members, more)
 }

@@ -17,7 +17,7 @@ use super::scene::{
 const ALL_BUT_ANN: [Device; 4] = [ANN_PHONE, BOB, BOB_PHONE, CID];
 
 fn looking_at(group: &str) -> GroupGetReq {
-    GroupGetReq { group_id: group.to_owned() }
+    GroupGetReq { group_id: group.to_owned(), skip: 0 }
 }
 
 async fn open_group(scene: &Scene, owner: Device) -> String {

@@ -94,7 +94,7 @@ async fn a_group_is_looked_at_by_an_id_within_the_limit() {
         (long(31), "group_id: expected at most 30 characters, got 31"),
     ] {
         for command in [command::CHAT_GROUP_DETAIL, command::CHAT_GROUP_MEMBERS] {
-            let asked = GroupGetReq { group_id: group_id.clone() };
+            let asked = GroupGetReq { group_id: group_id.clone(), skip: 0 };
             let refused = scene.refused(ANN, command, "", &asked).await;
             assert_eq!(refused, (Status::InvalidPacketBody, why.to_owned()));
         }

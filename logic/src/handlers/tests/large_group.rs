@@ -3,8 +3,8 @@
 use imago_proto::{
     Status, command, link,
     msg::{
-        GroupCreateNotify, GroupCreateReq, GroupCreateResp, GroupJoinNotify, GroupQuitNotify,
-        MessagePush,
+        GroupCreateNotify, GroupCreateReq, GroupCreateResp, GroupGetReq, GroupGetResp,
+        GroupJoinNotify, GroupQuitNotify, MessagePush,
     },
 };
 
@@ -74,6 +74,37 @@ async fn ten_thousand_talk_come_go_and_are_listed() {
     scene.say(CID, &group, "new here").await;
     assert_eq!(counts(&scene.pushes().await), [("a", 2), ("c", half), ("d", half)]);
     assert_eq!(scene.sync(BOB_PHONE, &[], 0).await.messages.len(), 1);
+}
+
+/// Names of four bytes a letter: no frame holds ten thousand of them.
+#[tokio::test]
+async fn a_list_of_members_that_fits_into_no_frame_comes_in_parts() {
+    let scene = Scene::new();
+    let name = |number: usize| format!("{number:04}{}", "\u{1F41D}".repeat(56));
+    let new = |from: usize, to: usize| GroupCreateReq {
+        members: (from..to).map(name).collect(),
+        ..GroupCreateReq::default()
+    };
+    let made: GroupCreateResp = scene.ask(ANN, command::CHAT_GROUP_CREATE, "", &new(0, 6000)).await;
+    let heard: GroupCreateNotify = decoded(&scene.pushes().await);
+    assert!(heard.members.is_empty(), "a list that fits into no frame is left out");
+    for command in [command::CHAT_GROUP_DETAIL, command::CHAT_GROUP_MEMBERS] {
+        let mut members = Vec::new();
+        let mut pages = 0;
+        loop {
+            let skip = members.len() as u32;
+            let asked = GroupGetReq { group_id: made.group_id.clone(), skip };
+            let page: GroupGetResp = scene.ask(ANN, command, "", &asked).await;
+            pages += 1;
+            members.extend(page.members.into_iter().map(|member| member.account));
+            if !page.more {
+                break;
+            }
+        }
+        assert!(pages > 1);
+        let expected = std::iter::once("ann".to_owned()).chain((0..6000).map(name));
+        assert_eq!(members, Vec::from_iter(expected));
+    }
 }
 
 /// The one body of all these.

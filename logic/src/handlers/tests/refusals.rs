@@ -97,7 +97,8 @@ async fn fields_that_the_server_does_not_know_are_skipped() {
 #[tokio::test]
 async fn where_the_store_fails_the_caller_may_try_again_and_nobody_else_hears_of_it() {
     let scene = Scene::broken();
-    let group = imago_proto::msg::GroupGetReq { group_id: "g1".to_owned() }.encode_to_vec();
+    let group =
+        imago_proto::msg::GroupGetReq { group_id: "g1".to_owned(), skip: 0 }.encode_to_vec();
     let cursors = vec![super::scene::cursor("g1", 1)];
     let ack = imago_proto::msg::MessageAckReq { message_id: 0, cursors }.encode_to_vec();
     let history = HistoryReq { peer: "bob".to_owned(), ..HistoryReq::default() }.encode_to_vec();

@@ -166,13 +166,13 @@ impl Scene {
     }
 
     pub(super) async fn detail(&self, who: Device, group: &str) -> GroupGetResp {
-        let asked = GroupGetReq { group_id: group.to_owned() };
+        let asked = GroupGetReq { group_id: group.to_owned(), skip: 0 };
         self.ask(who, command::CHAT_GROUP_DETAIL, "", &asked).await
     }
 
     /// Who is in a group, in order of joining.
     pub(super) async fn members(&self, who: Device, group: &str) -> Vec<String> {
-        let asked = GroupGetReq { group_id: group.to_owned() };
+        let asked = GroupGetReq { group_id: group.to_owned(), skip: 0 };
         let found: GroupGetResp = self.ask(who, command::CHAT_GROUP_MEMBERS, "", &asked).await;
         found.members.into_iter().map(|member| member.account).collect()
     }
