@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use imago_container::{LaneOwner, Request};
 use imago_proto::{
     Account, App, ChannelId, Limits, LogicPacket, SessionId, Status, command, link,
-    msg::{ErrorResp, Header, LoginReq, LoginResp},
+    msg::{Header, LoginReq, LoginResp},
 };
 use prost::Message;
 use tokio::runtime::Handle;
@@ -77,8 +77,7 @@ impl Client {
 /// A response that carries an `ErrorResp`.
 pub(crate) fn refusal(request: &Header, channel: &str, status: Status, why: &str) -> Bytes {
     metrics::refused(status);
-    let body = ErrorResp { message: why.to_owned() }.encode_to_vec();
-    LogicPacket::response(request, channel, status, body.into()).encode()
+    LogicPacket::refusal(request, channel, status, why).encode()
 }
 
 impl LaneOwner for Client {

@@ -4,8 +4,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::{
-    Limits, Status,
-    msg::{Flag, Header},
+    Limits, Status, command,
+    msg::{ErrorResp, Flag, Header},
 };
 
 /// Magic of a [`LogicPacket`].
@@ -87,6 +87,16 @@ impl LogicPacket {
             meta: Vec::new(),
         };
         Self { header, body }
+    }
+
+    /// The answer that refuses `request`, with words for its developer. Old clients read a list out
+    /// of the answer to an offline index, whatever its status, so there it is an empty one.
+    pub fn refusal(request: &Header, channel_id: &str, status: Status, why: &str) -> Self {
+        let body = match request.command.as_str() {
+            command::CHAT_OFFLINE_INDEX => Bytes::new(),
+            _ => ErrorResp { message: why.to_owned() }.encode_to_vec().into(),
+        };
+        Self::response(request, channel_id, status, body)
     }
 
     /// A push of `command` to `dest`: the receiver's account, or a group id for group talk.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use imago_proto::{
-    Packet, PacketError,
+    LogicPacket, Packet, PacketError, Status, command,
     msg::{
-        Cursor, Header, MessageAckReq, MessageContentReq, MessageIndex, MessagePush, MessageReq,
-        MessageResp,
+        Cursor, ErrorResp, Header, MessageAckReq, MessageContentReq, MessageIndex,
+        MessageIndexResp, MessagePush, MessageReq, MessageResp,
     },
 };
 use prost::Message;
@@ -150,4 +150,17 @@ fn invalid_utf8_is_refused_in_bodies_and_headers() {
     assert!(MessageReq::decode(&[0x12, 2, 0xc3, 0x28][..]).is_err());
     let packet = [0xc3, 0x11, 0xa3, 0x65, 0, 0, 0, 4, 0x0a, 2, 0xff, 0xfe, 0, 0, 0, 0].as_slice();
     assert!(matches!(Packet::decode(Bytes::from_static(packet)), Err(PacketError::Header(_))));
+}
+
+#[test]
+fn a_refused_offline_index_reads_as_an_empty_list() {
+    let refusal = |command: &str| {
+        let request = Header { command: command.to_owned(), sequence: 7, ..Header::default() };
+        LogicPacket::refusal(&request, "channel", Status::SystemException, "busy, try again later")
+    };
+    let index = refusal(command::CHAT_OFFLINE_INDEX);
+    assert_eq!((index.header.status, index.header.sequence), (300, 7));
+    assert_eq!(MessageIndexResp::decode(index.body), Ok(MessageIndexResp::default()));
+    let ack = ErrorResp::decode(refusal(command::CHAT_TALK_ACK).body).unwrap();
+    assert_eq!(ack.message, "busy, try again later");
 }

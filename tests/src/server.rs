@@ -49,7 +49,7 @@ impl Server {
         id: &str,
         folder: &Path,
         settings: &[(String, String)],
-        secrets: &[(&str, &str)],
+        environment: &[(&str, &str)],
     ) -> Self {
         let log = folder.join(format!("{id}-{:08x}.log", rand::random::<u32>()));
         let file = File::create(&log).expect("the temporary folder can be written");
@@ -62,7 +62,7 @@ impl Server {
         for (key, value) in settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        command.envs(secrets.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(file).kill_on_drop(true);
         let mut child = command.spawn().expect("the program can be started");
         let stdout = child.stdout.take().expect("standard output is piped");

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use imago_proto::{
     Frame, Limits, LogicPacket, Opcode, Packet, command,
     msg::{LoginReq, MessageReq},
-    ws,
+    tcp, ws,
 };
 use prost::Message;
 use tokio::{
@@ -31,11 +31,16 @@ pub enum Received {
     End,
 }
 
-/// A WebSocket client without manners.
+/// A client without manners, on WebSocket or plain TCP.
 pub struct RawClient {
     stream: TcpStream,
-    decoder: ws::Decoder,
+    framing: Framing,
     buffer: BytesMut,
+}
+
+enum Framing {
+    Ws(ws::Decoder),
+    Tcp(tcp::Decoder),
 }
 
 impl RawClient {
@@ -64,8 +69,18 @@ impl RawClient {
         }
         let head = String::from_utf8_lossy(&head);
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        let decoder = ws::Decoder::new(ws::Peer::Server, Limits::default());
-        Self { stream, decoder, buffer: BytesMut::new() }
+        let framing = Framing::Ws(ws::Decoder::new(ws::Peer::Server, Limits::default()));
+        Self { stream, framing, buffer: BytesMut::new() }
+    }
+
+    /// Connects to the TCP port.
+    ///
+    /// # Panics
+    /// When the gateway does not listen.
+    pub async fn connect_tcp(gateway: &Server) -> Self {
+        let stream = TcpStream::connect(gateway.address("tcp")).await.expect("it listens");
+        let framing = Framing::Tcp(tcp::Decoder::new(Limits::default()));
+        Self { stream, framing, buffer: BytesMut::new() }
     }
 
     /// Connects and logs in with a token.
@@ -95,10 +110,16 @@ impl RawClient {
         self.request(command::CHAT_USER_TALK, sequence, dest, &talk).await;
     }
 
-    /// Sends a masked frame.
+    /// Sends a frame, masked on WebSocket.
+    ///
+    /// # Panics
+    /// When it is too long for TCP.
     pub async fn frame(&mut self, opcode: Opcode, payload: Bytes) {
-        let mut bytes = BytesMut::new();
-        ws::encode_masked(&Frame { opcode, payload }, [9, 8, 7, 6], &mut bytes);
+        let (frame, mut bytes) = (Frame { opcode, payload }, BytesMut::new());
+        match self.framing {
+            Framing::Ws(_) => ws::encode_masked(&frame, [9, 8, 7, 6], &mut bytes),
+            Framing::Tcp(_) => tcp::encode(&frame, &mut bytes).expect("the frame is not too long"),
+        }
         self.bytes(&bytes).await;
     }
 
@@ -113,8 +134,11 @@ impl RawClient {
     /// When nothing comes.
     pub async fn next(&mut self) -> Received {
         loop {
-            let frame = self.decoder.decode(&mut self.buffer).expect("gateways send frames");
-            match frame {
+            let frame = match &mut self.framing {
+                Framing::Ws(decoder) => decoder.decode(&mut self.buffer),
+                Framing::Tcp(decoder) => decoder.decode(&mut self.buffer),
+            };
+            match frame.expect("gateways send frames") {
                 Some(frame) if frame.opcode == Opcode::Close => {
                     return Received::Close(ws::close_code(&frame.payload));
                 }

@@ -77,15 +77,42 @@ impl World {
 
     /// Starts a logic server by another program.
     pub async fn logic_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
-        let store = format!("sqlite://{}", self.folder.path().join("imago.db").display());
-        let base = [
-            ("service.id", id),
-            ("naming.url", &self.naming()),
-            ("listen.link", "127.0.0.1:0"),
-            ("store.url", &store),
+        self.start_logic(path, id, settings, &[]).await
+    }
+
+    /// Starts a logic server whose wall clock is ahead by so many seconds; its timers are as those
+    /// of the others.
+    ///
+    /// # Panics
+    /// When libfaketime is not installed.
+    pub async fn logic_ahead(&self, id: &str, seconds: u32, settings: &[(&str, &str)]) -> Server {
+        let environment = [
+            ("LD_PRELOAD", &*faketime()),
+            ("FAKETIME", &format!("+{seconds}s")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ];
-        let secrets = [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET)];
-        Server::start(path.as_ref(), id, self.folder.path(), &over(&base, settings), &secrets).await
+        let logic = program("logic").display().to_string();
+        self.start_logic(&logic, id, settings, &environment).await
+    }
+
+    async fn start_logic(
+        &self,
+        path: &str,
+        id: &str,
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Server {
+        let store = format!("sqlite://{}", self.folder.path().join("imago.db").display());
+        let base =
+            [("service.id", id), ("naming.url", &self.naming()), ("listen.link", "127.0.0.1:0")];
+        // One with a user in it is taken only from the environment.
+        let (stores, settings): (Vec<_>, Vec<_>) =
+            settings.iter().copied().partition(|(key, _)| *key == "store.url");
+        let store = stores.last().map_or(&*store, |(_, url)| url);
+        let secrets = [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET), ("IMAGO_STORE__URL", store)];
+        let environment = [&secrets, environment].concat();
+        let settings = over(&base, &settings);
+        Server::start(path.as_ref(), id, self.folder.path(), &settings, &environment).await
     }
 
     /// Starts a gateway; `settings` come on top.
@@ -145,6 +172,15 @@ impl World {
             .await;
         client.unwrap_or_else(|error| panic!("{account} cannot log in: {error}"))
     }
+}
+
+/// Where Debian keeps the library that gives programs another time.
+fn faketime() -> String {
+    let folders = std::fs::read_dir("/usr/lib").expect("/usr/lib can be read");
+    let libraries = folders.flatten().map(|of| of.path().join("faketime/libfaketimeMT.so.1"));
+    let library = libraries.into_iter().find(|library| library.exists());
+    let library = library.expect("libfaketime is not installed: run scripts/install-faketime");
+    library.display().to_string()
 }
 
 fn over(base: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<(String, String)> {

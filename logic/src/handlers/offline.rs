@@ -15,20 +15,15 @@ use crate::{
 /// Ids in one content request (client wire, section 6).
 const CONTENTS_MAX: usize = 200;
 
-/// Answers `chat.offline.index`. On a failure the body is still a list that decodes, an empty one.
+/// Answers `chat.offline.index`.
 pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageIndexResp, Reject> {
-    let listed = list(&ctx, req.message_id).await;
-    listed.map_err(|reject| reject.with_body(&MessageIndexResp::default()))
-}
-
-async fn list(ctx: &Context, message_id: i64) -> Result<MessageIndexResp, Reject> {
     let session = ctx.session();
-    let page = match message_id {
+    let page = match req.message_id {
         0 => Page::Unread,
         ..0 => Page::Everything,
-        1.. => {
-            ctx.store().ack_until(&session.app, &session.account, message_id).await?;
-            Page::After(message_id)
+        past @ 1.. => {
+            ctx.store().ack_until(&session.app, &session.account, past).await?;
+            Page::After(past)
         }
     };
     let messages = ctx.store().index(&session.app, &session.account, page).await?;

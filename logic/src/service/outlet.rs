@@ -8,9 +8,8 @@ use imago_container::{LogicHandle, PeerId};
 use imago_proto::{
     ChannelId, Limits, LogicPacket, SessionId, Status,
     link::{Forward, Reply},
-    msg::{ErrorResp, Header},
+    msg::Header,
 };
-use prost::Message;
 
 use crate::{Reject, Session, metrics};
 
@@ -50,14 +49,18 @@ pub(super) fn answer(
         ..Header::default()
     };
     let packet = |answer: Result<Bytes, Reject>| {
-        let (status, body) = match answer {
-            Ok(body) => (Status::Success, body),
-            Err(reject) => {
-                let message = ErrorResp { message: reject.message };
-                (reject.status, reject.body.unwrap_or_else(|| message.encode_to_vec().into()))
+        let channel = channel.as_str();
+        match answer {
+            Ok(body) => {
+                (Status::Success, LogicPacket::response(&header, channel, Status::Success, body))
             }
-        };
-        (status, LogicPacket::response(&header, channel.as_str(), status, body))
+            Err(Reject { status, body: Some(body), .. }) => {
+                (status, LogicPacket::response(&header, channel, status, body))
+            }
+            Err(Reject { status, message, body: None }) => {
+                (status, LogicPacket::refusal(&header, channel, status, &message))
+            }
+        }
     };
     let (mut status, mut response) = packet(answer);
     // A larger frame would end the link, and all other requests on it.
