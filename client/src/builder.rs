@@ -37,6 +37,13 @@ impl Builder {
         self
     }
 
+    /// Which of the account's devices this is, where the token does not say: each has a session of
+    /// its own, as the servers' policy allows. At most 60 characters.
+    pub fn device(mut self, device: impl Into<String>) -> Self {
+        self.options.login.device = device.into();
+        self
+    }
+
     /// The zone we are in, for selectors that keep traffic local.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.options.login.zone = zone.into();

@@ -117,8 +117,20 @@ impl Authenticator for JwtAuthenticator {
         let token = decode::<Claims>(&request.token, &self.key, &self.validation);
         // The library's words name claims and algorithms, never the token itself.
         let claims = token.map_err(|error| Unauthorized(format!("token: {error}")))?.claims;
-        Ok(Identity { account: claims.acc.into(), app: claims.app.into(), device: claims.device })
+        let device = device(claims.device, &request.device)?;
+        Ok(Identity { account: claims.acc.into(), app: claims.app.into(), device })
     }
+}
+
+/// The token's device binds; without one the client may name its own.
+fn device(of_token: String, asked: &str) -> Result<String, Unauthorized> {
+    if of_token.is_empty() {
+        return Ok(asked.to_owned());
+    }
+    if !asked.is_empty() && asked != of_token {
+        return Err(Unauthorized("device: the token is for another one".to_owned()));
+    }
+    Ok(of_token)
 }
 
 fn named(what: &str, value: &str, limit: usize) -> Result<(), Unauthorized> {

@@ -53,6 +53,25 @@ async fn the_check_token_is_taken() {
 }
 
 #[tokio::test]
+async fn a_client_names_its_device_where_its_token_does_not() {
+    let on = async |token: &str, device: &str| {
+        let login = LoginReq { device: device.to_owned(), ..login(token) };
+        let jwt = JwtAuthenticator::new(JWT_SECRET.as_bytes(), &[HmacAlgorithm::Hs256]);
+        let identity = jwt.authenticate(&login).await.and_then(Identity::checked);
+        identity.map(|identity| identity.device)
+    };
+    let bound = hs256(&json!({ "acc": "a", "app": "b", "exp": FUTURE, "device": "phone" }));
+    assert_eq!(on(CHECK_TOKEN, "tablet:1").await.unwrap(), "tablet:1");
+    assert_eq!(on(&bound, "phone").await.unwrap(), "phone");
+    let error = on(&bound, "tablet:1").await.unwrap_err();
+    assert_eq!(error.0, "device: the token is for another one");
+    let long = "é".repeat(60);
+    assert_eq!(on(CHECK_TOKEN, &long).await.unwrap(), long);
+    let error = on(CHECK_TOKEN, &"é".repeat(61)).await.unwrap_err();
+    assert!(error.0.contains("device"), "{error}");
+}
+
+#[tokio::test]
 async fn the_algorithm_is_ours_to_choose_not_the_tokens() {
     let claims = json!({ "acc": "test1", "app": "kim", "exp": FUTURE });
     assert!(authenticate(&signed(Algorithm::HS512, JWT_SECRET, &claims)).await.is_err());

@@ -18,6 +18,7 @@ async fn a_login_is_forwarded_without_its_token_and_with_a_channel_of_ours() {
         isp: "isp".into(),
         zone: "zone".into(),
         tags: vec!["web".into()],
+        ..LoginReq::default()
     };
     client.request(LOGIN, login.encode_to_vec()).await;
     let channel = LoginResp::decode(client.recv_logic().await.body).unwrap().channel_id;
