@@ -132,7 +132,11 @@ pub(super) async fn history(client: Client, place: Place, label: String, number:
     let found = client.history(place, Range::Latest, number).await;
     let found = found.map(|history| {
         let count = history.messages.len();
-        let mut lines = vec![format!("-- the last {count} with {label}")];
+        let title = match count {
+            0 => format!("-- nothing was said with {label} yet"),
+            _ => format!("-- the last {count} with {label}"),
+        };
+        let mut lines = vec![title];
         // One conversation: its group, if it is one, has one label.
         let group = label.trim_start_matches('#');
         let shown = history.messages.iter().map(|one| message(one, &account, |_| group.to_owned()));

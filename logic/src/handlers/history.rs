@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Context, Reject,
-    store::{Activity, Overview, Place, Range, Target},
+    store::{Activity, History, Overview, Place, Range, Target},
 };
 
 /// Entries in one answer.
@@ -31,10 +31,14 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
         _ => return Err(Reject::invalid("before, after: expected one of them, got both")),
     };
     let place = place(&req)?;
+    let is_with_somebody = matches!(place, Place::With(_));
     let session = ctx.session();
     let found = ctx.store().history(&session.app, &session.account, place, range, limit).await?;
-    let Some(found) = found else {
-        return Err(Reject::new(Status::Unauthorized, "no such conversation of yours"));
+    let found = match found {
+        Some(found) => found,
+        // Anybody may be talked to: nothing was said yet.
+        None if is_with_somebody => History::default(),
+        None => return Err(Reject::new(Status::Unauthorized, "no such conversation of yours")),
     };
     let mut messages: Vec<MessagePush> = found.messages.iter().map(push_of).collect();
     let fit = match range {

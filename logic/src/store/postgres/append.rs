@@ -7,9 +7,10 @@ use deadpool_postgres::Object;
 use futures::try_join;
 use imago_proto::GroupId;
 use quick_cache::sync::Cache;
-use tokio_postgres::{Error, Row, Statement};
+use tokio_postgres::Row;
 
 use super::{
+    columns::{Columns, INSERT},
     failure::Failure,
     locks,
     queue::Work,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::store::{
     Appended, Denied, First, NewMessage, Target,
-    ids::{FIRST_ID, Kind, conversation_id, group_row, seq, sides, signed, unix_nanos},
+    ids::{FIRST_ID, Kind, conversation_id, group_row, seq, sides, unix_nanos},
 };
 
 /// Direct conversations whose rows are remembered: about 20 MB. Overflow policy: read again.
@@ -58,10 +59,6 @@ const ADVANCE: &str = "
     UPDATE conversation c SET head_seq = c.head_seq + s.count
     FROM unnest($1::bigint[], $2::bigint[]) AS s (id, count)
     WHERE c.id = s.id RETURNING c.id, c.head_seq";
-const INSERT: &str = "
-    INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::integer[],
-                         $6::bytea[], $7::bytea[], $8::bigint[], $9::bytea[])";
 
 /// App and both sides of a direct conversation.
 type Pair = (String, String, String);
@@ -383,57 +380,5 @@ impl<'a> Batch<'a> {
             });
             self.set(place, repeat);
         }
-    }
-}
-
-/// The columns of the messages to store.
-#[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<i64>,
-    conversations: Vec<i64>,
-    seqs: Vec<i64>,
-    senders: Vec<&'a [u8]>,
-    kinds: Vec<i32>,
-    bodies: Vec<&'a [u8]>,
-    extras: Vec<&'a [u8]>,
-    send_times: Vec<i64>,
-    requests: Vec<&'a [u8]>,
-}
-
-impl<'a> Columns<'a> {
-    fn push(
-        &mut self,
-        message: &'a NewMessage,
-        appended: &Appended,
-        conversation: i64,
-        request: &'a [u8],
-    ) {
-        self.ids.push(appended.message_id);
-        self.conversations.push(conversation);
-        self.seqs.push(signed(appended.seq));
-        self.senders.push(message.sender.as_str().as_bytes());
-        self.kinds.push(message.content.kind);
-        self.bodies.push(message.content.body.as_bytes());
-        self.extras.push(message.content.extra.as_bytes());
-        self.send_times.push(appended.send_time);
-        self.requests.push(request);
-    }
-
-    async fn insert(&self, client: &Object, insert: &Statement) -> Result<(), Error> {
-        if self.ids.is_empty() {
-            return Ok(());
-        }
-        let columns: Values<'_, 9> = [
-            &self.ids,
-            &self.conversations,
-            &self.seqs,
-            &self.senders,
-            &self.kinds,
-            &self.bodies,
-            &self.extras,
-            &self.send_times,
-            &self.requests,
-        ];
-        client.execute(insert, &columns).await.map(drop)
     }
 }

@@ -3,6 +3,7 @@
 mod ack;
 mod append;
 mod backoff;
+mod columns;
 mod failure;
 mod groups;
 mod history;
