@@ -84,3 +84,27 @@ async fn a_second_login_kicks_the_first_and_signing_out_ends_it() {
     the_newer_login_stays(&cluster, Port::WebSocket, Some(1000)).await;
     the_newer_login_stays(&cluster, Port::Tcp, None).await;
 }
+
+/// Whichever of two logins at the same time is the newer, one stays, and the other is told.
+async fn one_of_two_stays(cluster: &Cluster, port: Port) {
+    let mut bob = cluster.login(0, port, "bob").await;
+    for round in 0..5 {
+        let account = format!("ann-{round}");
+        let (mut one, mut other) =
+            tokio::join!(cluster.login(0, port, &account), cluster.login(1, port, &account));
+        let (kicked, left, told) = tokio::select! {
+            told = one.push::<KickoutNotify>(command::LOGIN_SIGNIN, "") => (one, &mut other, told),
+            told = other.push::<KickoutNotify>(command::LOGIN_SIGNIN, "") => (other, &mut one, told),
+        };
+        assert_eq!(told.channel_id, kicked.channel);
+        bob.talk(command::CHAT_USER_TALK, &account, "one of you").await;
+        hears(left, &account, "one of you").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_logins_at_the_same_time_one_stays() {
+    let cluster = Cluster::start().await;
+    one_of_two_stays(&cluster, Port::WebSocket).await;
+    one_of_two_stays(&cluster, Port::Tcp).await;
+}
