@@ -1,6 +1,9 @@
 //! A cluster of its own for one test.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use imago_client::Client;
 use imago_naming::{Gossip, GossipOptions};
@@ -138,6 +141,16 @@ impl World {
     /// Starts a server that is told everything by its environment.
     pub async fn server(&self, name: &str, id: &str, environment: &[(&str, &str)]) -> Server {
         Server::start(&program(name), id, self.folder.path(), &[], environment).await
+    }
+
+    /// A file with the secret that tokens are signed with, for programs that make their own.
+    ///
+    /// # Panics
+    /// When the temporary folder cannot be written.
+    pub fn secret_file(&self) -> PathBuf {
+        let file = self.folder.path().join("jwt-secret");
+        std::fs::write(&file, JWT_SECRET).expect("the temporary folder can be written");
+        file
     }
 
     /// A token for an account, good for an hour.

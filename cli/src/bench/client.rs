@@ -11,10 +11,11 @@ use imago_proto::{
 use prost::Message;
 use tokio::{
     sync::{Mutex, Semaphore},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
+    pace::{LOOK, Pace, Pacer},
     run::Run,
     seen::Seen,
     stamp::Stamp,
@@ -23,19 +24,8 @@ use super::{
 
 /// Messages that a receiver acknowledges in one go.
 const ACK_EVERY: u64 = 200;
-/// How often a client looks whether the run is over.
-const LOOK: Duration = Duration::from_millis(100);
 /// How long what is on its way has to arrive after the end.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// When the next message of a client is due.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Pace {
-    /// Closed loop: as soon as fewer than this are unanswered.
-    Window(usize),
-    /// Open loop: at fixed intervals, whatever the answers do.
-    Every(Duration),
-}
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// What a client sends.
 #[derive(Clone, Debug)]
@@ -94,45 +84,12 @@ async fn send(
     room: &Semaphore,
     sending: &Sending,
 ) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let offset = run.now();
-    if let Pace::Window(window) = sending.pace {
-        room.add_permits(window);
-    }
-    for sent in 0.. {
-        let due = match sending.pace {
-            Pace::Window(_) => {
-                let permit = tokio::select! {
-                    permit = room.acquire() => permit,
-                    () = over(run) => return Ok(()),
-                };
-                permit.context("the window was closed")?.forget();
-                run.now()
-            }
-            Pace::Every(interval) => {
-                // The clients of a run do not all send at the same instant.
-                let phase = interval.mul_f64(number as f64 * 0.618_034 % 1.0);
-                let after = phase + interval * sent;
-                sleep_until(begun + after).await;
-                offset + after
-            }
-        };
-        if run.is_over() {
-            return Ok(());
-        }
-        run.sent();
-        let stamp = Stamp { sender: number, number: u64::from(sent), due };
+    let mut pacer = Pacer::new(sending.pace, number, run, room);
+    while let Some((message, due)) = pacer.next().await? {
+        let stamp = Stamp { sender: number, number: message, due };
         writer.lock().await.send([talk(sending, stamp)]).await?;
     }
     Ok(())
-}
-
-/// Resolves when the run is over.
-async fn over(run: &Run) {
-    let mut look = interval(LOOK);
-    while !run.is_over() {
-        look.tick().await;
-    }
 }
 
 async fn receive(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::{client::Pace, stamp};
+use super::{pace::Pace, stamp};
 
 /// Longest run: the times of all its messages fit their sequence numbers.
 const DURATION_MAX: Duration = Duration::from_secs(3600);

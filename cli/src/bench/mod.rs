@@ -6,7 +6,9 @@ mod crowd;
 mod group;
 mod html;
 mod idle;
+mod limit;
 mod load;
+mod pace;
 mod promote;
 mod recorder;
 mod report;
@@ -47,8 +49,13 @@ enum Scenario {
     Fanout(group::FanoutArgs),
     /// Clients that are connected and say nothing: memory of the gateways for each
     Idle(idle::IdleArgs),
+    /// What this machine does without Imago, a relay and a bare WebSocket, beside 1:1 talk
+    Limit(limit::LimitArgs),
     /// One more logic server, again and again: time from its start until it is Adult
     Promote(promote::PromoteArgs),
+    /// The processes that `limit` measures with
+    #[command(hide = true)]
+    ServeLimit(limit::ServeArgs),
 }
 
 /// Measures.
@@ -58,7 +65,9 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Group(args) => group::run(args).await,
         Scenario::Fanout(args) => group::fanout(args).await,
         Scenario::Idle(args) => idle::run(args).await,
+        Scenario::Limit(args) => limit::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,
+        Scenario::ServeLimit(args) => limit::serve(args).await,
     }
 }
 

@@ -57,6 +57,14 @@ impl Report {
             std::fs::write(path, html::page(self))
                 .with_context(|| format!("--html {}", path.display()))?;
         }
+        self.verify()
+    }
+
+    /// Whether the figures count.
+    ///
+    /// # Errors
+    /// When accepted messages did not arrive, or requests were not answered.
+    pub(super) fn verify(&self) -> anyhow::Result<()> {
         let totals = &self.totals;
         let missing = totals.expected.saturating_sub(totals.delivered);
         ensure!(missing == 0, "{missing} deliveries of accepted messages are missing");

@@ -27,7 +27,15 @@ pub(crate) struct TalkArgs {
 }
 
 pub(super) async fn run(args: TalkArgs) -> anyhow::Result<()> {
-    let TalkArgs { target: target_args, load, clients } = args;
+    measure(&args.target, &args.load, args.clients).await?.publish(&args.target.files)
+}
+
+/// Has so many clients talk.
+pub(super) async fn measure(
+    target_args: &TargetArgs,
+    load: &LoadArgs,
+    clients: usize,
+) -> anyhow::Result<Report> {
     ensure!(
         clients >= 2 && clients.is_multiple_of(2),
         "--clients: expected an even number, 2 or more"
@@ -53,12 +61,11 @@ pub(super) async fn run(args: TalkArgs) -> anyhow::Result<()> {
     crowd.start().await;
     let measured = run.measure(load.warm_up, load.duration, &watched).await?;
     let tally = crowd.end().await?;
-    let report = Report {
+    Ok(Report {
         title: format!("{clients} clients in pairs, {}, {} bytes", load.pace_in_words(), load.size),
         settings: json!({ "scenario": "talk", "clients": clients, "load": load.json() }),
         measured,
         totals: run.totals(),
         tally,
-    };
-    report.publish(&target_args.files)
+    })
 }

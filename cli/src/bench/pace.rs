@@ -1,0 +1,81 @@
+//! When the messages of a client are due.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, interval, sleep_until},
+};
+
+use super::run::Run;
+
+/// How often a client looks whether the run is over.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
+
+/// When the next message of a client is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// Closed loop: as soon as fewer than this are unanswered.
+    Window(usize),
+    /// Open loop: at fixed intervals, whatever the answers do.
+    Every(Duration),
+}
+
+/// The pace of one client through a run.
+pub(super) struct Pacer<'a> {
+    pace: Pace,
+    client: usize,
+    run: &'a Run,
+    /// Gets a permit with each answer.
+    room: &'a Semaphore,
+    begun: Instant,
+    offset: Duration,
+    sent: u32,
+}
+
+impl<'a> Pacer<'a> {
+    pub(super) fn new(pace: Pace, client: usize, run: &'a Run, room: &'a Semaphore) -> Self {
+        if let Pace::Window(window) = pace {
+            room.add_permits(window);
+        }
+        Self { pace, client, run, room, begun: Instant::now(), offset: run.now(), sent: 0 }
+    }
+
+    /// Waits until the next message is due; says its number, and since when it is. `None` when
+    /// the run is over.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<(u64, Duration)>> {
+        let due = match self.pace {
+            Pace::Window(_) => {
+                let permit = tokio::select! {
+                    permit = self.room.acquire() => permit,
+                    () = over(self.run) => return Ok(None),
+                };
+                permit.context("the window was closed")?.forget();
+                self.run.now()
+            }
+            Pace::Every(interval) => {
+                // The clients of a run do not all send at the same instant.
+                let phase = interval.mul_f64(self.client as f64 * 0.618_034 % 1.0);
+                let after = phase + interval * self.sent;
+                sleep_until(self.begun + after).await;
+                self.offset + after
+            }
+        };
+        if self.run.is_over() {
+            return Ok(None);
+        }
+        self.run.sent();
+        let number = u64::from(self.sent);
+        self.sent += 1;
+        Ok(Some((number, due)))
+    }
+}
+
+/// Resolves when the run is over.
+async fn over(run: &Run) {
+    let mut look = interval(LOOK);
+    while !run.is_over() {
+        look.tick().await;
+    }
+}

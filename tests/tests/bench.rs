@@ -1,0 +1,105 @@
+//! `imago bench` counts what really happens: against real servers, for moments only.
+
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
+use std::process::Stdio;
+
+use imago_tests::{Server, World, program};
+use serde_json::Value;
+use tokio::process::Command;
+
+struct Cluster {
+    world: World,
+    gateways: [Server; 2],
+    _logic: Server,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let world = World::gossip().await;
+        let logic = world.logic("logic-1", &[]).await;
+        let gateways =
+            [world.gateway("gateway-1", &[]).await, world.gateway("gateway-2", &[]).await];
+        for server in gateways.iter().chain([&logic]) {
+            server.ready().await;
+        }
+        Self { world, gateways, _logic: logic }
+    }
+
+    /// Runs a scenario; gives what it prints, and its figures.
+    async fn bench(&self, arguments: &[&str]) -> (String, Value) {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("figures.json");
+        let mut command = Command::new(program("imago"));
+        command.arg("bench").args(arguments).arg("--json").arg(&json);
+        for gateway in &self.gateways {
+            command.args(["--gateway", &gateway.ws()]);
+        }
+        command.arg("--secret-file").arg(self.world.secret_file()).stdin(Stdio::null());
+        let ran = command.kill_on_drop(true).output().await.unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{arguments:?}: {errors}");
+        let figures = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+        (String::from_utf8_lossy(&ran.stdout).into_owned(), figures)
+    }
+}
+
+const BRIEFLY: [&str; 4] = ["--duration", "400ms", "--warm-up", "100ms"];
+
+fn number(figures: &Value, name: &str) -> f64 {
+    figures[name].as_f64().unwrap_or_else(|| panic!("no {name} in {figures}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn talk_delivers_each_accepted_message_once() {
+    let cluster = Cluster::start().await;
+    let (text, figures) =
+        cluster.bench(&[&["talk", "--clients", "4"][..], &BRIEFLY].concat()).await;
+    let accepted = number(&figures, "accepted");
+    assert!(accepted > 0.0 && number(&figures, "sent") == accepted, "{figures}");
+    assert_eq!(number(&figures, "delivered"), accepted);
+    assert!(text.contains("messages a second accepted") && text.contains("P99"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn group_and_fanout_deliver_to_everybody_online_but_the_sender() {
+    let cluster = Cluster::start().await;
+    let of_ten = ["group", "--members", "10", "--online", "0.6", "--senders", "2"];
+    let (_, figures) = cluster.bench(&[&of_ten[..], &BRIEFLY].concat()).await;
+    let accepted = number(&figures, "accepted");
+    assert!(accepted > 0.0);
+    assert_eq!(number(&figures, "delivered"), accepted * 5.0, "six are online");
+    let to_seven = ["fanout", "--receivers", "7"];
+    let (_, figures) = cluster.bench(&[&to_seven[..], &BRIEFLY].concat()).await;
+    assert_eq!(number(&figures, "delivered"), number(&figures, "accepted") * 7.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limit_shows_relay_and_echo_beside_talk() {
+    let cluster = Cluster::start().await;
+    let (text, figures) =
+        cluster.bench(&[&["limit", "--clients", "4"][..], &BRIEFLY].concat()).await;
+    let figures = figures["figures"].as_array().unwrap();
+    let names: Vec<&str> = figures.iter().map(|figure| figure["what"].as_str().unwrap()).collect();
+    assert_eq!(names, ["relay, plain TCP", "bare WebSocket echo", "imago, 1:1 talk"]);
+    for figure in figures {
+        assert!(number(figure, "per_second") > 0.0 && number(figure, "p99_ms") > 0.0, "{figure}");
+    }
+    assert!(text.contains("OF THE LIMIT"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_measured_is_refused_by_flag() {
+    for (arguments, part) in [
+        (&["talk", "--clients", "3"][..], "--clients: expected an even number"),
+        (&["group", "--members", "1"], "--members: expected 2 to 100000"),
+        (&["group", "--online", "0"], "--online: expected more than 0"),
+        (&["fanout", "--receivers", "0"], "--receivers: expected 1"),
+        (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),
+    ] {
+        let mut command = Command::new(program("imago"));
+        let ran = command.arg("bench").args(arguments).output().await.unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(!ran.status.success() && errors.contains(part), "{arguments:?}: {errors}");
+    }
+}
