@@ -141,7 +141,7 @@ impl GatewayRole for Gateway {
     }
 
     fn session(&self, id: SessionId) -> Option<link::Session> {
-        self.shared.sessions.get(id).map(|client| client.session.clone())
+        self.shared.sessions.get(id).map(|client| client.told())
     }
 
     fn push(&self, sessions: &[u64], packet: Bytes) {

@@ -40,6 +40,12 @@ pub(crate) struct Client {
 // === impl Client ===
 
 impl Client {
+    /// The session as logic servers are told of it now.
+    pub(crate) fn told(&self) -> link::Session {
+        let age = unix_nanos().saturating_sub(self.session.login_time).max(1);
+        link::Session { age, ..self.session.clone() }
+    }
+
     /// Tells the client that a newer login took its place, and ends its connection.
     pub(crate) fn kick(&self, notice: Bytes) {
         let close = Close { after: KICK_DELAY, ..Close::new(code::NORMAL, "logged in elsewhere") };
@@ -153,6 +159,7 @@ impl Sessions {
             isp: cut(&request.isp),
             tags: request.tags.iter().take(16).map(|tag| cut(tag)).collect(),
             remote,
+            age: 0,
         };
         let login = (header.sequence, header.dest.clone());
         let client = Arc::new(Client { session, outbox, login });

@@ -7,7 +7,10 @@ mod policy;
 mod redis;
 mod replicated;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
 use imago_container::PeerId;
@@ -38,6 +41,8 @@ pub struct Session {
     pub device: String,
     /// Unix nanoseconds, on the gateway's clock.
     pub login_time: i64,
+    /// The login on this server's clock. Unix nanoseconds.
+    pub since: i64,
     /// Zone that the client named.
     pub zone: String,
     /// Network provider that the client named.
@@ -49,8 +54,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session as its gateway told it.
+    /// A session as its gateway tells it now.
     pub fn from_link(gateway: &PeerId, told: link::Session) -> Self {
+        let since = match told.age {
+            0 => told.login_time,
+            age => unix_nanos().saturating_sub(age),
+        };
         Self {
             gateway: gateway.clone(),
             id: SessionId(told.id),
@@ -59,12 +68,18 @@ impl Session {
             app: told.app.into(),
             device: told.device,
             login_time: told.login_time,
+            since,
             zone: told.zone,
             isp: told.isp,
             tags: told.tags,
             remote: told.remote,
         }
     }
+}
+
+fn unix_nanos() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Finds sessions by account and by number. Links feed it: the calls of one gateway come in the

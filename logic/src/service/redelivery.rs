@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Messages older than a session by more than this are not pushed: its client fetches them when it
-/// logs in. The slack covers clocks of gateways and logic servers that differ.
+/// logs in. The slack covers clocks of logic servers that differ.
 const SLACK_NANOS: i64 = 60_000_000_000;
 /// Messages of one account read at a time.
 const PAGE: usize = 100;
@@ -131,7 +131,7 @@ impl Redelivery {
     fn accounts(&self, gateway: &PeerId) -> Vec<Progress> {
         let mut since: HashMap<(App, Account), i64> = HashMap::new();
         for session in self.directory.sessions_of(gateway) {
-            let login = session.login_time;
+            let login = session.since;
             let oldest = since.entry((session.app.clone(), session.account.clone()));
             oldest.and_modify(|oldest| *oldest = login.min(*oldest)).or_insert(login);
         }
@@ -163,7 +163,7 @@ impl Redelivery {
         sessions.retain(|session| session.gateway == *gateway);
         for message in unread {
             let since = message.envelope.message_id.saturating_add(SLACK_NANOS);
-            let receivers = sessions.iter().filter(|session| session.login_time <= since);
+            let receivers = sessions.iter().filter(|session| session.since <= since);
             let receivers: Vec<&Session> = receivers.map(|session| &**session).collect();
             if !receivers.is_empty() {
                 burst.bytes += self.push(account, receivers, &message);

@@ -315,6 +315,24 @@ async fn redelivery_pushes_in_order_what_is_not_acknowledged() {
 async fn what_was_stored_long_before_the_login_is_left_to_the_clients_sync() {
     let (world, a) = (World::new(), gateway("a"));
     let ids = store(&world, "bob", "ann", 1).await;
+    // The gateway's clock is minutes ahead; what counts is how long ago the login was.
+    let login = |id, device: &str, after: i64| link::Session {
+        login_time: ids[0] + 600_000_000_000,
+        age: -after,
+        ..session(id, "ann", device)
+    };
+    let (soon, late) = (30_000_000_000, 62_000_000_000);
+    world.link(&a, &[login(1, "", soon), login(2, "phone", late)]);
+    world.service.redeliver(&a);
+    world.outlet.find(|_| pushed(&world, 1).contains(&ids[0]).then_some(())).await;
+    assert!(pushed(&world, 2).is_empty());
+}
+
+/// By a gateway of an earlier version.
+#[tokio::test]
+async fn without_an_age_the_gateways_clock_counts() {
+    let (world, a) = (World::new(), gateway("a"));
+    let ids = store(&world, "bob", "ann", 1).await;
     let login = |id, device: &str, after: i64| link::Session {
         login_time: ids[0] + after,
         ..session(id, "ann", device)

@@ -67,6 +67,8 @@ pub(super) fn encode(session: &Session) -> Vec<u8> {
         app: session.app.to_string(),
         device: session.device.clone(),
         login_time: session.login_time,
+        // Nobody knows when it will be read.
+        age: 0,
         zone: session.zone.clone(),
         isp: session.isp.clone(),
         tags: session.tags.clone(),
@@ -110,6 +112,7 @@ mod tests {
             isp: "i".to_owned(),
             tags: vec!["a".to_owned(), "b".to_owned()],
             remote: "1.2.3.4:5".to_owned(),
+            age: 0,
         };
         Session::from_link(&gateway, told)
     }
