@@ -81,6 +81,10 @@ pub(super) const MIGRATIONS: [&str; 2] = [
 /// How often a busy database is tried again, about a millisecond apart: 5 s.
 const BUSY_TRIES: i32 = 5000;
 
+/// Pages in the log before they are moved into the database: 64 MiB. Pages that many messages change
+/// are moved once for all of them.
+const CHECKPOINT_PAGES: u32 = 16_384;
+
 /// Sets a new connection up. Durable: with `synchronous=FULL` a commit returns after the log is
 /// on disk (SQLite, "PRAGMA synchronous").
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -104,6 +108,7 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", "on")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
