@@ -78,14 +78,15 @@ impl World {
     /// Starts a logic server by another program.
     pub async fn logic_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
         let store = format!("sqlite://{}", self.folder.path().join("imago.db").display());
-        let base = [
-            ("service.id", id),
-            ("naming.url", &self.naming()),
-            ("listen.link", "127.0.0.1:0"),
-            ("store.url", &store),
-        ];
-        let secrets = [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET)];
-        Server::start(path.as_ref(), id, self.folder.path(), &over(&base, settings), &secrets).await
+        let base =
+            [("service.id", id), ("naming.url", &self.naming()), ("listen.link", "127.0.0.1:0")];
+        // One with a user in it is taken only from the environment.
+        let (stores, settings): (Vec<_>, Vec<_>) =
+            settings.iter().copied().partition(|(key, _)| *key == "store.url");
+        let store = stores.last().map_or(&*store, |(_, url)| url);
+        let secrets = [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET), ("IMAGO_STORE__URL", store)];
+        let settings = over(&base, &settings);
+        Server::start(path.as_ref(), id, self.folder.path(), &settings, &secrets).await
     }
 
     /// Starts a gateway; `settings` come on top.

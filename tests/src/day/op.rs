@@ -1,0 +1,122 @@
+//! What may happen in a day.
+
+use proptest::{collection::vec, prelude::*};
+
+/// Accounts in a day.
+pub(super) const ACCOUNTS: usize = 4;
+/// Devices, and whose they are.
+pub(super) const DEVICES: [(usize, &str); 6] =
+    [(0, "phone"), (1, "phone"), (2, "phone"), (3, "phone"), (0, "laptop"), (1, "laptop")];
+
+/// What happens next. Numbers count around: of clients, those online, of groups, those that there
+/// are.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A device comes online at a gateway; where it is already, the new session displaces the old.
+    Come {
+        /// Which of the devices.
+        device: usize,
+        /// Which gateway.
+        gateway: usize,
+    },
+    /// A client logs out.
+    Leave {
+        /// Which client.
+        client: usize,
+    },
+    /// A client goes without a word, right after it began to say something.
+    Vanish {
+        /// Which client.
+        client: usize,
+        /// To which account, or past those to which group.
+        to: usize,
+        /// For how many turns of the scheduler it stays.
+        turns: usize,
+    },
+    /// Clients do something at the same time.
+    Together(Vec<Deed>),
+    /// The same, while a logic server is killed; another follows it.
+    Kill {
+        /// Which of them.
+        logic: usize,
+        /// After how many answers.
+        answers: usize,
+        /// What is done.
+        meanwhile: Vec<Deed>,
+    },
+}
+
+/// Something that a client does.
+#[derive(Clone, Debug)]
+pub struct Deed {
+    /// Which client.
+    pub client: usize,
+    /// What.
+    pub act: Act,
+}
+
+/// What a client may do.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Says something to an account, perhaps its own.
+    Tell(usize),
+    /// Says something to a group, perhaps not its own.
+    Say(usize),
+    /// Says again, under the same id, what it said last.
+    Again,
+    /// Makes a group.
+    Create {
+        /// Whether anybody may join.
+        open: bool,
+        /// Which accounts are in it.
+        members: [bool; ACCOUNTS],
+    },
+    /// Joins a group.
+    Join(usize),
+    /// Quits a group.
+    Quit(usize),
+    /// Brings an account into a group.
+    Add(usize, usize),
+    /// Takes an account out of a group.
+    Remove(usize, usize),
+    /// Acknowledges what it has got, but for so many messages of each conversation.
+    Ack(usize),
+}
+
+/// A day, as random as it gets.
+pub fn day(most: usize) -> impl Strategy<Value = Vec<Op>> {
+    vec(op(), most / 2..=most)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let client = 0..DEVICES.len();
+    prop_oneof![
+        6 => (0..DEVICES.len(), 0usize..2).prop_map(|(device, gateway)| Op::Come { device, gateway }),
+        2 => client.clone().prop_map(|client| Op::Leave { client }),
+        2 => (client, 0..ACCOUNTS * 2, 0usize..40)
+            .prop_map(|(client, to, turns)| Op::Vanish { client, to, turns }),
+        16 => vec(deed(), 1..=5).prop_map(Op::Together),
+        1 => (0usize..2, 0usize..4, vec(deed(), 4..=10))
+            .prop_map(|(logic, answers, meanwhile)| Op::Kill { logic, answers, meanwhile }),
+    ]
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    (0..DEVICES.len(), act()).prop_map(|(client, act)| Deed { client, act })
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let (group, account) = (0usize..3, 0..ACCOUNTS);
+    prop_oneof![
+        4 => account.clone().prop_map(Act::Tell),
+        8 => group.clone().prop_map(Act::Say),
+        1 => Just(Act::Again),
+        1 => (any::<bool>(), any::<[bool; ACCOUNTS]>())
+            .prop_map(|(open, members)| Act::Create { open, members }),
+        2 => group.clone().prop_map(Act::Join),
+        2 => group.clone().prop_map(Act::Quit),
+        3 => (group.clone(), account.clone()).prop_map(|(group, who)| Act::Add(group, who)),
+        2 => (group, account).prop_map(|(group, who)| Act::Remove(group, who)),
+        3 => (0usize..3).prop_map(Act::Ack),
+    ]
+}
