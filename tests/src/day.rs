@@ -9,4 +9,4 @@ mod verdict;
 mod view;
 
 pub use cast::Cast;
-pub use op::{Act, Deed, Op, day};
+pub use op::{Act, Deed, Op, Which, day};

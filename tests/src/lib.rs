@@ -17,7 +17,7 @@ mod wire;
 mod world;
 
 pub use consul::ConsulAgent;
-pub use day::{Act, Cast, Deed, Op, day};
+pub use day::{Act, Cast, Deed, Op, Which, day};
 pub use eventually::eventually;
 pub use history::{History, Outcome};
 pub use http::{HttpAnswer, HttpRequest, HttpStub};

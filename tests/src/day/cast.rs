@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 
 use super::{
     model::{Fate, Model, Talk},
-    op::{ACCOUNTS, DEVICES, Op},
+    op::{ACCOUNTS, Act, DEVICES, Deed, Op, Which},
     scene::{self, Player},
     verdict,
     view::View,
@@ -61,9 +61,11 @@ impl Cast {
         self.fill_up().await;
         self.days += 1;
         let mut day = Day::new(self.days);
-        for device in 0..ACCOUNTS - 1 {
+        for device in 0..ACCOUNTS {
             day.comes(self, device, device % 2).await;
         }
+        let act = Act::Create { open: true, members: [true, true, true, false] };
+        day.together(&[Deed { client: 0, act }], None).await;
         for op in ops {
             day.model.tick();
             day.step(self, op).await;
@@ -98,8 +100,19 @@ impl Day {
 
     async fn step(&mut self, cast: &mut Cast, op: &Op) {
         match op {
-            Op::Come { device, gateway } => self.comes(cast, *device, *gateway).await,
-            Op::Leave { client } => self.leaves(*client).await,
+            Op::Come { device, gateway } => {
+                let is_online = |device: &usize| self.online.iter().any(|on| on.device == *device);
+                let offline: Vec<_> = (0..DEVICES.len()).filter(|one| !is_online(one)).collect();
+                if let Some(at) = device.checked_rem(offline.len()) {
+                    self.comes(cast, offline[at], *gateway).await;
+                }
+            }
+            Op::Displace { client, gateway } => {
+                if let Some(at) = client.checked_rem(self.online.len()) {
+                    self.comes(cast, self.online[at].device, *gateway).await;
+                }
+            }
+            Op::Leave { client, is_sated } => self.leaves(*client, *is_sated).await,
             Op::Vanish { client, to, turns } => self.vanishes(*client, *to, *turns).await,
             Op::Together(deeds) => self.together(deeds, None).await,
             Op::Kill { logic, answers, meanwhile } => {
@@ -112,7 +125,7 @@ impl Day {
     }
 
     async fn comes(&mut self, cast: &Cast, device: usize, gateway: usize) {
-        let (owner, name) = DEVICES[device % DEVICES.len()];
+        let (owner, name) = DEVICES[device];
         let account = self.names[owner].clone();
         let life = self.model.comes(&account);
         let client = Client::builder([cast.gateways[gateway % 2].ws()])
@@ -150,8 +163,11 @@ impl Day {
         Some(player)
     }
 
-    async fn leaves(&mut self, client: usize) {
+    async fn leaves(&mut self, client: usize, is_sated: bool) {
         let Some(player) = self.gone(client) else { return };
+        if is_sated {
+            player.is_sated().await;
+        }
         if let Err(error) = player.client.logout().await {
             self.faults.push(format!("{} cannot log out: {error}", player.account));
         }
@@ -159,7 +175,10 @@ impl Day {
 
     async fn vanishes(&mut self, client: usize, to: usize, turns: usize) {
         let Some(player) = self.gone(client) else { return };
-        let to = match to.checked_sub(ACCOUNTS).and_then(|group| self.group(group)) {
+        let to = match to
+            .checked_sub(ACCOUNTS)
+            .and_then(|group| self.group(&player.account, Which::Any(group)))
+        {
             Some(group) => Talk::Group(group),
             None => Talk::between(&player.account, &self.names[to % ACCOUNTS]),
         };
@@ -181,9 +200,17 @@ impl Day {
         };
     }
 
-    pub(super) fn group(&self, number: usize) -> Option<String> {
-        let at = number.checked_rem(self.model.groups.len())?;
-        self.model.groups.keys().nth(at).cloned()
+    /// The group that an account calls so.
+    pub(super) fn group(&self, account: &str, which: Which) -> Option<String> {
+        let (number, any) = match which {
+            Which::Own(number) => (number, false),
+            Which::Any(number) => (number, true),
+        };
+        let groups = self.model.groups.keys();
+        let groups: Vec<_> =
+            groups.filter(|group| any || self.model.is_member(group, account)).collect();
+        let at = number.checked_rem(groups.len())?;
+        groups.get(at).map(|group| (*group).clone())
     }
 
     /// Waits until everything is as it has to be; gives what is not.

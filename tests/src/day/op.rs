@@ -8,21 +8,32 @@ pub(super) const ACCOUNTS: usize = 4;
 pub(super) const DEVICES: [(usize, &str); 6] =
     [(0, "phone"), (1, "phone"), (2, "phone"), (3, "phone"), (0, "laptop"), (1, "laptop")];
 
-/// What happens next. Numbers count around: of clients, those online, of groups, those that there
-/// are.
+/// Most groups in a day.
+pub(super) const GROUPS: usize = 3;
+
+/// What happens next. Numbers count around: of clients, those online, of devices, those offline.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// A device comes online at a gateway; where it is already, the new session displaces the old.
+    /// A device comes online.
     Come {
-        /// Which of the devices.
+        /// Which of those offline.
         device: usize,
-        /// Which gateway.
+        /// At which gateway.
+        gateway: usize,
+    },
+    /// A new session displaces the one of the same device.
+    Displace {
+        /// Which client.
+        client: usize,
+        /// At which gateway.
         gateway: usize,
     },
     /// A client logs out.
     Leave {
         /// Which client.
         client: usize,
+        /// Once it has got all that there is.
+        is_sated: bool,
     },
     /// A client goes without a word, right after it began to say something.
     Vanish {
@@ -60,8 +71,8 @@ pub struct Deed {
 pub enum Act {
     /// Says something to an account, perhaps its own.
     Tell(usize),
-    /// Says something to a group, perhaps not its own.
-    Say(usize),
+    /// Says something to a group.
+    Say(Which),
     /// Says again, under the same id, what it said last.
     Again,
     /// Makes a group.
@@ -72,15 +83,24 @@ pub enum Act {
         members: [bool; ACCOUNTS],
     },
     /// Joins a group.
-    Join(usize),
+    Join(Which),
     /// Quits a group.
-    Quit(usize),
+    Quit(Which),
     /// Brings an account into a group.
-    Add(usize, usize),
+    Add(Which, usize),
     /// Takes an account out of a group.
-    Remove(usize, usize),
+    Remove(Which, usize),
     /// Acknowledges what it has got, but for so many messages of each conversation.
     Ack(usize),
+}
+
+/// Names a group.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// One of those that the client is in.
+    Own(usize),
+    /// Any.
+    Any(usize),
 }
 
 /// A day, as random as it gets.
@@ -89,13 +109,17 @@ pub fn day(most: usize) -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let client = 0..DEVICES.len();
+    let (client, gateway) = (0..DEVICES.len(), 0usize..2);
     prop_oneof![
-        6 => (0..DEVICES.len(), 0usize..2).prop_map(|(device, gateway)| Op::Come { device, gateway }),
-        2 => client.clone().prop_map(|client| Op::Leave { client }),
+        8 => (client.clone(), gateway.clone())
+            .prop_map(|(device, gateway)| Op::Come { device, gateway }),
+        2 => (client.clone(), gateway)
+            .prop_map(|(client, gateway)| Op::Displace { client, gateway }),
+        3 => (client.clone(), any::<bool>())
+            .prop_map(|(client, is_sated)| Op::Leave { client, is_sated }),
         2 => (client, 0..ACCOUNTS * 2, 0usize..40)
             .prop_map(|(client, to, turns)| Op::Vanish { client, to, turns }),
-        16 => vec(deed(), 1..=5).prop_map(Op::Together),
+        40 => vec(deed(), 1..=5).prop_map(Op::Together),
         1 => (0usize..2, 0usize..4, vec(deed(), 4..=10))
             .prop_map(|(logic, answers, meanwhile)| Op::Kill { logic, answers, meanwhile }),
     ]
@@ -106,17 +130,22 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let (group, account) = (0usize..3, 0..ACCOUNTS);
+    let account = 0..ACCOUNTS;
     prop_oneof![
-        4 => account.clone().prop_map(Act::Tell),
-        8 => group.clone().prop_map(Act::Say),
+        8 => account.clone().prop_map(Act::Tell),
+        20 => which(7).prop_map(Act::Say),
         1 => Just(Act::Again),
         1 => (any::<bool>(), any::<[bool; ACCOUNTS]>())
             .prop_map(|(open, members)| Act::Create { open, members }),
-        2 => group.clone().prop_map(Act::Join),
-        2 => group.clone().prop_map(Act::Quit),
-        3 => (group.clone(), account.clone()).prop_map(|(group, who)| Act::Add(group, who)),
-        2 => (group, account).prop_map(|(group, who)| Act::Remove(group, who)),
-        3 => (0usize..3).prop_map(Act::Ack),
+        3 => which(0).prop_map(Act::Join),
+        4 => which(7).prop_map(Act::Quit),
+        6 => (which(7), account.clone()).prop_map(|(group, who)| Act::Add(group, who)),
+        3 => (which(3), account).prop_map(|(group, who)| Act::Remove(group, who)),
+        6 => (0usize..3).prop_map(Act::Ack),
     ]
+}
+
+/// One of the client's own as often as it says, to one of any.
+fn which(own: u32) -> impl Strategy<Value = Which> {
+    prop_oneof![own => (0..GROUPS).prop_map(Which::Own), 1 => (0..GROUPS).prop_map(Which::Any)]
 }

@@ -10,12 +10,14 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::join_all};
-use imago_client::{Client, Error, Message, NewGroup, Outgoing, Place, Range, Receipt};
+use imago_client::{
+    Client, Conversation, Error, Message, NewGroup, Outgoing, Place, Range, Receipt,
+};
 
 use super::{
     cast::Day,
     model::{Fate, Talk},
-    op::{ACCOUNTS, Act, Deed},
+    op::{ACCOUNTS, Act, Deed, GROUPS},
     verdict::Got,
     view::Seen,
 };
@@ -155,6 +157,25 @@ impl Player {
     }
 }
 
+impl Player {
+    /// Waits until it has the newest message of each conversation that is neither its account's
+    /// own nor acknowledged.
+    pub(super) async fn is_sated(&self) {
+        eventually(PATIENCE, "a client has got all that there is", || async {
+            let page = self.client.conversations(None).await.ok()?;
+            let got = read(&self.log);
+            page.conversations.iter().all(|one| self.has_last(one, &got)).then_some(())
+        })
+        .await;
+    }
+
+    fn has_last(&self, of: &Conversation, got: &Got) -> bool {
+        let Some(last) = &of.last else { return true };
+        let is_had = last.sender.as_str() == self.account || last.seq <= of.cursor;
+        is_had || got.iter().any(|(_, seen)| seen.id == last.message_id)
+    }
+}
+
 impl Day {
     /// Clients do all of this at the same time; a server is killed after so many answers.
     pub(super) async fn together(&mut self, deeds: &[Deed], kill: Option<(&mut Server, usize)>) {
@@ -203,7 +224,7 @@ impl Day {
             }
             _ => return,
         };
-        contested.extend(self.group(group).map(|group| (group, account.clone())));
+        contested.extend(self.group(own, group).map(|group| (group, account.clone())));
     }
 
     fn task(
@@ -222,13 +243,14 @@ impl Day {
                 return Some(Task::Say { number, to, may: Some(true) });
             }
             Act::Say(group) => {
-                let group = self.group(group)?;
+                let group = self.group(&own, group)?;
                 let may = is_sure(&group).then(|| self.model.is_member(&group, &own));
                 let to = Talk::Group(group);
                 let number = self.model.says(life, to.clone());
                 return Some(Task::Say { number, to, may });
             }
             Act::Again => return self.again(life),
+            Act::Create { .. } if self.model.groups.len() >= GROUPS => return None,
             Act::Create { open, members } => {
                 let named = self.names.iter().zip(members).filter(|(_, is_in)| *is_in);
                 let members = named.map(|(name, _)| name.clone()).collect();
@@ -240,7 +262,7 @@ impl Day {
             Act::Add(group, who) => (group, self.names[who % ACCOUNTS].clone(), true),
             Act::Remove(group, who) => (group, self.names[who % ACCOUNTS].clone(), false),
         };
-        let group = self.group(group)?;
+        let group = self.group(&own, group)?;
         // Of two changes of one membership at the same time, nobody knows which was last.
         if !changing.insert((group.clone(), account.clone())) {
             return None;

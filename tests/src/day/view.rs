@@ -1,12 +1,13 @@
 //! What the store says to an account, asked for on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imago_proto::{
     command,
     msg::{
         Conversation, ConversationsReq, ConversationsResp, Cursor, Flag, GroupGetReq, GroupGetResp,
-        HistoryReq, HistoryResp, MessagePush, SyncReq, SyncResp,
+        HistoryReq, HistoryResp, MessageIndex, MessageIndexReq, MessageIndexResp, MessagePush,
+        SyncReq, SyncResp,
     },
 };
 use prost::Message;
@@ -42,6 +43,8 @@ pub(super) struct View {
     pub(super) talks: BTreeMap<Talk, Shown>,
     /// What a client that has nothing is given.
     pub(super) synced: Vec<(Talk, Seen)>,
+    /// Places of what an old client that was away is told of.
+    pub(super) unread: BTreeSet<(Talk, u64)>,
     /// Members of the groups whose members it is shown.
     pub(super) members: BTreeMap<String, Vec<String>>,
     /// Groups whose history it is refused.
@@ -72,6 +75,7 @@ impl View {
             assert!(view.talks.insert(talk, shown).is_none(), "{account}: {id} is listed twice");
         }
         view.synced = asker.synced(&ids).await;
+        view.unread = asker.unread(&ids).await;
         for group in groups {
             let request = GroupGetReq { group_id: group.clone() };
             if let Some(found) =
@@ -188,6 +192,18 @@ impl Asker {
                 return all;
             }
         }
+    }
+}
+
+impl Asker {
+    async fn unread(&mut self, ids: &BTreeMap<String, Talk>) -> BTreeSet<(Talk, u64)> {
+        // Acknowledges nothing.
+        let request = MessageIndexReq { message_id: 0 };
+        let listed: Option<MessageIndexResp> =
+            self.ask(command::CHAT_OFFLINE_INDEX, &request).await;
+        let listed = listed.expect("everybody may ask").indexes.into_iter();
+        let place = |of: MessageIndex| Some((ids.get(&of.conversation)?.clone(), of.seq));
+        listed.filter_map(place).collect()
     }
 }
 

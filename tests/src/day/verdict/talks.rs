@@ -24,6 +24,7 @@ impl Verdict<'_> {
                 self.shown(&name, account, talk, shown);
             }
             self.synced(account, view);
+            self.unread(account, view);
         }
     }
 
@@ -116,6 +117,19 @@ impl Verdict<'_> {
         all.sort_by_key(|(_, seen)| seen.id);
         if all != view.synced {
             self.fault(format!("{account} is shown {all:?}, but synchronises {:?}", view.synced));
+        }
+    }
+
+    /// Old clients are told of what others said and nobody acknowledged.
+    fn unread(&mut self, account: &str, view: &View) {
+        let unread = view.talks.iter().flat_map(|(talk, shown)| {
+            let acked = self.model.acked(account, talk);
+            let unread = shown.history.iter().filter(move |m| m.by != account && m.seq > acked);
+            unread.map(|seen| (talk.clone(), seen.seq))
+        });
+        let unread: BTreeSet<_> = unread.collect();
+        if unread != view.unread {
+            self.fault(format!("{account} has {unread:?} unread, not {:?}", view.unread));
         }
     }
 }
