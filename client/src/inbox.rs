@@ -44,7 +44,8 @@ pub(crate) struct Inbox {
     open: BTreeSet<ConversationId>,
     ready: VecDeque<Message>,
     held: usize,
-    /// Something was dropped for lack of room since the last listing began.
+    /// Something was dropped for lack of room, or may have been missed, since the last listing
+    /// began.
     behind: bool,
     /// Newest known sequences when the running listing began.
     horizons: HashMap<ConversationId, u64>,
@@ -125,6 +126,11 @@ impl Inbox {
     /// Messages that may be fetched now.
     pub(crate) fn room(&self) -> usize {
         self.limits.ready.saturating_sub(self.ready.len())
+    }
+
+    /// Something may have been missed of which there is no other sign.
+    pub(crate) fn doubt(&mut self) {
+        self.behind = true;
     }
 
     /// Whether a listing would tell something new: there is a hole, or something was dropped.

@@ -2,6 +2,7 @@
 //! the history checker.
 
 mod consul;
+mod day;
 mod eventually;
 mod history;
 mod http;
@@ -16,6 +17,7 @@ mod wire;
 mod world;
 
 pub use consul::ConsulAgent;
+pub use day::{Act, Cast, Deed, Op, Which, day};
 pub use eventually::eventually;
 pub use history::{History, Outcome};
 pub use http::{HttpAnswer, HttpRequest, HttpStub};

@@ -51,12 +51,25 @@ impl Core {
             }
             command::CHAT_USER_TALK | command::CHAT_GROUP_TALK => self.message(packet),
             _ => match Event::of(packet) {
-                Some(event) => self.actions.push_back(Action::Event(event)),
+                Some(event) => {
+                    self.heed(&event);
+                    self.actions.push_back(Action::Event(event));
+                }
                 None => tracing::debug!(
                     command = packet.header.command,
                     "push of an unknown command, or one that does not decode: ignored"
                 ),
             },
+        }
+    }
+
+    /// What was said right before we left a group is ours to see, but by the time it is pushed we
+    /// may be off its list; and nothing comes after it that would show the gap.
+    fn heed(&mut self, event: &Event) {
+        let Phase::Online { session, .. } = &self.phase else { return };
+        if matches!(event, Event::GroupLeft { account, .. } if account.as_str() == session.account)
+        {
+            self.inbox.doubt();
         }
     }
 
@@ -128,6 +141,10 @@ impl Core {
             let is_talk = self.outbox.get(id).is_some_and(|call| call.text.is_some());
             if is_talk && !self.stored(&body) {
                 return self.rest(now, id);
+            }
+            // Who asks for it is told by the answer only.
+            if self.outbox.get(id).is_some_and(|call| call.command == command::CHAT_GROUP_QUIT) {
+                self.inbox.doubt();
             }
             Ok(body)
         } else if is_temporary(status) {

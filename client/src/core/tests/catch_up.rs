@@ -1,7 +1,8 @@
 //! Tests of the core: how it gets what it has missed.
 
 use imago_proto::msg::{
-    MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexResp, SyncReq,
+    GroupQuitNotify, MessageContent, MessageContentReq, MessageContentResp, MessageIndex,
+    MessageIndexResp, SyncReq,
 };
 
 use super::*;
@@ -21,6 +22,36 @@ impl World {
         let request = SyncReq::decode(last.body.clone()).unwrap();
         assert!((1..=200).contains(&request.limit));
         request.cursors.into_iter().map(|cursor| (cursor.conversation, cursor.seq)).collect()
+    }
+
+    /// Somebody has left a group of ours.
+    fn left(&mut self, account: &str) {
+        let notify = GroupQuitNotify { group_id: "g1".into(), account: account.into() };
+        let body = notify.encode_to_vec().into();
+        let packet = LogicPacket::push(command::CHAT_GROUP_QUIT, "g1", body);
+        self.core.packet(self.now, Packet::Logic(packet));
+        self.work();
+    }
+
+    /// We leave a group, and are told that we did.
+    fn leave(&mut self) {
+        let (answer, _) = oneshot::channel();
+        let waited = Duration::from_secs(30);
+        let leave = Call {
+            lane: Lane::Group("g1".into()),
+            command: command::CHAT_GROUP_QUIT,
+            dest: String::new(),
+            body: Bytes::new(),
+            text: None,
+            id: Some("leave".into()),
+            deadline: self.now + waited,
+            waited,
+            tries: 0,
+            answer,
+        };
+        self.core.call(self.now, leave);
+        self.work();
+        self.answer_last(Status::Success, &());
     }
 
     fn delivered(&mut self) -> Vec<u64> {
@@ -81,6 +112,29 @@ fn who_joined_late_begins_late() {
     assert_eq!(world.asked(), [], "nothing is known of it");
     world.page([from_bob(57)], false);
     assert_eq!(world.delivered(), [57]);
+}
+
+#[test]
+fn who_leaves_a_group_asks_for_what_was_said_right_before() {
+    let mut world = World::new();
+    world.push(1);
+    world.left("bob");
+    world.pass(5000 * MS);
+    assert_eq!(world.commands(), [""; 0], "that is no concern of ours");
+    world.left("me");
+    world.pass(50 * MS);
+    assert_eq!(world.asked(), [("c".to_owned(), 1)]);
+    // This page may have been read before.
+    world.left("me");
+    world.page([], false);
+    world.pass(50 * MS);
+    world.page([from_bob(2)], false);
+    assert_eq!(world.delivered(), [1, 2]);
+    world.pass(5000 * MS);
+    assert_eq!(world.commands().len(), 2);
+    world.leave();
+    world.pass(50 * MS);
+    assert_eq!(world.asked(), [("c".to_owned(), 2)]);
 }
 
 #[test]
