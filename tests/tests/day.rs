@@ -40,7 +40,10 @@ fn live(runtime: &Runtime, cast: Cast) {
     });
     match outcome {
         Ok(()) => {}
-        Err(TestError::Fail(why, ops)) => panic!("{why}\nin a day of {ops:#?}"),
+        Err(TestError::Fail(why, ops)) => {
+            let ops: String = ops.iter().map(|op| format!("    {op:?},\n")).collect();
+            panic!("{why}\nin a day of [\n{ops}]");
+        }
         Err(error) => panic!("{error}"),
     }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{Server, World, eventually};
 
-/// How long everything may take to be as it has to be, once nothing happens any more.
+/// How long something may be as it must not stay, where a server was killed.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Servers that go from one day to the next, and are replaced where they were killed.
@@ -116,7 +116,7 @@ impl Day {
             Op::Vanish { client, to, turns } => self.vanishes(*client, *to, *turns).await,
             Op::Together(deeds) => self.together(deeds, None).await,
             Op::Kill { logic, answers, meanwhile } => {
-                self.model.kills();
+                self.model.kills.insert(self.model.now);
                 let mut victim = cast.logics.remove(logic % cast.logics.len());
                 self.together(meanwhile, Some((&mut victim, *answers))).await;
                 cast.fill_up().await;
@@ -214,20 +214,17 @@ impl Day {
     }
 
     /// Waits until everything is as it has to be; gives what is not.
-    async fn end(mut self, cast: &Cast) -> Vec<String> {
-        for player in &self.online {
-            // What a killed server should have pushed may be noticed as missing late.
-            if self.model.lives[player.life].saw_kill
-                && let Err(error) = player.client.sync().await
-            {
-                self.faults.push(format!("{} cannot synchronise: {error}", player.account));
-            }
-        }
-        let until = Instant::now() + PATIENCE;
+    async fn end(self, cast: &Cast) -> Vec<String> {
+        let patience = if self.model.kills.is_empty() { PATIENCE / 8 } else { PATIENCE };
+        let (mut last, mut since) = (Vec::new(), Instant::now());
         loop {
             let faults = self.look(cast).await;
-            if faults.is_empty() || Instant::now() > until {
-                return self.faults.into_iter().chain(faults).collect();
+            if faults != last {
+                (last, since) = (faults, Instant::now());
+            }
+            // Nothing gets better any more.
+            if last.is_empty() || since.elapsed() > patience {
+                return self.faults.into_iter().chain(last).collect();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

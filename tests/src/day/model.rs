@@ -65,8 +65,6 @@ pub(super) struct Life {
     /// What its account had acknowledged when it began.
     pub(super) acked: BTreeMap<Talk, u64>,
     pub(super) is_over: bool,
-    /// A server was killed while it lived.
-    pub(super) saw_kill: bool,
 }
 
 /// Everything that was asked.
@@ -80,6 +78,8 @@ pub(super) struct Model {
     /// How far an account has acknowledged.
     pub(super) acked: BTreeMap<(String, Talk), u64>,
     pub(super) lives: Vec<Life>,
+    /// When servers were killed.
+    pub(super) kills: BTreeSet<Tick>,
 }
 
 impl Model {
@@ -93,7 +93,7 @@ impl Model {
         let own = self.acked.iter().filter(|((who, _), _)| who == account);
         let acked = own.map(|((_, talk), seq)| (talk.clone(), *seq)).collect();
         let account = account.to_owned();
-        let life = Life { account, at: self.now, acked, is_over: false, saw_kill: false };
+        let life = Life { account, at: self.now, acked, is_over: false };
         self.lives.push(life);
         self.lives.len() - 1
     }
@@ -156,10 +156,9 @@ impl Model {
         self.acked.get(&(account.to_owned(), talk.clone())).copied().unwrap_or_default()
     }
 
-    /// A server is killed.
-    pub(super) fn kills(&mut self) {
-        for life in self.lives.iter_mut().filter(|life| !life.is_over) {
-            life.saw_kill = true;
-        }
+    /// Whether a server was killed about when this was said: it may have been pushed twice, or not
+    /// to all.
+    pub(super) fn is_shaken(&self, said: &Said) -> bool {
+        self.kills.range(said.at..=said.at + 1).next().is_some()
     }
 }

@@ -66,14 +66,20 @@ impl Verdict<'_> {
             if said.life == number {
                 continue;
             }
-            // A repeat is pushed again, whoever has acknowledged it before this life.
-            let is_old = seen.seq <= before;
+            let is_own = seen.by == life.account;
+            let is_shaken = self.model.is_shaken(said);
+            if seen.seq <= before {
+                // A repeat is pushed again, whoever has acknowledged it before this life.
+                if is_shaken || said.is_repeated {
+                    due.may.insert(seen.seq);
+                }
+                continue;
+            }
             // Acknowledging passes over the account's own, when nothing stands before them.
-            let is_passed = seen.by == life.account && said.at < life.at && seen.seq < unread;
-            // A push that died with a server is not made up for once another device has it.
-            let is_had = life.saw_kill && seen.seq <= self.model.acked(&life.account, talk);
-            match is_old || is_passed || is_had {
-                true if is_old && !life.saw_kill && !said.is_repeated => false,
+            let is_passed = is_own && said.at < life.at && seen.seq < unread;
+            // What a killed server did not push is pushed by another, unless the account has it.
+            let is_had = is_own || seen.seq <= self.model.acked(&life.account, talk);
+            match is_passed || (is_shaken && is_had) {
                 true => due.may.insert(seen.seq),
                 false => due.must.insert(seen.seq),
             };
