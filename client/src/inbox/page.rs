@@ -27,7 +27,7 @@ impl Inbox {
             .filter(|(_, conversation)| conversation.position() > 0)
             .collect();
         if known.len() > max {
-            known.sort_by_key(|(_, c)| (c.slots.is_empty(), c.position() <= c.acked));
+            known.sort_by_key(|(_, c)| (c.position() <= c.acked, c.slots.is_empty()));
             known.truncate(max);
         }
         known.into_iter().map(|(id, c)| (id.clone(), Seq(c.position()))).collect()

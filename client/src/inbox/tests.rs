@@ -283,7 +283,8 @@ fn the_positions_of_which_the_server_knows_least_are_named_first() {
     assert!(!inbox.is_crowded(1));
     inbox.own(&id("d"), Seq(2));
     inbox.pushed(message("c", 3));
-    assert_eq!(inbox.positions(2), [(id("c"), Seq(1)), (id("d"), Seq(2))]);
+    assert_eq!(inbox.positions(1), [(id("d"), Seq(2))], "the other is acknowledged");
+    assert_eq!(inbox.positions(2), [(id("d"), Seq(2)), (id("c"), Seq(1))]);
     assert_eq!(inbox.positions(9).len(), 4);
     inbox.own(&id("b"), Seq(2));
     assert!(inbox.is_crowded(1) && !inbox.is_crowded(2));

@@ -161,7 +161,8 @@ impl Player {
     /// Waits until it has the newest message of each conversation that is neither its account's
     /// own nor acknowledged.
     pub(super) async fn is_sated(&self) {
-        eventually(PATIENCE, "a client has got all that there is", || async {
+        let what = format!("{} has got all that there is", self.account);
+        eventually(PATIENCE / 2, &what, || async {
             let page = self.client.conversations(None).await.ok()?;
             let got = read(&self.log);
             page.conversations.iter().all(|one| self.has_last(one, &got)).then_some(())

@@ -9,6 +9,8 @@ use super::{super::*, listed, message};
 
 /// Entries of a listing in this world.
 const PAGE: usize = 5;
+/// Conversations that one request may name.
+const POSITIONS: usize = 2;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +131,7 @@ impl World {
                 inbox.listing_begins();
                 self.asked = Some(match old {
                     true => Asked::Listing,
-                    false => Asked::Page(inbox.positions(2)),
+                    false => Asked::Page(inbox.positions(POSITIONS)),
                 });
             }
             Some(Asked::Page(positions)) => self.answer_page(inbox, &positions),
@@ -230,6 +232,9 @@ impl World {
             }
             for (conversation, seq) in &self.newest {
                 inbox.consumed(conversation, *seq);
+            }
+            if inbox.is_crowded(POSITIONS) {
+                inbox.settle();
             }
             while inbox.is_dirty() {
                 self.ack(inbox, true);
