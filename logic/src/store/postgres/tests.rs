@@ -1,7 +1,7 @@
 //! What the PostgreSQL store does beyond the trait, and the suite of the trait, on a real server.
 
 use futures::future::join_all;
-use imago_tests::PostgresServer;
+use imago_tests::{PostgresServer, eventually};
 
 use super::*;
 use crate::store::conformance::{
@@ -181,6 +181,34 @@ async fn commits_are_on_disk_before_they_are_answered_whatever_the_default() {
         let row = client.query_one("SHOW synchronous_commit", &[]).await.unwrap();
         assert_eq!(row.get::<_, String>(0), "on");
     }
+}
+
+/// The planner knows nothing of tables that have just grown.
+#[tokio::test]
+async fn no_table_is_read_as_a_whole_for_a_message() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    let store = open(&url).await;
+    let group = groups::create(&store, "a", &["b", "c"]).await;
+    for number in 0..150 {
+        send(&store, "a", "b", &number.to_string()).await;
+        groups::say(&store, "a", &group, &format!("g{number}")).await;
+        listed(&store, "b", Page::Unread).await;
+    }
+    // Connections report what they did when they end.
+    drop(store);
+    let database = name(&url);
+    let count = |column: &str| {
+        let sql = format!(
+            "SELECT sum({column}) FROM pg_stat_user_tables WHERE relname <> 'imago_schema'"
+        );
+        async move { server.run_sql(database, &sql).await.parse::<u64>().unwrap_or_default() }
+    };
+    eventually(Duration::from_secs(30), "the statistics are there", || async {
+        (count("idx_scan").await > 600).then_some(())
+    })
+    .await;
+    assert!(count("seq_tup_read").await < 100, "tables are read as a whole");
 }
 
 #[tokio::test]
