@@ -42,6 +42,8 @@ pub(crate) enum Sent {
 pub(crate) struct FakeOutlet {
     sent: Mutex<Vec<Sent>>,
     changed: Notify,
+    /// How long a kickout takes until it is on its way.
+    pub(crate) kick_takes: Mutex<Duration>,
 }
 
 impl FakeOutlet {
@@ -91,6 +93,8 @@ impl Outlet for FakeOutlet {
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
         let packet = packet(notice);
+        let kick_takes = *self.kick_takes.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::sleep(kick_takes);
         self.record(Sent::Kick { gateway: gateway.clone(), session: session.0, packet });
     }
 }

@@ -4,7 +4,10 @@ mod outlet;
 mod queues;
 mod redelivery;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,6 +61,9 @@ pub(crate) struct Means {
 pub(crate) struct LogicService {
     outlet: Arc<dyn Outlet>,
     directory: Arc<dyn SessionDirectory>,
+    /// Held from a session's removal until its notice is on the way: nobody is told that a session
+    /// is unknown before it is told why.
+    kicking: Mutex<()>,
     queues: Arc<Queues>,
     redelivery: Redelivery,
 }
@@ -94,7 +100,12 @@ impl LogicService {
             tasks.clone(),
             stop.clone(),
         );
-        Self { outlet, directory, queues: Arc::new(queues), redelivery }
+        let kicking = Mutex::default();
+        Self { outlet, directory, kicking, queues: Arc::new(queues), redelivery }
+    }
+
+    fn kicking(&self) -> MutexGuard<'_, ()> {
+        self.kicking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the metrics of a change.
@@ -123,6 +134,7 @@ impl LogicRole for LogicService {
 
     fn session_up(&self, gateway: &PeerId, session: link::Session) {
         let session = Session::from_link(gateway, session);
+        let _kicking = self.kicking();
         for kick in self.directory.session_up(session) {
             self.kick(&kick);
         }
@@ -147,7 +159,10 @@ impl LogicRole for LogicService {
     fn forward(&self, gateway: &PeerId, request: Forward, body: Bytes) {
         match self.directory.session(gateway, SessionId(request.session)) {
             Some(session) => self.queues.enqueue(Job { session, request, body }),
-            None => self.queues.refuse_unknown(gateway.clone(), request),
+            None => {
+                drop(self.kicking());
+                self.queues.refuse_unknown(gateway.clone(), request);
+            }
         }
     }
 

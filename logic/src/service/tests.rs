@@ -1,5 +1,7 @@
 //! The order of requests, their bounds, kickouts and redelivery.
 
+mod kicks;
+
 use std::{
     sync::{
         Arc,
