@@ -25,4 +25,4 @@ pub use error::Error;
 pub use forward::{ForwardConfig, Lane};
 pub use link::LinkConfig;
 pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
-pub use runtime::{GatewayHandle, LogicHandle};
+pub use runtime::{Backoff, GatewayHandle, LogicHandle};

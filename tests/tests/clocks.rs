@@ -23,7 +23,7 @@ use imago_proto::{
         SyncResp,
     },
 };
-use imago_tests::{PostgresServer, RawClient, Server, Traffic, World};
+use imago_tests::{PostgresServer, RawClient, Server, Traffic, World, eventually};
 use prost::Message;
 use tokio::time::timeout;
 
@@ -99,6 +99,15 @@ impl Cluster {
         ];
         for server in gateways.iter().chain(&logics) {
             server.ready().await;
+        }
+        // Where servers gossip, a gateway may be ready before it knows all of them.
+        for gateway in &gateways {
+            eventually(PATIENCE, "both are linked and adult", || async {
+                let peers = gateway.monitor().peers().await.ok()?.peers;
+                let usable = peers.iter().filter(|peer| peer.linked && peer.state == "adult");
+                (usable.count() == logics.len()).then_some(())
+            })
+            .await;
         }
         Self { world, gateways, logics }
     }

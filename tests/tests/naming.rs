@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use imago_naming::{
     ServiceRegistration, ServiceState, Snapshot, Subscription, meta_key,
 };
 use imago_tests::{ConsulAgent, HttpAnswer, HttpStub, eventually, sees};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::sync::Mutex;
 
 const SERVICE: &str = "test_service";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -274,7 +275,11 @@ async fn suite(registry: &dyn Registry) {
     let second = registration(registry, "test_2", &["eu", "green"]);
     let second_server = registry.server("test_2").await;
     second_server.register(&second).await.unwrap();
-    sees(&mut subscription, "two servers", |seen| seen.instances.len() == 2, |_| true).await;
+    // One that was only heard of through others may be critical until it is heard itself.
+    let both_pass = |seen: &Snapshot| {
+        seen.instances.len() == 2 && seen.instances.iter().all(|one| one.health == Health::Passing)
+    };
+    sees(&mut subscription, "two servers pass", both_pass, |_| true).await;
 
     finds(&observer, &[], &["test_1", "test_2"]).await;
     finds(&observer, &["eu"], &["test_1", "test_2"]).await;
@@ -282,14 +287,18 @@ async fn suite(registry: &dyn Registry) {
     finds(&observer, &["EU", "blue"], &["test_1"]).await;
     finds(&observer, &["blue", "green"], &[]).await;
 
-    // Another service, and the same once more, are no news: the next one is the change of meta.
+    // Another service, and the same once more, are no news: until the change of meta is seen, only
+    // somebody who falls silent for a moment may be.
     let stranger = ServiceRegistration::new("stranger", "another_service", "127.0.0.1", 4001);
     first_server.register(&stranger).await.unwrap();
     second_server.register(&second).await.unwrap();
     let second = second.with_meta(meta_key::SERVICE_STATE, "adult");
     second_server.register(&second).await.unwrap();
-    let changed = timeout(PATIENCE, subscription.changed()).await.expect("a change is seen");
-    assert_eq!(instance(&changed, "test_2").unwrap().service.state(), ServiceState::Adult);
+    let is_adult =
+        |seen: &Snapshot| instance(seen, "test_2").unwrap().service.state() == ServiceState::Adult;
+    let last = RefCell::new(None);
+    let is_news = |seen: &Snapshot| last.replace(Some(seen.clone())).as_ref() != Some(seen);
+    let changed = sees(&mut subscription, "test_2 is adult", is_adult, is_news).await;
     assert_eq!(changed.instances.len(), 2);
 
     // Whoever fails is not found, and yet not gone.

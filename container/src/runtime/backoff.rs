@@ -7,22 +7,25 @@ use rand::RngExt;
 /// Delays drawn from `0..=cap`, where the cap doubles with every try up to a maximum ("full
 /// jitter", so that servers that failed together do not come back together).
 #[derive(Clone, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     max: Duration,
     cap: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, max: Duration) -> Self {
+    /// The first delay is at most `first`, and none is longer than `max`.
+    pub fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, cap: first }
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// After a success: the next delay is a first one.
+    pub fn reset(&mut self) {
         self.cap = self.first;
     }
 
-    pub(crate) fn next_delay(&mut self) -> Duration {
+    /// How long to wait before the next try.
+    pub fn next_delay(&mut self) -> Duration {
         let delay = self.cap.mul_f64(rand::rng().random::<f64>());
         self.cap = (self.cap * 2).min(self.max);
         delay

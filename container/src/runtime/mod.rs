@@ -25,6 +25,7 @@ use imago_proto::{Incarnation, ServiceId, link::Role};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use backoff::Backoff;
 pub(crate) use gateway::GatewayRuntime;
 pub use gateway_handle::GatewayHandle;
 pub(crate) use logic::LogicRuntime;
@@ -32,7 +33,6 @@ pub(crate) use logic_accept::Acceptor;
 pub use logic_handle::LogicHandle;
 
 use self::{
-    backoff::Backoff,
     gateway_dial::Links,
     logic_accept::{LinkServer, RefusedLog},
     report::{GatewayReport, LogicReport},

@@ -7,15 +7,14 @@ mod policy;
 mod redis;
 mod replicated;
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use imago_container::PeerId;
 use imago_proto::{Account, App, ChannelId, SessionId, link};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::clock::unix_nanos;
 
 pub use self::{
     core::{DirectoryCore, Kick},
@@ -75,11 +74,6 @@ impl Session {
             remote: told.remote,
         }
     }
-}
-
-fn unix_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Finds sessions by account and by number. Links feed it: the calls of one gateway come in the

@@ -1,7 +1,5 @@
 //! Names, keys and ids that every SQL store gives alike.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 
 /// Smallest message id (client wire, section 3).
@@ -78,11 +76,6 @@ pub(super) fn signed(seq: Seq) -> i64 {
 /// A sequence out of a database.
 pub(super) fn seq(number: i64) -> Seq {
     Seq(number.unsigned_abs())
-}
-
-pub(super) fn unix_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ impl Crowd {
         let mut hello = BytesMut::new();
         put(&mut hello, name(number), &[]);
         stream.write_all(&hello).await?;
+        // Until it comes back, what is sent to this client would be lost.
+        stream.read_exact(&mut hello).await?;
         let (ready, pace, size) = (self.ready.clone(), self.pace, self.size);
         self.clients.spawn(async move {
             ready.wait().await;

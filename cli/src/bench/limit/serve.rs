@@ -154,7 +154,8 @@ async fn hand_out(mut core: OwnedReadHalf, clients: Clients) -> anyhow::Result<(
     Ok(())
 }
 
-/// A client's first frame says its number; the others are messages.
+/// A client's first frame says its number, and comes back once messages for it find it; the others
+/// are messages.
 async fn hear(
     mut read: OwnedReadHalf,
     write: OwnedWriteHalf,
@@ -170,6 +171,9 @@ async fn hear(
             let Some(from) = own else {
                 clients.insert(to, to_client.clone());
                 own = Some(to);
+                let mut known = BytesMut::new();
+                put(&mut known, to, &[]);
+                to_client.send(known.freeze()).await?;
                 continue;
             };
             let mut frame = BytesMut::new();

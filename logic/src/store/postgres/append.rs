@@ -16,9 +16,12 @@ use super::{
     queue::Work,
     rows::{Values, content, digest, place, target, text},
 };
-use crate::store::{
-    Appended, Denied, First, NewMessage, Target,
-    ids::{FIRST_ID, Kind, conversation_id, group_row, seq, sides, unix_nanos},
+use crate::{
+    clock::unix_nanos,
+    store::{
+        Appended, Denied, First, NewMessage, Target,
+        ids::{FIRST_ID, Kind, conversation_id, group_row, seq, sides},
+    },
 };
 
 /// Direct conversations whose rows are remembered: about 20 MB. Overflow policy: read again.

@@ -11,9 +11,12 @@ use super::{
     locks,
     rows::{Values, digest, text},
 };
-use crate::store::{
-    Created, Denied, Group, Member, MemberChange, Members, NewGroup,
-    ids::{group_id, group_row, seq, unix_nanos},
+use crate::{
+    clock::unix_nanos,
+    store::{
+        Created, Denied, Group, Member, MemberChange, Members, NewGroup,
+        ids::{group_id, group_row, seq},
+    },
 };
 
 const NANOS: i64 = 1_000_000_000;

@@ -2,7 +2,6 @@
 
 mod ack;
 mod append;
-mod backoff;
 mod columns;
 mod failure;
 mod groups;
@@ -25,14 +24,13 @@ use std::{
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 pub use self::options::PostgresOptions;
 pub(crate) use self::options::is_url;
 use self::{
     ack::{Ack, Acknowledge},
     append::Append,
-    backoff::Backoff,
     failure::Failure,
     pool::Pools,
     queue::Queue,
@@ -77,7 +75,7 @@ impl PostgresStore {
 /// itself. A macro, as closures that borrow their connection cannot promise to be `Send` yet.
 macro_rules! insist {
     ($pool:expr, |$client:ident| $work:expr) => {{
-        let (started, mut backoff) = (Instant::now(), Backoff::new());
+        let (started, mut backoff) = (Instant::now(), pool::backoff());
         loop {
             let attempt = async {
                 #[allow(unused_mut, reason = "only changes of groups need it")]
@@ -92,7 +90,9 @@ macro_rules! insist {
                 done
             };
             match attempt.await {
-                Err(Failure::Again(_)) if started.elapsed() < PATIENCE => backoff.wait().await,
+                Err(Failure::Again(_)) if started.elapsed() < PATIENCE => {
+                    sleep(backoff.next_delay()).await;
+                }
                 done => break done.map_err(StoreError::from),
             }
         }

@@ -6,10 +6,11 @@ use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
     Timeouts,
 };
+use imago_container::Backoff;
+use tokio::time::sleep;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
-    backoff::Backoff,
     failure::Failure,
     options::{PostgresOptions, Tls},
     schema, tls,
@@ -30,6 +31,11 @@ const SETUP: &str = "SET synchronous_commit = on; SET enable_seqscan = off; \
     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
     SET statement_timeout = '20s'";
 
+/// Between tries: soon at first, so that a restart of the database is hardly noticed.
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(20), Duration::from_secs(1))
+}
+
 /// The connections of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Pools {
@@ -44,7 +50,7 @@ impl Pools {
 
     /// Waits for the database, and brings its schema up to date.
     pub(super) async fn prepare(&self) -> Result<(), Failure> {
-        let (started, mut backoff) = (Instant::now(), Backoff::new());
+        let (started, mut backoff) = (Instant::now(), backoff());
         loop {
             let failure = match self.migrate().await {
                 Ok(()) => return Ok(()),
@@ -54,7 +60,7 @@ impl Pools {
                 return Err(failure);
             }
             tracing::warn!(error = failure.text(), "the database does not answer, trying again");
-            backoff.wait().await;
+            sleep(backoff.next_delay()).await;
         }
     }
 

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
-use super::{backoff::Backoff, failure::Failure, pool};
+use super::{failure::Failure, pool};
 use crate::{
     metrics,
     store::{Result, StoreError},
@@ -92,7 +92,7 @@ impl<W: Work> Writer<W> {
 
     /// Writes all and answers, or gives back those of which one is bad.
     async fn write(&self, mut jobs: Vec<Waiting<W>>) -> Vec<Waiting<W>> {
-        let (first_try, mut backoff) = (Instant::now(), Backoff::new());
+        let (first_try, mut backoff) = (Instant::now(), pool::backoff());
         loop {
             let started = Instant::now();
             let written = self.attempt(&jobs).await;
@@ -119,7 +119,7 @@ impl<W: Work> Writer<W> {
                     return Vec::new();
                 }
             }
-            backoff.wait().await;
+            sleep(backoff.next_delay()).await;
             jobs.retain(|job| !job.answer.is_closed());
             if jobs.is_empty() {
                 return jobs;

@@ -8,11 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use super::{
     super::{
         Created, Denied, Group, Member, MemberChange, Members, NewGroup,
-        ids::{group_id, group_row, request_key, seq, unix_nanos},
+        ids::{group_id, group_row, request_key, seq},
     },
     writer::Batch,
     writes::Allowed,
 };
+use crate::clock::unix_nanos;
 
 const NANOS: i64 = 1_000_000_000;
 

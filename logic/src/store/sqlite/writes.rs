@@ -6,15 +6,13 @@ use rusqlite::{OptionalExtension, Result, params};
 use super::{
     super::{
         Appended, Content, Denied, First, NewMessage, Target,
-        ids::{
-            FIRST_ID, Kind, conversation_id, conversation_row, request_key, seq, sides, signed,
-            unix_nanos,
-        },
+        ids::{FIRST_ID, Kind, conversation_id, conversation_row, request_key, seq, sides, signed},
     },
     groups,
     reads::{Conversation, conversations, last_until},
     writer::Batch,
 };
+use crate::clock::unix_nanos;
 
 /// Messages removed in one go, so that no commit takes long.
 const PRUNE_BATCH: u32 = 500;
