@@ -3,6 +3,7 @@
 mod group;
 mod history;
 mod ids;
+pub mod null;
 mod options;
 pub mod postgres;
 pub mod sqlite;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     MessageStore, Result, StoreError,
+    null::NullStore,
     postgres::{self, PostgresOptions, PostgresStore},
     sqlite::{SqliteOptions, SqliteStore},
 };
@@ -15,10 +16,12 @@ pub enum StoreOptions {
     Sqlite(SqliteOptions),
     /// In a PostgreSQL database.
     Postgres(Box<PostgresOptions>),
+    /// Nowhere: see [`NullStore`].
+    Null,
 }
 
 impl StoreOptions {
-    /// Reads `sqlite://…` or `postgres://…`.
+    /// Reads `sqlite://…`, `postgres://…` or `null://`.
     ///
     /// # Errors
     /// When the URL names no store; the text does not repeat a password.
@@ -27,6 +30,8 @@ impl StoreOptions {
             PostgresOptions::parse(url).map(|options| Self::Postgres(Box::new(options)))
         } else if url.starts_with("sqlite:") {
             SqliteOptions::parse(url).map(Self::Sqlite)
+        } else if url == "null://" {
+            Ok(Self::Null)
         } else {
             let scheme = url.split(':').next().unwrap_or_default();
             Err(StoreError::Open {
@@ -43,6 +48,7 @@ impl StoreOptions {
             Self::Postgres(options) => {
                 (&mut options.batch, &mut options.queue, &mut options.readers)
             }
+            Self::Null => return,
         };
         (*own_batch, *own_queue, *own_readers) = (batch, queue, readers);
     }
@@ -54,6 +60,10 @@ impl StoreOptions {
     pub async fn open(&self) -> Result<Arc<dyn MessageStore>> {
         match self {
             Self::Postgres(options) => Ok(Arc::new(PostgresStore::open(options).await?)),
+            Self::Null => {
+                tracing::warn!("store.url is null://: messages are accepted and NOT kept");
+                Ok(Arc::new(NullStore::default()))
+            }
             Self::Sqlite(options) => {
                 let options = options.clone();
                 let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await;
@@ -74,6 +84,7 @@ mod tests {
         for url in ["postgres://imago@db/imago", "postgresql://imago@db/imago"] {
             assert!(matches!(StoreOptions::parse(url), Ok(StoreOptions::Postgres(_))), "{url}");
         }
+        assert!(matches!(StoreOptions::parse("null://"), Ok(StoreOptions::Null)));
         for url in ["mysql://me:hidden@db/x", "hidden", ""] {
             let text = StoreOptions::parse(url).unwrap_err().to_string();
             assert!(text.contains("sqlite://FILE or postgres://"), "{text}");
