@@ -63,9 +63,11 @@ pub(super) fn sides<'a>(one: &'a Account, other: &'a Account) -> (&'a Account, &
     if one <= other { (one, other) } else { (other, one) }
 }
 
-/// Lengths before names: no two requests share a key, whatever characters the names have.
+/// No two requests share a key, whatever characters the names have: the lengths at the end tell the
+/// parts. The request comes first: gateways count theirs, and clients' ids mostly begin with the time
+/// (UUID version 7), so that keys of the same moment are neighbours in an index.
 pub(super) fn request_key(app: &App, caller: &Account, request: &str) -> String {
-    format!("{}:{app}{}:{caller}{request}", app.as_str().len(), caller.as_str().len())
+    format!("{request}{app}{caller}|{}:{}", request.len(), app.as_str().len())
 }
 
 /// A sequence as databases hold it.
@@ -81,6 +83,17 @@ pub(super) fn seq(number: i64) -> Seq {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_share_no_key() {
+        let key =
+            |app, caller, request| request_key(&App::from(app), &Account::from(caller), request);
+        assert_eq!(key("app", "me", "c:1:web"), key("app", "me", "c:1:web"));
+        assert_ne!(key("app", "me", "1"), key("ap", "pme", "1"));
+        assert_ne!(key("app", "me", "1"), key("1app", "me", ""));
+        assert_ne!(key("a", "me", "1a"), key("aa", "me", "1"));
+        assert_ne!(key("a", "b|1:1", ""), key("a", "b", ""));
+    }
 
     #[test]
     fn each_row_has_one_name() {

@@ -5,10 +5,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::failure::Failure;
-use crate::store::{
-    Content, Target,
-    ids::{Kind, request_key},
-};
+use crate::store::{Content, Target, ids::Kind};
 
 /// Values of a statement.
 pub(super) type Values<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
@@ -42,7 +39,9 @@ pub(super) fn place(row: &Row, column: usize) -> Result<usize, Failure> {
     Ok(usize::try_from(place).unwrap_or_default().saturating_sub(1))
 }
 
-/// SHA-256 (FIPS 180-4) of a request's key: as long as any, and as unique.
+/// SHA-256 (FIPS 180-4) of a request with its app and caller: as long as any, and as unique. Lengths
+/// before names tell the parts, whatever characters the names have.
 pub(super) fn digest(app: &App, caller: &Account, request: &str) -> Vec<u8> {
-    Sha256::digest(request_key(app, caller, request)).to_vec()
+    let (app_len, caller_len) = (app.as_str().len(), caller.as_str().len());
+    Sha256::digest(format!("{app_len}:{app}{caller_len}:{caller}{request}")).to_vec()
 }

@@ -1,7 +1,9 @@
 //! Messages in a SQLite file, which several processes of one machine may share.
 
+mod batch;
 mod groups;
 mod history;
+mod migrations;
 mod readers;
 mod reads;
 mod schema;

@@ -1,82 +1,10 @@
-//! Settings of a connection, and the versions of the schema.
+//! Settings of a connection, and how its schema is brought up to date.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-/// Each version's changes; the number of applied ones is the file's `user_version`.
-pub(super) const MIGRATIONS: [&str; 2] = [
-    "
-    -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
-    CREATE TABLE conversation (
-        id       INTEGER PRIMARY KEY,
-        app      TEXT NOT NULL,
-        a        TEXT NOT NULL,
-        b        TEXT NOT NULL,
-        head_seq INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (app, a, b)
-    );
-    CREATE TABLE member (
-        app          TEXT NOT NULL,
-        account      TEXT NOT NULL,
-        conversation INTEGER NOT NULL REFERENCES conversation (id),
-        cursor       INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (app, account, conversation)
-    ) WITHOUT ROWID;
-    -- `request` is app, sender and the request's key. Ids and sequences of a conversation rise together.
-    CREATE TABLE message (
-        message_id   INTEGER PRIMARY KEY,
-        conversation INTEGER NOT NULL REFERENCES conversation (id),
-        seq          INTEGER NOT NULL,
-        sender       TEXT NOT NULL,
-        kind         INTEGER NOT NULL,
-        body         TEXT NOT NULL,
-        extra        TEXT NOT NULL,
-        send_time    INTEGER NOT NULL,
-        request      TEXT NOT NULL UNIQUE
-    );
-    CREATE UNIQUE INDEX message_seq ON message (conversation, seq);
-",
-    // Groups. Their conversations have no `a`, and in `b` the key of the request that made them.
-    "
-    CREATE TABLE grp (
-        conversation INTEGER PRIMARY KEY REFERENCES conversation (id),
-        name         TEXT NOT NULL,
-        avatar       TEXT NOT NULL,
-        introduction TEXT NOT NULL,
-        owner        TEXT NOT NULL,
-        open         INTEGER NOT NULL,
-        created_at   INTEGER NOT NULL,
-        size         INTEGER NOT NULL,
-        version      INTEGER NOT NULL
-    );
-    -- A membership: its account sees the sequences past `since`, up to `until` once it has left. Whoever
-    -- comes back has another one. `position` is the place in the order of joining.
-    ALTER TABLE member RENAME TO member_1;
-    CREATE TABLE member (
-        app          TEXT NOT NULL,
-        account      TEXT NOT NULL,
-        conversation INTEGER NOT NULL REFERENCES conversation (id),
-        since        INTEGER NOT NULL DEFAULT 0,
-        until        INTEGER,
-        cursor       INTEGER NOT NULL DEFAULT 0,
-        joined_at    INTEGER NOT NULL DEFAULT 0,
-        position     INTEGER,
-        PRIMARY KEY (app, account, conversation, since)
-    ) WITHOUT ROWID;
-    INSERT INTO member (app, account, conversation, cursor)
-        SELECT app, account, conversation, cursor FROM member_1;
-    DROP TABLE member_1;
-    CREATE INDEX member_of_group ON member (conversation, position)
-        WHERE position IS NOT NULL AND until IS NULL;
-    -- Requests that changed a group's members, so that a late repeat changes nothing.
-    CREATE TABLE change (
-        request TEXT PRIMARY KEY,
-        made_at INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX change_made ON change (made_at);
-",
-];
+use super::migrations::MIGRATIONS;
 
 /// How often a busy database is tried again, about a millisecond apart: 5 s.
 const BUSY_TRIES: i32 = 5000;

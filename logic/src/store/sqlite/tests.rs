@@ -71,8 +71,8 @@ async fn several_stores_share_a_file() {
 async fn a_bad_write_does_not_fail_its_neighbours() {
     let (_folder, store) = fresh();
     let bad = || async {
-        let write = |batch: &mut writer::Batch<'_>| {
-            batch.transaction.execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
+        let write = |batch: &mut batch::Batch<'_>| {
+            batch.unsettled().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
         };
         assert!(matches!(store.writer.run(write).await, Err(StoreError::Failed(_))));
     };
@@ -148,7 +148,7 @@ async fn what_was_answered_is_there_after_opening_again() {
 async fn commits_are_on_disk_before_they_are_answered() {
     let (_folder, store) = fresh();
     let durability = store.writer.run(|batch| {
-        let db = &batch.transaction;
+        let db = batch.unsettled();
         let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let synchronous: i64 = db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
         Ok((mode, synchronous))
@@ -180,23 +180,26 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imago.db");
     let db = Connection::open(&path).unwrap();
-    db.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    db.execute_batch(migrations::MIGRATIONS[0]).unwrap();
     db.execute_batch(
-        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 2);
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 3);
          INSERT INTO member VALUES ('kim', 'a', 7, 0), ('kim', 'b', 7, 1);
          INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '3:kim1:ax1');
          INSERT INTO message VALUES (20002, 7, 2, 'a', 1, 'two', '', 20002, '3:kim1:ax2');
+         INSERT INTO message VALUES (20003, 7, 3, 'a', 1, 'three', '', 20003, '3:kim1:ac:tür:ä 3');
          PRAGMA user_version = 1;",
     )
     .unwrap();
     drop(db);
     let store = open(&path);
-    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002]);
-    assert_eq!(listed(&store, "b", Page::Everything).await, [20_001, 20_002]);
+    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002, 20_003]);
+    assert_eq!(listed(&store, "b", Page::Everything).await, [20_001, 20_002, 20_003]);
     let repeat = send(&store, "a", "b", "x2").await;
     assert_eq!((repeat.message_id, repeat.seq), (20_002, Seq(2)));
+    let repeat = send(&store, "a", "b", "c:tür:ä 3").await;
+    assert_eq!((repeat.message_id, repeat.seq), (20_003, Seq(3)));
     let next = send(&store, "b", "a", "3").await;
-    assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(3)));
+    assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(4)));
 }
 
 #[test]

@@ -1,24 +1,18 @@
 //! The one thread that writes: what waits shares a commit.
 
-use std::{collections::HashMap, io, thread, time::Duration, time::Instant};
+use std::{io, thread, time::Duration, time::Instant};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Result, StoreError};
+use super::{
+    super::{Result, StoreError},
+    batch::{Batch, Known},
+};
 use crate::metrics;
 
 /// Left free after a commit where another process writes too, which polls for its turn.
 const TURN: Duration = Duration::from_micros(400);
-
-/// A transaction that several writes share.
-pub(super) struct Batch<'a> {
-    pub(super) transaction: Transaction<'a>,
-    /// The newest message id, once it was needed.
-    pub(super) last_id: Option<i64>,
-    /// Rows of conversations by app and accounts, once they were needed.
-    pub(super) conversations: HashMap<(String, String, String), i64>,
-}
 
 /// A write that can be tried again, and how it tells its outcome after the commit.
 pub(super) trait Job: Send {
@@ -85,13 +79,14 @@ impl Writer {
 /// Ends when the store is dropped.
 fn write(mut connection: Connection, mut inbox: mpsc::Receiver<Box<dyn Job>>, most: usize) {
     let mut seen_version = data_version(&connection);
+    let mut known = Known::default();
     while let Some(first) = inbox.blocking_recv() {
         let mut jobs = vec![first];
         while jobs.len() < most {
             let Ok(next) = inbox.try_recv() else { break };
             jobs.push(next);
         }
-        write_batch(&mut connection, jobs);
+        write_batch(&mut connection, &mut known, jobs);
         let version = data_version(&connection);
         if version != seen_version {
             seen_version = version;
@@ -114,10 +109,14 @@ enum Failure {
 }
 
 /// Commits all jobs but bad ones: those must not fail their neighbours.
-pub(super) fn write_batch(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>) {
+pub(super) fn write_batch(
+    connection: &mut Connection,
+    known: &mut Known,
+    mut jobs: Vec<Box<dyn Job>>,
+) {
     while !jobs.is_empty() {
         let started = Instant::now();
-        let failure = commit(connection, &mut jobs);
+        let failure = commit(connection, known, &mut jobs);
         metrics::store_commit(jobs.len(), started.elapsed());
         match failure {
             Ok(()) => return jobs.into_iter().for_each(|job| job.finish(Ok(()))),
@@ -139,13 +138,17 @@ pub(super) fn write_batch(connection: &mut Connection, mut jobs: Vec<Box<dyn Job
     }
 }
 
-fn commit(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+fn commit(
+    connection: &mut Connection,
+    known: &mut Known,
+    jobs: &mut [Box<dyn Job>],
+) -> Result<(), Failure> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(Failure::Batch)?;
-    let mut batch = Batch { transaction, last_id: None, conversations: HashMap::new() };
+    let mut batch = Batch::new(transaction, known);
     for (position, job) in jobs.iter_mut().enumerate() {
         job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;
     }
-    batch.transaction.commit().map_err(Failure::Batch)
+    batch.commit().map_err(Failure::Batch)
 }
