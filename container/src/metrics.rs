@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::HotCounter;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric to the recorder, for the `# HELP` lines.
@@ -49,11 +50,13 @@ pub(crate) fn link_down() {
 }
 
 pub(crate) fn link_bytes_received(bytes: usize) {
-    counter!("imago_link_received_bytes_total").increment(bytes as u64);
+    static COUNTER: HotCounter = HotCounter::new("imago_link_received_bytes_total");
+    COUNTER.increment(bytes as u64);
 }
 
 pub(crate) fn link_bytes_sent(bytes: usize) {
-    counter!("imago_link_sent_bytes_total").increment(bytes as u64);
+    static COUNTER: HotCounter = HotCounter::new("imago_link_sent_bytes_total");
+    COUNTER.increment(bytes as u64);
 }
 
 pub(crate) fn handshake_refused(reason: &'static str) {
@@ -61,7 +64,8 @@ pub(crate) fn handshake_refused(reason: &'static str) {
 }
 
 pub(crate) fn forwarded() {
-    counter!("imago_forwards_total").increment(1);
+    static COUNTER: HotCounter = HotCounter::new("imago_forwards_total");
+    COUNTER.increment(1);
 }
 
 pub(crate) fn held() {

@@ -6,9 +6,13 @@ use std::{
 };
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::DefaultFields};
 
-use crate::{metrics, settings::Settings};
+use crate::{
+    log_context::{JsonLines, TextFields},
+    metrics,
+    settings::Settings,
+};
 
 /// How a server logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +46,11 @@ impl LogConfig {
             .with_ansi(stderr().is_terminal())
             .with_writer(stderr);
         // Fails only where this process logs already.
-        let _ = if self.json { logs.json().try_init() } else { logs.try_init() };
+        let _ = if self.json {
+            logs.json().map_event_format(JsonLines).try_init()
+        } else {
+            logs.fmt_fields(TextFields(DefaultFields::new())).try_init()
+        };
     }
 }
 
@@ -80,6 +88,11 @@ pub fn metrics_recorder() -> Option<PrometheusHandle> {
         installed.ok()
     });
     recorder.clone()
+}
+
+/// Whether [`metrics_recorder`] was called: what is counted from then on is kept.
+pub(crate) fn has_recorder() -> bool {
+    RECORDER.get().is_some()
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! What a handler knows of its request, and what it can do.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
+use imago_container::LogContext;
 use imago_proto::{Account, GroupId, LogicPacket, Seq, link::Forward};
 use prost::Message;
 
@@ -72,9 +76,26 @@ pub(crate) enum Receivers {
     Sessions(Vec<Arc<Session>>),
 }
 
+impl LogContext for Inner {
+    fn fields(&self, field: &mut dyn FnMut(&'static str, &dyn Display)) {
+        field("channel", &self.session.channel);
+        field("command", &self.request.command);
+        field("seq", &self.request.sequence);
+    }
+}
+
 impl Context {
     pub(crate) fn new(session: Arc<Session>, request: Forward, services: Arc<Services>) -> Self {
         Self { inner: Arc::new(Inner { session, request, services, pushes: Mutex::default() }) }
+    }
+
+    /// What its log lines are about.
+    pub(crate) fn log_context(&self) -> Arc<dyn LogContext> {
+        self.inner.clone()
+    }
+
+    pub(crate) fn request(&self) -> &Forward {
+        &self.inner.request
     }
 
     /// The caller's session: account, app, device, channel, gateway.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imago_container::{HotCounter, HotGauge, HotHistogram};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric to the recorder, for the `# HELP` lines.
@@ -81,8 +82,10 @@ pub(crate) fn refused(reason: &'static str) {
 }
 
 pub(crate) fn store_commit(writes: usize, took: Duration) {
-    histogram!("imago_store_commit_seconds").record(took.as_secs_f64());
-    counter!("imago_store_writes_total").increment(writes as u64);
+    static SECONDS: HotHistogram = HotHistogram::new("imago_store_commit_seconds");
+    static COUNTER: HotCounter = HotCounter::new("imago_store_writes_total");
+    SECONDS.record(took.as_secs_f64());
+    COUNTER.increment(writes as u64);
 }
 
 pub(crate) fn kicked() {
@@ -98,11 +101,13 @@ pub(crate) fn pruned(messages: usize) {
 }
 
 pub(crate) fn sessions(count: usize) {
-    gauge!("imago_directory_sessions").set(count as f64);
+    static GAUGE: HotGauge = HotGauge::new("imago_directory_sessions");
+    GAUGE.set(count as f64);
 }
 
 pub(crate) fn in_flight(count: usize) {
-    gauge!("imago_requests_in_flight").set(count as f64);
+    static GAUGE: HotGauge = HotGauge::new("imago_requests_in_flight");
+    GAUGE.set(count as f64);
 }
 
 pub(crate) fn directory_redis_up(is_up: bool) {

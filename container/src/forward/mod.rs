@@ -48,6 +48,8 @@ pub(crate) struct Forwarder {
     next_request: AtomicU64,
     held: AtomicUsize,
     started: Instant,
+    /// No lane's deadline is before this, so that lanes need not be looked at until then.
+    earliest: AtomicU64,
 }
 
 /// Ordered requests of one session. Each submitted request is answered once through its
@@ -79,6 +81,7 @@ impl Forwarder {
             next_request: AtomicU64::new(1),
             held: AtomicUsize::new(0),
             started: Instant::now(),
+            earliest: AtomicU64::new(NEVER),
         })
     }
 
@@ -159,11 +162,25 @@ impl Forwarder {
     pub(crate) fn tick(&self) {
         let now = Instant::now();
         let millis = self.millis(now);
+        if self.earliest.load(Ordering::SeqCst) > millis {
+            return;
+        }
+        // Lanes that get an earlier deadline meanwhile lower it again.
+        self.earliest.store(NEVER, Ordering::SeqCst);
         self.for_each_lane(|lane| {
-            if lane.deadline.load(Ordering::Relaxed) <= millis {
+            if lane.deadline.load(Ordering::SeqCst) <= millis {
                 lane.with(|core, servers, owner| core.tick(servers, owner, now));
             }
+            self.expect(lane.deadline.load(Ordering::SeqCst));
         });
+    }
+
+    /// A lane has this deadline from now on.
+    fn expect(&self, deadline: u64) {
+        // Mostly it is later than others: a look is cheaper than a change.
+        if deadline < self.earliest.load(Ordering::SeqCst) {
+            self.earliest.fetch_min(deadline, Ordering::SeqCst);
+        }
     }
 
     fn millis(&self, at: Instant) -> u64 {
@@ -197,7 +214,8 @@ impl LaneShared {
         let mut core = self.lock();
         let result = act(&mut core, self, &*self.owner);
         let deadline = core.deadline().map_or(NEVER, |at| self.forwarder.millis(at));
-        self.deadline.store(deadline, Ordering::Relaxed);
+        self.deadline.store(deadline, Ordering::SeqCst);
+        self.forwarder.expect(deadline);
         drop(core);
         self.changed.notify_waiters();
         result

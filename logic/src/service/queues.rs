@@ -14,14 +14,13 @@ use std::{
 use bytes::Bytes;
 use dashmap::{DashMap, mapref::entry::Entry};
 use futures::FutureExt;
-use imago_container::PeerId;
+use imago_container::{PeerId, in_log_context};
 use imago_proto::{Account, App, ChannelId, GroupId, SessionId, Status, link::Forward};
 use tokio::{
     sync::{Notify, Semaphore},
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
 
 use super::{
     WorkLimits,
@@ -183,14 +182,11 @@ impl Queues {
             let next = self.waiting.get_mut(&key).and_then(|mut queue| queue.pop_front());
             match next {
                 Some(job) => {
-                    let span = tracing::info_span!(
-                        "request",
-                        channel = %job.session.channel,
-                        command = job.request.command,
-                        seq = job.request.sequence
-                    );
+                    let Job { session, request, body } = job;
+                    let ctx = Context::new(session, request, self.services.clone());
+                    let answered = in_log_context(ctx.log_context(), self.answer(ctx, body));
                     tokio::select! {
-                        () = self.answer(job).instrument(span) => {}
+                        () = answered => {}
                         () = self.stop.cancelled() => {}
                     }
                     self.done();
@@ -205,9 +201,7 @@ impl Queues {
     }
 
     /// Answers a request, then sends the pushes of its handler.
-    async fn answer(&self, job: Job) {
-        let Job { session, request, body } = job;
-        let ctx = Context::new(session.clone(), request.clone(), self.services.clone());
+    async fn answer(&self, ctx: Context, body: Bytes) {
         // Whatever the layers are: a panic must not end the session's worker.
         let handled = AssertUnwindSafe(self.routes.answer(ctx.clone(), body)).catch_unwind();
         let answer = match tokio::time::timeout(self.limits.handler_timeout, handled).await {
@@ -221,7 +215,8 @@ impl Queues {
         };
         let has_succeeded = answer.is_ok();
         tracing::trace!(ok = has_succeeded, "answered");
-        let (reply, packet) = outlet::answer(&session.channel, &request, answer);
+        let session = ctx.session();
+        let (reply, packet) = outlet::answer(&session.channel, ctx.request(), answer);
         self.outlet.reply(&session.gateway, reply, packet).await;
         if has_succeeded {
             self.push(&ctx).await;
