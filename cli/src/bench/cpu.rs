@@ -1,5 +1,7 @@
 //! What watched processes use: CPU time and memory, from proc(5).
 
+use std::str::FromStr;
+
 use anyhow::{Context, ensure};
 
 /// Ticks a second of the times in `/proc/PID/stat`: USER_HZ, which is 100 on every Linux of today.
@@ -10,6 +12,23 @@ const TICKS: f64 = 100.0;
 pub(super) struct Watched {
     pub(super) name: String,
     pub(super) pid: u32,
+}
+
+impl FromStr for Watched {
+    type Err = String;
+
+    /// `PID` or `NAME=PID`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, pid) = match text.split_once('=') {
+            Some((name, pid)) => (name.to_owned(), pid),
+            None => (format!("process {text}"), text),
+        };
+        let pid = pid.parse().ok().filter(|pid| *pid > 0);
+        match pid {
+            Some(pid) if !name.is_empty() => Ok(Self { name, pid }),
+            _ => Err("expected PID or NAME=PID".to_owned()),
+        }
+    }
 }
 
 /// CPU seconds that each has used since it began.
@@ -48,6 +67,17 @@ pub(super) fn resident(pid: u32) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_the_name_that_it_is_given() {
+        let named: Watched = "edge=12".parse().unwrap();
+        assert_eq!((&*named.name, named.pid), ("edge", 12));
+        let unnamed: Watched = "12".parse().unwrap();
+        assert_eq!((&*unnamed.name, unnamed.pid), ("process 12", 12));
+        for wrong in ["", "edge", "edge=", "=12", "0", "edge=-1"] {
+            assert!(wrong.parse::<Watched>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn this_very_process_uses_time_and_memory() {

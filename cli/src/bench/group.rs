@@ -9,13 +9,14 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
-    Target, TargetArgs,
+    TargetArgs,
     client::{Client, Sending},
+    connect::{self, Connection},
     crowd::Crowd,
     load::LoadArgs,
     report::Report,
     run::Run,
-    wire::{self, Reader, Writer, is_push},
+    wire::is_push,
 };
 
 /// Flags of `imago bench group`.
@@ -97,11 +98,11 @@ impl Group {
         let pace = load.pace(self.senders)?;
         let target = target_args.target()?;
         let watched = target_args.watched(&target);
-        let run_id: u32 = rand::random();
-        let account = |number: usize| format!("bench-{run_id:08x}-{number}");
-        let mut connections = connect(&target, self.connected, account).await?;
+        let members: Vec<String> =
+            (0..self.members).map(|number| target.account(number)).collect::<Result<_, _>>()?;
+        let mut connections = connect::all(&target, self.connected).await?;
         let owner = connections.first_mut().context("a group has members")?;
-        let group = create(owner, (0..self.members).map(account).collect()).await?;
+        let group = create(owner, members).await?;
         let run = Run::new(self.connected as u64 - 1);
         let mut crowd = Crowd::new(self.connected);
         for (number, connection) in connections.into_iter().enumerate() {
@@ -121,27 +122,8 @@ impl Group {
     }
 }
 
-async fn connect(
-    target: &Target,
-    count: usize,
-    account: impl Fn(usize) -> String,
-) -> anyhow::Result<Vec<(Reader, Writer)>> {
-    let progress = indicatif::ProgressBar::new(count as u64).with_message("connecting");
-    let mut connections = Vec::with_capacity(count);
-    for number in 0..count {
-        let token = target.token(&account(number))?;
-        connections.push(wire::connect(target.gateway(number), &token).await?);
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    Ok(connections)
-}
-
 /// Makes a group of which the first member is the owner. Gives its id.
-async fn create(
-    (reader, writer): &mut (Reader, Writer),
-    members: Vec<String>,
-) -> anyhow::Result<String> {
+async fn create((reader, writer): &mut Connection, members: Vec<String>) -> anyhow::Result<String> {
     let request = GroupCreateReq { name: "bench".to_owned(), members, ..GroupCreateReq::default() };
     let body = request.encode_to_vec().into();
     writer.send([LogicPacket::request(command::CHAT_GROUP_CREATE, 2, "", body).encode()]).await?;

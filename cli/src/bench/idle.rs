@@ -45,7 +45,7 @@ pub(super) async fn run(args: IdleArgs) -> anyhow::Result<()> {
     let before = resident_of(&watched)?;
     let progress = ProgressBar::new(args.connections as u64);
     let started = Instant::now();
-    let run_id: u32 = rand::random();
+    target.require(args.connections)?;
     let mut connecting = JoinSet::new();
     let mut connected = Vec::with_capacity(args.connections);
     for number in 0..args.connections {
@@ -55,7 +55,7 @@ pub(super) async fn run(args: IdleArgs) -> anyhow::Result<()> {
             connected.push(client.context("client failed")??);
             progress.inc(1);
         }
-        let token = target.token(&format!("idle-{run_id:08x}-{number}"))?;
+        let token = target.token(&target.account(number)?)?;
         let url = target.gateway(number).to_owned();
         connecting.spawn(async move { wire::connect(&url, &token).await });
     }

@@ -1,8 +1,10 @@
 //! `imago bench`: measures a cluster from outside, over the client's wire alone.
 
 mod client;
+mod connect;
 mod cpu;
 mod crowd;
+mod failure;
 mod group;
 mod html;
 mod idle;
@@ -16,17 +18,18 @@ mod run;
 mod seen;
 mod stamp;
 mod talk;
+mod tokens;
 mod wire;
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
 
-use self::{cpu::Watched, report::FileArgs};
+use self::{cpu::Watched, report::FileArgs, tokens::Tokens};
 use crate::{
     dev::state::{DevState, Member},
-    token::{self, SecretArgs},
+    token::SecretArgs,
 };
 
 /// Flags of `imago bench`.
@@ -35,6 +38,9 @@ use crate::{
 Without --gateway, the cluster that `imago dev` runs in this directory. Figures of one machine \
 that runs servers and load together are good for comparisons within one run, not for more.")]
 pub(crate) struct BenchArgs {
+    /// Threads that the clients run on; as many as there are cores otherwise
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
     #[command(subcommand)]
     scenario: Scenario,
 }
@@ -79,9 +85,12 @@ struct TargetArgs {
     gateway: Vec<String>,
     #[command(flatten)]
     secret: SecretArgs,
+    /// File with a token a line, one for each client, in place of tokens made from the secret
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
     /// Process that is watched in place of those of `imago dev`; may be given several times
-    #[arg(long, value_name = "PID")]
-    pid: Vec<u32>,
+    #[arg(long, value_name = "[NAME=]PID")]
+    pid: Vec<Watched>,
     #[command(flatten)]
     files: FileArgs,
 }
@@ -89,7 +98,7 @@ struct TargetArgs {
 /// A cluster that is measured.
 struct Target {
     gateways: Vec<String>,
-    secret: String,
+    tokens: Tokens,
     members: Vec<Member>,
 }
 
@@ -105,17 +114,19 @@ impl TargetArgs {
         if gateways.is_empty() {
             bail!("no gateway with a WebSocket port");
         }
-        Ok(Target { gateways, secret: self.secret.read()?, members })
+        let tokens = match &self.tokens {
+            Some(file) => Tokens::read(file)?,
+            None => Tokens::made(self.secret.read()?),
+        };
+        Ok(Target { gateways, tokens, members })
     }
 
     /// The processes that are watched.
     fn watched(&self, target: &Target) -> Vec<Watched> {
-        let named =
-            self.pid.iter().map(|pid| Watched { name: format!("process {pid}"), pid: *pid });
         let dev = target.members.iter();
         let dev = dev.map(|member| Watched { name: member.id.clone(), pid: member.pid });
         // Somebody who names processes means these.
-        if self.pid.is_empty() { dev.collect() } else { named.collect() }
+        if self.pid.is_empty() { dev.collect() } else { self.pid.clone() }
     }
 }
 
@@ -124,7 +135,16 @@ impl Target {
         self.gateways.get(number % self.gateways.len()).map_or("", String::as_str)
     }
 
+    /// Whether there are tokens for so many clients.
+    fn require(&self, clients: usize) -> anyhow::Result<()> {
+        self.tokens.require(clients)
+    }
+
+    fn account(&self, number: usize) -> anyhow::Result<String> {
+        self.tokens.account(number)
+    }
+
     fn token(&self, account: &str) -> anyhow::Result<String> {
-        token::make(&self.secret, account, "bench", "", Duration::from_secs(86_400))
+        self.tokens.token(account)
     }
 }

@@ -21,6 +21,8 @@ use super::{
 /// What the clients of a run share.
 pub(super) struct Run {
     started: Instant,
+    /// What its messages carry, so that those of earlier runs are not taken for them.
+    pub(super) mark: String,
     measuring: AtomicBool,
     stopping: AtomicBool,
     /// Messages that arrived, of those that a receiver had not seen before.
@@ -76,6 +78,7 @@ impl Run {
     pub(super) fn new(fan_out: u64) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
+            mark: format!("{:08x}", rand::random::<u32>()),
             measuring: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
