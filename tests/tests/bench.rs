@@ -28,18 +28,29 @@ impl Cluster {
 
     /// Runs a scenario; gives what it prints, and its figures.
     async fn bench(&self, arguments: &[&str]) -> (String, Value) {
+        let secret = self.world.secret_file().display().to_string();
+        self.measure(&[arguments, &["--secret-file", &secret]].concat()).await
+    }
+
+    /// Runs a scenario without telling it the secret.
+    async fn measure(&self, arguments: &[&str]) -> (String, Value) {
         let folder = tempfile::tempdir().unwrap();
-        let json = folder.path().join("figures.json");
+        let (json, html) = (folder.path().join("figures.json"), folder.path().join("page.html"));
         let mut command = Command::new(program("imago"));
-        command.arg("bench").args(arguments).arg("--json").arg(&json);
+        command.arg("bench").args(arguments).arg("--json").arg(&json).current_dir(&folder);
+        if arguments.first() != Some(&"limit") {
+            command.arg("--html").arg(&html);
+        }
         for gateway in &self.gateways {
             command.args(["--gateway", &gateway.ws()]);
         }
-        command.arg("--secret-file").arg(self.world.secret_file()).stdin(Stdio::null());
-        let ran = command.kill_on_drop(true).output().await.unwrap();
+        let ran = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
         let errors = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{arguments:?}: {errors}");
         let figures = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+        if let Ok(page) = std::fs::read_to_string(html) {
+            assert!(page.contains("<polyline") && page.ends_with("</html>\n"), "{page}");
+        }
         (String::from_utf8_lossy(&ran.stdout).into_owned(), figures)
     }
 }
@@ -89,6 +100,39 @@ async fn limit_shows_relay_and_echo_beside_talk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn login_counts_logins_and_failures() {
+    let cluster = Cluster::start().await;
+    let pid = format!("this={}", std::process::id());
+    let arguments = ["login", "--clients", "8", "--threads", "1", "--pid", &pid];
+    let (text, figures) = cluster.bench(&[&arguments[..], &BRIEFLY].concat()).await;
+    assert!(number(&figures, "logins") > 0.0 && number(&figures["logged_in_ms"], "p99") > 0.0);
+    assert_eq!(figures["failures"], Value::Object(serde_json::Map::new()));
+    assert!(figures["cpu_seconds"]["this"].is_number(), "{figures}");
+    assert!(text.contains("logins a second") && text.contains("cpu of this"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_out_of_a_file_of_tokens() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let tokens = ["anna", "bert", "carl"].map(|account| cluster.world.token(account));
+    std::fs::write(&file, tokens.join("\n")).unwrap();
+    let file = file.display().to_string();
+    // The second run has what is left of the first.
+    for _ in 0..2 {
+        let (_, figures) =
+            cluster.measure(&[&["talk", "--tokens", &file][..], &BRIEFLY].concat()).await;
+        assert_eq!(number(&figures, "delivered"), number(&figures, "accepted"));
+    }
+    let mut command = Command::new(program("imago"));
+    command.args(["bench", "talk", "--clients", "4", "--gateway", "ws://127.0.0.1:1", "--tokens"]);
+    let ran = command.arg(&file).output().await.unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert!(errors.contains("expected 4 tokens, one for each client, got 3"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_measured_is_refused_by_flag() {
     for (arguments, part) in [
         (&["talk", "--clients", "3"][..], "--clients: expected an even number"),
@@ -96,6 +140,9 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["group", "--online", "0"], "--online: expected more than 0"),
         (&["fanout", "--receivers", "0"], "--receivers: expected 1"),
         (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),
+        (&["login", "--clients", "0"], "--clients: expected 1 to "),
+        (&["login", "--duration", "0s"], "--duration: expected more than nothing"),
+        (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),
     ] {
         let mut command = Command::new(program("imago"));
         let ran = command.arg("bench").args(arguments).output().await.unwrap();

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
+use serde_json::{Value, json};
 
 /// Ticks a second of the times in `/proc/PID/stat`: USER_HZ, which is 100 on every Linux of today.
 const TICKS: f64 = 100.0;
@@ -41,6 +42,20 @@ pub(super) fn spent(watched: &[Watched], before: &[f64]) -> anyhow::Result<Vec<(
     let after = seconds(watched)?;
     let spent = watched.iter().zip(before.iter().zip(after));
     Ok(spent.map(|(process, (before, after))| (process.name.clone(), after - before)).collect())
+}
+
+/// What each used within so many seconds, in words.
+pub(super) fn in_words(spent: &[(String, f64)], seconds: f64) -> Vec<String> {
+    let line = |(name, used): &(String, f64)| {
+        let share = used / seconds.max(0.001) * 100.0;
+        format!("cpu of {name}: {used:.2} s, {share:.0} % of one core")
+    };
+    spent.iter().map(line).collect()
+}
+
+/// What each used, for a file.
+pub(super) fn json(spent: &[(String, f64)]) -> Value {
+    Value::Object(spent.iter().map(|(name, used)| (name.clone(), json!(used))).collect())
 }
 
 fn used(pid: u32) -> anyhow::Result<f64> {

@@ -10,7 +10,10 @@ mod html;
 mod idle;
 mod limit;
 mod load;
+mod login;
+mod meter;
 mod pace;
+mod picture;
 mod promote;
 mod recorder;
 mod report;
@@ -53,6 +56,8 @@ enum Scenario {
     Group(group::GroupArgs),
     /// One client talks to many at once: deliveries a second, and time until they arrive
     Fanout(group::FanoutArgs),
+    /// Clients connect, log in and close again: logins a second, and how long they take
+    Login(login::LoginArgs),
     /// Clients that are connected and say nothing: memory of the gateways for each
     Idle(idle::IdleArgs),
     /// What this machine does without Imago, a relay and a bare WebSocket, beside 1:1 talk
@@ -70,6 +75,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Talk(args) => talk::run(args).await,
         Scenario::Group(args) => group::run(args).await,
         Scenario::Fanout(args) => group::fanout(args).await,
+        Scenario::Login(args) => login::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Limit(args) => limit::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,

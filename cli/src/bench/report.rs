@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     client::Tally,
-    html,
-    recorder::{PERCENTILES, millis, percentiles},
+    cpu,
+    html::Page,
+    meter::{curve, timeline_json},
+    picture::Curve,
+    recorder::{HEADINGS, percentiles, row},
     run::{Measured, Totals},
 };
 use crate::table::table;
@@ -42,6 +45,11 @@ impl FileArgs {
         std::fs::write(path, serde_json::to_vec_pretty(figures)?)
             .with_context(|| format!("--json {}", path.display()))
     }
+
+    pub(super) fn write_html(&self, page: impl FnOnce() -> String) -> anyhow::Result<()> {
+        let Some(path) = &self.html else { return Ok(()) };
+        std::fs::write(path, page()).with_context(|| format!("--html {}", path.display()))
+    }
 }
 
 impl Report {
@@ -53,10 +61,7 @@ impl Report {
     pub(super) fn publish(&self, files: &FileArgs) -> anyhow::Result<()> {
         self.print();
         files.write_json(&self.json())?;
-        if let Some(path) = &files.html {
-            std::fs::write(path, html::page(self))
-                .with_context(|| format!("--html {}", path.display()))?;
-        }
+        files.write_html(|| self.page())?;
         self.verify()
     }
 
@@ -84,29 +89,23 @@ impl Report {
     }
 
     /// The percentiles of both times, a row each.
-    pub(super) fn rows(&self) -> Vec<Vec<String>> {
-        let rows = [("delivered", &self.measured.delivery), ("answered", &self.measured.answer)];
-        rows.iter()
-            .map(|(name, times)| {
-                let values = PERCENTILES.iter().map(|(_, at)| format!("{:.2}", millis(times, *at)));
-                std::iter::once((*name).to_owned()).chain(values).collect()
-            })
-            .collect()
+    fn rows(&self) -> [Vec<String>; 2] {
+        [row("delivered", &self.measured.delivery), row("answered", &self.measured.answer)]
     }
 
-    fn print(&self) {
-        out!(
-            "{}: {:.0} messages a second accepted, {:.0} deliveries a second\n",
-            self.title,
-            self.accepted_rate(),
-            self.rate()
-        );
-        print(table(&["MILLISECONDS UNTIL", "P50", "P90", "P99", "P99.9", "MAX"], &self.rows()));
+    /// How fast it was, in words.
+    fn speed(&self) -> String {
+        let (accepted, delivered) = (self.accepted_rate(), self.rate());
+        format!("{accepted:.0} messages a second accepted, {delivered:.0} deliveries a second")
+    }
+
+    /// What was counted, in words.
+    fn counted(&self) -> Vec<String> {
         let totals = &self.totals;
-        for (status, times) in &totals.refused {
-            out!("status {status}: {times} answers");
-        }
-        out!(
+        let refused = totals.refused.iter();
+        let mut lines: Vec<String> =
+            refused.map(|(status, times)| format!("status {status}: {times} answers")).collect();
+        lines.push(format!(
             "accepted {} of {}, delivered {} of {}, again {}, late {}",
             totals.accepted,
             totals.sent,
@@ -114,18 +113,37 @@ impl Report {
             totals.expected,
             self.tally.again,
             self.tally.late
-        );
-        for (name, seconds) in &self.measured.cpu {
-            let share = seconds / self.measured.seconds.max(0.001) * 100.0;
-            out!("cpu of {name}: {seconds:.2} s, {share:.0} % of one core");
+        ));
+        lines.extend(cpu::in_words(&self.measured.cpu, self.measured.seconds));
+        lines
+    }
+
+    fn print(&self) {
+        out!("{}: {}\n", self.title, self.speed());
+        print(table(&HEADINGS, &self.rows()));
+        for line in self.counted() {
+            out!("{line}");
         }
+    }
+
+    fn page(&self) -> String {
+        let (timeline, seconds) = (&self.measured.timeline, self.measured.seconds);
+        let rate = [Curve { name: "delivered", values: curve(timeline, |second| second.rate) }];
+        let times = [
+            Curve { name: "p50", values: curve(timeline, |second| second.p50) },
+            Curve { name: "p99", values: curve(timeline, |second| second.p99) },
+        ];
+        Page::new(&self.title)
+            .text(&format!("{}, over {seconds:.0} s.", self.speed()))
+            .table(&HEADINGS, &self.rows())
+            .picture("Messages delivered a second", &rate, seconds)
+            .picture("Milliseconds until delivery", &times, seconds)
+            .list(&self.counted())
+            .end(&self.settings)
     }
 
     fn json(&self) -> Value {
         let (measured, totals) = (&self.measured, &self.totals);
-        let timeline = measured.timeline.iter().map(
-            |second| json!({ "per_second": second.rate, "p50_ms": second.p50, "p99_ms": second.p99 }),
-        );
         json!({
             "title": self.title,
             "settings": self.settings,
@@ -137,8 +155,8 @@ impl Report {
             "sent": totals.sent, "accepted": totals.accepted, "delivered": totals.delivered,
             "expected": totals.expected, "refused": totals.refused,
             "again": self.tally.again, "late": self.tally.late,
-            "cpu_seconds": measured.cpu.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "timeline": timeline.collect::<Vec<_>>(),
+            "cpu_seconds": cpu::json(&measured.cpu),
+            "timeline": timeline_json(&measured.timeline),
         })
     }
 }
