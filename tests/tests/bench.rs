@@ -112,6 +112,20 @@ async fn login_counts_logins_and_failures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn idle_clients_are_held_and_ping() {
+    let cluster = Cluster::start().await;
+    let pid = format!("this={}", std::process::id());
+    let held = ["idle", "--connections", "20", "--settle", "0s", "--hold", "1s", "--pid", &pid];
+    let arguments = [&held[..], &["--ping-interval", "50ms"]].concat();
+    let (text, figures) = cluster.bench(&arguments).await;
+    assert!(number(&figures, "pongs") >= 20.0, "{figures}");
+    assert_eq!(number(&figures, "lost"), 0.0);
+    assert!(figures["samples"].as_array().unwrap().len() >= 2, "{figures}");
+    assert!(number(&figures["all"], "bytes_largest") >= number(&figures["all"], "bytes_first"));
+    assert!(text.contains("20 idle clients, held for 1s") && text.contains("the kernel"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_come_out_of_a_file_of_tokens() {
     let cluster = Cluster::start().await;
     let folder = tempfile::tempdir().unwrap();
@@ -142,6 +156,9 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),
         (&["login", "--clients", "0"], "--clients: expected 1 to "),
         (&["login", "--duration", "0s"], "--duration: expected more than nothing"),
+        (&["idle", "--connections", "0"], "--connections: expected 1 to 1000000"),
+        (&["idle", "--ping-interval", "1h"], "--ping-interval: expected 10ms to 110s"),
+        (&["idle", "--hold", "25h"], "--hold: expected 0s to 24h"),
         (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),
     ] {
         let mut command = Command::new(program("imago"));

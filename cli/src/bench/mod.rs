@@ -1,5 +1,6 @@
 //! `imago bench`: measures a cluster from outside, over the client's wire alone.
 
+mod child;
 mod client;
 mod connect;
 mod cpu;
@@ -8,9 +9,11 @@ mod failure;
 mod group;
 mod html;
 mod idle;
+mod idlers;
 mod limit;
 mod load;
 mod login;
+mod memory;
 mod meter;
 mod pace;
 mod picture;
@@ -67,6 +70,9 @@ enum Scenario {
     /// The processes that `limit` measures with
     #[command(hide = true)]
     ServeLimit(limit::ServeArgs),
+    /// The processes that hold idle clients
+    #[command(hide = true)]
+    ServeIdlers(idlers::ServeArgs),
 }
 
 /// Measures.
@@ -80,6 +86,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Limit(args) => limit::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,
         Scenario::ServeLimit(args) => limit::serve(args).await,
+        Scenario::ServeIdlers(args) => idlers::serve(args).await,
     }
 }
 
