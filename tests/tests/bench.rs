@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use imago_tests::{Server, World, program};
+use imago_tests::{Server, World, eventually, program};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -126,6 +126,36 @@ async fn idle_clients_are_held_and_ping() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn promote_shows_what_just_the_bytes_of_the_sessions_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program("imago"));
+    command.args(["dev", "--gateways", "3", "--logics", "1", "--data", "."]);
+    command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let _dev = command.spawn().unwrap();
+    let state = folder.path().join("dev.json");
+    eventually(Duration::from_secs(60), "the cluster is there", || async {
+        state.exists().then_some(())
+    })
+    .await;
+    let mut command = Command::new(program("imago"));
+    command.args(["bench", "promote", "--times", "2", "--sessions", "31", "--data", "."]);
+    command.args(["--json", "figures.json"]).current_dir(&folder).kill_on_drop(true);
+    let ran = command.output().await.unwrap();
+    let (text, errors) =
+        (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{errors}");
+    let figures = std::fs::read(folder.path().join("figures.json")).unwrap();
+    let figures: Value = serde_json::from_slice(&figures).unwrap();
+    assert_eq!(number(&figures, "gateways"), 3.0);
+    assert_eq!(figures["all_ms"].as_array().unwrap().len(), 2);
+    assert!(number(&figures, "limit_bytes") > 31.0 * 60.0, "{figures}");
+    assert!(number(&figures, "limit_median_ms") > 0.0, "{figures}");
+    let linked = number(&figures, "linked_median_ms");
+    assert!(linked > 0.0 && linked <= number(&figures, "median_ms"), "{figures}");
+    assert!(text.contains("the limit, just the"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_come_out_of_a_file_of_tokens() {
     let cluster = Cluster::start().await;
     let folder = tempfile::tempdir().unwrap();
@@ -159,6 +189,8 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["idle", "--connections", "0"], "--connections: expected 1 to 1000000"),
         (&["idle", "--ping-interval", "1h"], "--ping-interval: expected 10ms to 110s"),
         (&["idle", "--hold", "25h"], "--hold: expected 0s to 24h"),
+        (&["promote", "--times", "0"], "--times: expected 1 to 1000"),
+        (&["promote", "--sessions", "1000001"], "--sessions: expected 0 to 1000000"),
         (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),
     ] {
         let mut command = Command::new(program("imago"));

@@ -22,6 +22,7 @@ mod recorder;
 mod report;
 mod run;
 mod seen;
+mod sink;
 mod stamp;
 mod talk;
 mod tokens;
@@ -73,6 +74,9 @@ enum Scenario {
     /// The processes that hold idle clients
     #[command(hide = true)]
     ServeIdlers(idlers::ServeArgs),
+    /// The process that reads what `promote` sends beside
+    #[command(hide = true)]
+    ServeSink,
 }
 
 /// Measures.
@@ -87,6 +91,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Promote(args) => promote::run(args).await,
         Scenario::ServeLimit(args) => limit::serve(args).await,
         Scenario::ServeIdlers(args) => idlers::serve(args).await,
+        Scenario::ServeSink => sink::serve().await,
     }
 }
 
