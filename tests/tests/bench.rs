@@ -112,6 +112,21 @@ async fn login_counts_logins_and_failures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_storm_all_clients_are_back() {
+    let cluster = Cluster::start().await;
+    let (text, figures) = cluster.bench(&["storm", "--clients", "30", "--rounds", "2"]).await;
+    let rounds = figures["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    for round in rounds {
+        assert!(number(round, "missing") == 0.0 && number(round, "tries") >= 30.0, "{round}");
+        let times = ["half_ms", "most_ms", "all_ms"].map(|name| number(round, name));
+        assert!(times.is_sorted() && times[0] > 0.0, "{round}");
+        assert_eq!(round["online"].as_array().unwrap().last().unwrap().as_f64(), Some(30.0));
+    }
+    assert!(text.contains("MILLISECONDS UNTIL BACK") && text.contains("round 2"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_clients_are_held_and_ping() {
     let cluster = Cluster::start().await;
     let pid = format!("this={}", std::process::id());
@@ -189,6 +204,9 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["idle", "--connections", "0"], "--connections: expected 1 to 1000000"),
         (&["idle", "--ping-interval", "1h"], "--ping-interval: expected 10ms to 110s"),
         (&["idle", "--hold", "25h"], "--hold: expected 0s to 24h"),
+        (&["storm", "--clients", "0"], "--clients: expected 1 to "),
+        (&["storm", "--rounds", "101"], "--rounds: expected 1 to 100"),
+        (&["storm", "--deadline", "2h"], "--deadline: expected 100ms to 1h"),
         (&["promote", "--times", "0"], "--times: expected 1 to 1000"),
         (&["promote", "--sessions", "1000001"], "--sessions: expected 0 to 1000000"),
         (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),

@@ -1,5 +1,6 @@
 //! `imago bench`: measures a cluster from outside, over the client's wire alone.
 
+mod backoff;
 mod child;
 mod client;
 mod connect;
@@ -24,6 +25,7 @@ mod run;
 mod seen;
 mod sink;
 mod stamp;
+mod storm;
 mod talk;
 mod tokens;
 mod wire;
@@ -62,6 +64,8 @@ enum Scenario {
     Fanout(group::FanoutArgs),
     /// Clients connect, log in and close again: logins a second, and how long they take
     Login(login::LoginArgs),
+    /// All clients are cut off at once and come back: time until they are logged in again
+    Storm(storm::StormArgs),
     /// Clients that are connected and say nothing: memory of the gateways for each
     Idle(idle::IdleArgs),
     /// What this machine does without Imago, a relay and a bare WebSocket, beside 1:1 talk
@@ -86,6 +90,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Group(args) => group::run(args).await,
         Scenario::Fanout(args) => group::fanout(args).await,
         Scenario::Login(args) => login::run(args).await,
+        Scenario::Storm(args) => storm::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Limit(args) => limit::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,

@@ -61,8 +61,9 @@ pub(super) fn picture(curves: &[Curve<'_>], seconds: f64) -> String {
     }
     let _ = write!(
         svg,
-        "<text x=\"{WIDTH}\" y=\"{:.0}\" text-anchor=\"end\">{seconds:.0} s</text></svg>",
-        HEIGHT + 2.0
+        "<text x=\"{WIDTH}\" y=\"{:.0}\" text-anchor=\"end\">{} s</text></svg>",
+        HEIGHT + 2.0,
+        if seconds < 10.0 { format!("{seconds:.1}") } else { format!("{seconds:.0}") }
     );
     svg
 }
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!(svg.matches("<polyline").count(), 2);
         let points = svg.split("points=\"").nth(1).and_then(|rest| rest.split('"').next());
         assert_eq!(points.unwrap().split_whitespace().count(), 3);
-        assert!(svg.contains("a&lt;b") && svg.contains(">3 s<"), "{svg}");
+        assert!(svg.contains("a&lt;b") && svg.contains(">3.0 s<"), "{svg}");
         // Nothing measured is an empty picture, not a failure.
         assert!(picture(&[curve(&[])], 0.0).contains("<svg"));
     }

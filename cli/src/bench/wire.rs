@@ -74,7 +74,7 @@ pub(super) async fn close((mut reader, mut writer): (Reader, Writer)) {
     // Gone already is as good.
     let _ = timeout(GOODBYE_PATIENCE, async {
         writer.say_goodbye().await?;
-        while reader.next().await.is_ok() {}
+        reader.ended().await;
         io::Result::Ok(())
     })
     .await;
@@ -86,6 +86,15 @@ impl Reader {
         loop {
             if let Packet::Logic(packet) = self.next_packet().await? {
                 return Ok(packet);
+            }
+        }
+    }
+
+    /// Why the connection ended, once it does; what comes before is thrown away.
+    pub(super) async fn ended(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.next().await {
+                return ended;
             }
         }
     }
