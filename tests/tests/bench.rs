@@ -112,6 +112,21 @@ async fn login_counts_logins_and_failures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn churn_loses_nothing_and_counts_nothing_twice() {
+    let cluster = Cluster::start().await;
+    let cut = ["churn", "--clients", "6", "--churn", "20", "--away", "20ms", "--window", "2"];
+    let times = ["--duration", "1500ms", "--warm-up", "0s"];
+    let (text, figures) = cluster.bench(&[&cut[..], &times].concat()).await;
+    let churn = &figures["churn"];
+    let delivered = number(&figures, "delivered");
+    assert!(delivered > 0.0 && delivered == number(&figures, "accepted"), "{figures}");
+    assert_eq!(number(churn, "by_push") + number(churn, "by_sync"), delivered, "{churn}");
+    assert!(number(churn, "cut") > 0.0, "{churn}");
+    assert!(number(churn, "reconnected") >= number(churn, "cut"), "{churn}");
+    assert!(text.contains("cut off") && text.contains("by sync"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_storm_all_clients_are_back() {
     let cluster = Cluster::start().await;
     let (text, figures) = cluster.bench(&["storm", "--clients", "30", "--rounds", "2"]).await;
@@ -204,6 +219,9 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["idle", "--connections", "0"], "--connections: expected 1 to 1000000"),
         (&["idle", "--ping-interval", "1h"], "--ping-interval: expected 10ms to 110s"),
         (&["idle", "--hold", "25h"], "--hold: expected 0s to 24h"),
+        (&["churn", "--clients", "5"], "--clients: expected an even number"),
+        (&["churn", "--churn", "0"], "--churn: expected 0.001 to 100000"),
+        (&["churn", "--away", "2m"], "--away: expected 0s to 60s"),
         (&["storm", "--clients", "0"], "--clients: expected 1 to "),
         (&["storm", "--rounds", "101"], "--rounds: expected 1 to 100"),
         (&["storm", "--deadline", "2h"], "--deadline: expected 100ms to 1h"),

@@ -164,10 +164,14 @@ fn due(sequence_of: u32, run: &Run) -> Duration {
 }
 
 fn talk(sending: &Sending, stamp: Stamp, mark: &str) -> Bytes {
-    let body = stamp.body(sending.size);
-    let talk = MessageReq { r#type: 1, body, extra: mark.to_owned(), ..MessageReq::default() };
-    let body = talk.encode_to_vec().into();
+    let body = message(sending, stamp, mark).encode_to_vec().into();
     LogicPacket::request(sending.command, sequence(stamp.due), &sending.dest, body).encode()
+}
+
+/// A message of a run.
+pub(super) fn message(sending: &Sending, stamp: Stamp, mark: &str) -> MessageReq {
+    let body = stamp.body(sending.size);
+    MessageReq { r#type: 1, body, extra: mark.to_owned(), ..MessageReq::default() }
 }
 
 fn ack(conversation: String, seq: u64) -> Bytes {

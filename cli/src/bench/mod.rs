@@ -2,6 +2,7 @@
 
 mod backoff;
 mod child;
+mod churn;
 mod client;
 mod connect;
 mod cpu;
@@ -62,6 +63,8 @@ enum Scenario {
     Group(group::GroupArgs),
     /// One client talks to many at once: deliveries a second, and time until they arrive
     Fanout(group::FanoutArgs),
+    /// Pairs talk while clients are cut off and come back: that nothing is lost, nor comes twice
+    Churn(churn::ChurnArgs),
     /// Clients connect, log in and close again: logins a second, and how long they take
     Login(login::LoginArgs),
     /// All clients are cut off at once and come back: time until they are logged in again
@@ -89,6 +92,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Talk(args) => talk::run(args).await,
         Scenario::Group(args) => group::run(args).await,
         Scenario::Fanout(args) => group::fanout(args).await,
+        Scenario::Churn(args) => churn::run(args).await,
         Scenario::Login(args) => login::run(args).await,
         Scenario::Storm(args) => storm::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,

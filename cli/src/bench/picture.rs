@@ -55,7 +55,7 @@ pub(super) fn picture(curves: &[Curve<'_>], seconds: f64) -> String {
              <text x=\"{:.0}\" y=\"{:.0}\" style=\"fill:{colour}\">{}</text>",
             LEFT + 8.0 + 110.0 * number as f64,
             HEIGHT + 2.0,
-            escaped(&curve.name),
+            escaped(curve.name),
             colour = colour(number)
         );
     }

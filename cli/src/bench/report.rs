@@ -28,6 +28,16 @@ pub(super) struct FileArgs {
     html: Option<PathBuf>,
 }
 
+/// What a scenario tells beyond the others.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// Rows of percentiles.
+    pub(super) rows: Vec<Vec<String>>,
+    pub(super) lines: Vec<String>,
+    /// A name among the figures, and what is under it.
+    pub(super) json: (&'static str, Value),
+}
+
 /// The figures of one run.
 pub(super) struct Report {
     /// What was run, in a few words.
@@ -59,9 +69,14 @@ impl Report {
     /// When accepted messages did not arrive, or requests were not answered: then the figures are
     /// worth nothing.
     pub(super) fn publish(&self, files: &FileArgs) -> anyhow::Result<()> {
-        self.print();
-        files.write_json(&self.json())?;
-        files.write_html(|| self.page())?;
+        self.publish_with(files, &Extra::default())
+    }
+
+    /// As [`publish`](Self::publish), with what only this scenario tells.
+    pub(super) fn publish_with(&self, files: &FileArgs, extra: &Extra) -> anyhow::Result<()> {
+        self.print(extra);
+        files.write_json(&self.json(extra))?;
+        files.write_html(|| self.page(extra))?;
         self.verify()
     }
 
@@ -88,9 +103,12 @@ impl Report {
         self.measured.delivered as f64 / self.measured.seconds.max(0.001)
     }
 
-    /// The percentiles of both times, a row each.
-    fn rows(&self) -> [Vec<String>; 2] {
-        [row("delivered", &self.measured.delivery), row("answered", &self.measured.answer)]
+    /// The percentiles of all times, a row each.
+    fn rows(&self, extra: &Extra) -> Vec<Vec<String>> {
+        let Measured { delivery, answer, .. } = &self.measured;
+        let mut rows = vec![row("delivered", delivery), row("answered", answer)];
+        rows.extend_from_slice(&extra.rows);
+        rows
     }
 
     /// How fast it was, in words.
@@ -100,7 +118,7 @@ impl Report {
     }
 
     /// What was counted, in words.
-    fn counted(&self) -> Vec<String> {
+    fn counted(&self, extra: &Extra) -> Vec<String> {
         let totals = &self.totals;
         let refused = totals.refused.iter();
         let mut lines: Vec<String> =
@@ -114,19 +132,20 @@ impl Report {
             self.tally.again,
             self.tally.late
         ));
+        lines.extend_from_slice(&extra.lines);
         lines.extend(cpu::in_words(&self.measured.cpu, self.measured.seconds));
         lines
     }
 
-    fn print(&self) {
+    fn print(&self, extra: &Extra) {
         out!("{}: {}\n", self.title, self.speed());
-        print(table(&HEADINGS, &self.rows()));
-        for line in self.counted() {
+        print(table(&HEADINGS, &self.rows(extra)));
+        for line in self.counted(extra) {
             out!("{line}");
         }
     }
 
-    fn page(&self) -> String {
+    fn page(&self, extra: &Extra) -> String {
         let (timeline, seconds) = (&self.measured.timeline, self.measured.seconds);
         let rate = [Curve { name: "delivered", values: curve(timeline, |second| second.rate) }];
         let times = [
@@ -135,16 +154,16 @@ impl Report {
         ];
         Page::new(&self.title)
             .text(&format!("{}, over {seconds:.0} s.", self.speed()))
-            .table(&HEADINGS, &self.rows())
+            .table(&HEADINGS, &self.rows(extra))
             .picture("Messages delivered a second", &rate, seconds)
             .picture("Milliseconds until delivery", &times, seconds)
-            .list(&self.counted())
+            .list(&self.counted(extra))
             .end(&self.settings)
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, extra: &Extra) -> Value {
         let (measured, totals) = (&self.measured, &self.totals);
-        json!({
+        let mut figures = json!({
             "title": self.title,
             "settings": self.settings,
             "seconds": measured.seconds,
@@ -157,6 +176,12 @@ impl Report {
             "again": self.tally.again, "late": self.tally.late,
             "cpu_seconds": cpu::json(&measured.cpu),
             "timeline": timeline_json(&measured.timeline),
-        })
+        });
+        if let (name, Some(all)) = (extra.json.0, figures.as_object_mut())
+            && !name.is_empty()
+        {
+            all.insert(name.to_owned(), extra.json.1.clone());
+        }
+        figures
     }
 }
