@@ -211,6 +211,7 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
     for (arguments, part) in [
         (&["talk", "--clients", "3"][..], "--clients: expected an even number"),
         (&["group", "--members", "1"], "--members: expected 2 to 100000"),
+        (&["talk", "--clients", "2000000000"], "--clients: expected 1 to "),
         (&["group", "--online", "0"], "--online: expected more than 0"),
         (&["fanout", "--receivers", "0"], "--receivers: expected 1"),
         (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),

@@ -16,12 +16,15 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `imago bench` with these arguments; gives the lines that it says, too.
+    /// Starts `imago bench` with these arguments, within the runtime; gives the lines that it says, too.
     pub(super) fn start(
         arguments: &[&str],
     ) -> anyhow::Result<(Self, Lines<BufReader<ChildStdout>>)> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("bench").args(arguments).kill_on_drop(true);
+        // On as many threads as this one.
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        command.args(["bench", "--threads", &threads.to_string()]).args(arguments);
+        command.kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().context("cannot start a process of the load")?;
         let input = process.stdin.take().context("standard input is piped")?;

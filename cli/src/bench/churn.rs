@@ -53,6 +53,7 @@ impl ChurnArgs {
             self.clients >= 2 && self.clients.is_multiple_of(2),
             "--clients: expected an even number, 2 or more"
         );
+        connect::check("--clients", self.clients)?;
         ensure!(
             (0.001..=100_000.0).contains(&self.churn),
             "--churn: expected 0.001 to 100000 clients a second"

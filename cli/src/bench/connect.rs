@@ -21,14 +21,18 @@ const FILES_SPARE: usize = 128;
 /// A client that is logged in.
 pub(super) type Connection = (Reader, Writer);
 
+/// Whether an option's number of clients is one that this process may have.
+pub(super) fn check(option: &str, clients: usize) -> anyhow::Result<()> {
+    let most = room();
+    ensure!(
+        (1..=most).contains(&clients),
+        "{option}: expected 1 to {most} clients, as many connections as this process may have"
+    );
+    Ok(())
+}
+
 /// Logs in the first so many clients, in their order.
 pub(super) async fn all(target: &Target, count: usize) -> anyhow::Result<Vec<Connection>> {
-    let room = room();
-    ensure!(
-        count <= room,
-        "{count} clients: expected at most {room}, as many connections as this process may have \
-         (ulimit -n)"
-    );
     target.require(count)?;
     let progress = ProgressBar::new(count as u64).with_message("connecting");
     let mut connections = Vec::with_capacity(count);

@@ -67,7 +67,9 @@ pub(super) async fn run(args: GroupArgs) -> anyhow::Result<()> {
         "scenario": "group", "members": members, "online": connected, "senders": senders,
         "load": load.json(),
     });
-    Group { members, connected, senders }.measure(&target, &load, title, settings).await
+    Group { option: "--members and --online", members, connected, senders }
+        .measure(&target, &load, title, settings)
+        .await
 }
 
 pub(super) async fn fanout(args: FanoutArgs) -> anyhow::Result<()> {
@@ -76,12 +78,15 @@ pub(super) async fn fanout(args: FanoutArgs) -> anyhow::Result<()> {
     let title = format!("one to {receivers}, {}, {} bytes", load.pace_in_words(), load.size);
     let settings = json!({ "scenario": "fanout", "receivers": receivers, "load": load.json() });
     let everybody = receivers + 1;
-    let group = Group { members: everybody, connected: everybody, senders: 1 };
+    let group =
+        Group { option: "--receivers", members: everybody, connected: everybody, senders: 1 };
     group.measure(&target, &load, title, settings).await
 }
 
 /// A group that is measured; the first `senders` of the first `connected` members talk.
 struct Group {
+    /// Which says how many are connected.
+    option: &'static str,
     members: usize,
     connected: usize,
     senders: usize,
@@ -95,6 +100,7 @@ impl Group {
         title: String,
         settings: serde_json::Value,
     ) -> anyhow::Result<()> {
+        connect::check(self.option, self.connected)?;
         let pace = load.pace(self.senders)?;
         let target = target_args.target()?;
         let watched = target_args.watched(&target);

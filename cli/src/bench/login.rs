@@ -14,9 +14,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{
-    TargetArgs,
-    connect::room,
-    cpu,
+    TargetArgs, connect, cpu,
     failure::Kinds,
     html::Page,
     load::TimeArgs,
@@ -61,11 +59,7 @@ struct Report {
 
 pub(super) async fn run(args: LoginArgs) -> anyhow::Result<()> {
     let LoginArgs { target: target_args, times, clients } = args;
-    let most = room();
-    ensure!(
-        (1..=most).contains(&clients),
-        "--clients: expected 1 to {most}, as many connections as this process may have"
-    );
+    connect::check("--clients", clients)?;
     let measured_times = times.checked()?;
     let target = target_args.target()?;
     target.require(clients)?;

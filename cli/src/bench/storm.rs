@@ -12,11 +12,7 @@ use self::{
     report::Report,
     round::{Clients, Round},
 };
-use super::{
-    TargetArgs,
-    connect::{self, room},
-    cpu,
-};
+use super::{TargetArgs, connect, cpu};
 
 /// Time between rounds, in which servers get over the last one.
 const BREATH: Duration = Duration::from_secs(1);
@@ -42,11 +38,7 @@ pub(crate) struct StormArgs {
 
 impl StormArgs {
     fn check(&self) -> anyhow::Result<()> {
-        let most = room();
-        ensure!(
-            (1..=most).contains(&self.clients),
-            "--clients: expected 1 to {most}, as many connections as this process may have"
-        );
+        connect::check("--clients", self.clients)?;
         ensure!((1..=100).contains(&self.rounds), "--rounds: expected 1 to 100");
         ensure!(DEADLINES.contains(&self.deadline), "--deadline: expected 100ms to 1h");
         Ok(())

@@ -40,6 +40,7 @@ pub(super) async fn measure(
         clients >= 2 && clients.is_multiple_of(2),
         "--clients: expected an even number, 2 or more"
     );
+    connect::check("--clients", clients)?;
     let pace = load.pace(clients)?;
     let target = target_args.target()?;
     let watched = target_args.watched(&target);

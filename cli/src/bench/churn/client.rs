@@ -29,7 +29,7 @@ use super::{
     counts::{Counts, Way},
     got::{Got, Taken},
     handle::Handle,
-    outbox::{Outbox, sequence},
+    outbox::{IsSent, Outbox, sequence},
     positions::Positions,
 };
 
@@ -96,7 +96,8 @@ impl Client {
             let stamp = Stamp { sender: self.number, number: message, due };
             // Who comes back sends all that is in the outbox: it goes in while nobody does.
             let mut line = sent.line.lock().await;
-            sent.outbox.add(stamp);
+            let is_sent = if line.is_some() { IsSent::Now } else { IsSent::Later };
+            sent.outbox.add(stamp, is_sent);
             if let Some(Line { writer, cut }) = line.as_mut() {
                 tokio::select! {
                     // Where it fails, the reader notices as well.
@@ -166,9 +167,13 @@ impl Client {
         let begin = async {
             let mut line = sent.line.lock().await;
             let mut writer = writer;
-            let again = sent.outbox.unanswered();
-            again.iter().for_each(|_| self.counts.repeated());
-            let packets = std::iter::once(sync).chain(again.into_iter().map(|s| self.talk(s)));
+            let mut packets = vec![sync];
+            for waiting in sent.outbox.send_all() {
+                if waiting.was_sent {
+                    self.counts.repeated();
+                }
+                packets.push(self.talk(waiting.stamp));
+            }
             if writer.send(packets).await.is_ok() {
                 *line = Some(Line { writer, cut: cut.clone() });
             }

@@ -9,32 +9,50 @@ use super::super::stamp::Stamp;
 
 /// Messages without an answer, by sequence number, which is that of the message.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(Mutex<BTreeMap<u32, Stamp>>);
+pub(super) struct Outbox(Mutex<BTreeMap<u32, Waiting>>);
+
+/// When a message goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IsSent {
+    Now,
+    Later,
+}
+
+/// A message without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) stamp: Stamp,
+    /// Whether it went out before.
+    pub(super) was_sent: bool,
+}
 
 impl Outbox {
-    /// A message is to be sent, under this sequence number.
-    pub(super) fn add(&self, stamp: Stamp) {
-        self.lock().insert(sequence(stamp), stamp);
+    /// A message is to be sent, now, or at the next login.
+    pub(super) fn add(&self, stamp: Stamp, is_sent: IsSent) {
+        let was_sent = is_sent == IsSent::Now;
+        self.lock().insert(sequence(stamp), Waiting { stamp, was_sent });
     }
 
     /// An answer has come; gives what it is the answer to, if it is the first.
     pub(super) fn answered(&self, sequence: u32) -> Option<Stamp> {
-        self.lock().remove(&sequence)
+        self.lock().remove(&sequence).map(|waiting| waiting.stamp)
     }
 
-    /// All of them, the oldest first.
-    pub(super) fn unanswered(&self) -> Vec<Stamp> {
-        let mut stamps: Vec<Stamp> = self.lock().values().copied().collect();
-        stamps.sort_by_key(|stamp| stamp.number);
-        stamps
+    /// All of them, the oldest first: they are sent now.
+    pub(super) fn send_all(&self) -> Vec<Waiting> {
+        let mut outbox = self.lock();
+        let mut all: Vec<Waiting> = outbox.values().copied().collect();
+        outbox.values_mut().for_each(|waiting| waiting.was_sent = true);
+        all.sort_by_key(|waiting| waiting.stamp.number);
+        all
     }
 
     /// What a sequence number stands for, if it has no answer.
     pub(super) fn get(&self, sequence: u32) -> Option<Stamp> {
-        self.lock().get(&sequence).copied()
+        self.lock().get(&sequence).map(|waiting| waiting.stamp)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Stamp>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Waiting>> {
         // The map stays whole whatever panicked while it was locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,14 +74,27 @@ mod tests {
         let outbox = Outbox::default();
         let last = u64::from(u32::MAX);
         for number in [last - 1, last, last + 1] {
-            outbox.add(Stamp { sender: 1, number, due: Duration::ZERO });
+            outbox.add(Stamp { sender: 1, number, due: Duration::ZERO }, IsSent::Now);
         }
         let numbers = |outbox: &Outbox| {
-            outbox.unanswered().iter().map(|stamp| stamp.number).collect::<Vec<_>>()
+            outbox.send_all().iter().map(|waiting| waiting.stamp.number).collect::<Vec<_>>()
         };
         assert_eq!(numbers(&outbox), [last - 1, last, last + 1]);
         assert_eq!(outbox.answered(u32::MAX).map(|stamp| stamp.number), Some(last));
         assert_eq!(outbox.answered(u32::MAX), None, "the answer to a repeat");
         assert_eq!(numbers(&outbox), [last - 1, last + 1]);
+    }
+
+    #[test]
+    fn what_waited_for_a_login_was_not_sent_before() {
+        let outbox = Outbox::default();
+        for (number, is_sent) in [(0, IsSent::Now), (1, IsSent::Later)] {
+            outbox.add(Stamp { sender: 1, number, due: Duration::ZERO }, is_sent);
+        }
+        let were_sent = |outbox: &Outbox| {
+            outbox.send_all().iter().map(|waiting| waiting.was_sent).collect::<Vec<_>>()
+        };
+        assert_eq!(were_sent(&outbox), [true, false]);
+        assert_eq!(were_sent(&outbox), [true, true]);
     }
 }
