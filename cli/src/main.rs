@@ -18,6 +18,9 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
+
+use self::bench::BenchArgs;
 
 /// Instant-messaging cluster: run it, chat, look at it, measure it
 #[derive(Debug, Parser)]
@@ -45,9 +48,21 @@ enum Command {
     Logic(serve::ServeArgs),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let ended = match Cli::parse().command {
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let mut runtime = Builder::new_multi_thread();
+    if let Command::Bench(BenchArgs { threads: Some(threads), .. }) = &command {
+        runtime.worker_threads(usize::from(*threads));
+    }
+    let ended = match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(command)),
+        Err(error) => Err(error.into()),
+    };
+    imago_container::cli::exit_code(ended)
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Dev(args) => dev::run(args).await,
         Command::Chat(args) => chat::run(args).await,
         Command::Token(args) => token::run(&args),
@@ -55,6 +70,5 @@ async fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args).await,
         Command::Gateway(args) => serve::gateway(args).await,
         Command::Logic(args) => serve::logic(args).await,
-    };
-    imago_container::cli::exit_code(ended)
+    }
 }

@@ -37,6 +37,16 @@ pub(crate) fn describe() {
         metrics::Unit::Seconds,
         "Time from start to Adult"
     );
+    describe_histogram!(
+        "imago_promotion_linked_seconds",
+        metrics::Unit::Seconds,
+        "Time from the first link to Adult"
+    );
+    describe_histogram!(
+        "imago_link_sync_seconds",
+        metrics::Unit::Seconds,
+        "Time from the start of a link until its gateway has told all of its sessions"
+    );
 }
 
 pub(crate) fn link_up() {
@@ -92,9 +102,17 @@ pub(crate) fn registry_vanished() {
     counter!("imago_registry_vanished_total").increment(1);
 }
 
-pub(crate) fn promoted(after: Duration) {
+/// `linked`: time since the first link, where there is one.
+pub(crate) fn promoted(after: Duration, linked: Option<Duration>) {
     counter!("imago_promotions_total").increment(1);
     histogram!("imago_promotion_seconds").record(after.as_secs_f64());
+    if let Some(linked) = linked {
+        histogram!("imago_promotion_linked_seconds").record(linked.as_secs_f64());
+    }
+}
+
+pub(crate) fn link_synced(after: Duration) {
+    histogram!("imago_link_sync_seconds").record(after.as_secs_f64());
 }
 
 pub(crate) fn fenced() {

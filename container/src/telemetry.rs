@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_recorder_is_shared_by_all_containers_of_the_process() {
         let (one, other) = (metrics_recorder().unwrap(), metrics_recorder().unwrap());
-        metrics::promoted(std::time::Duration::from_millis(20));
+        metrics::promoted(std::time::Duration::from_millis(20), None);
         for recorder in [one, other] {
             let text = recorder.render();
             assert!(text.contains("# HELP imago_promotions_total"), "{text}");

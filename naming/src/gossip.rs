@@ -20,7 +20,7 @@ use chitchat::{
 };
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
@@ -33,6 +33,8 @@ use crate::{
 const KEY_PREFIX: &str = "service:";
 /// How often members gossip.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a joining member waits until it has heard of another: nobody may be there yet.
+const JOIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How often the view is looked at even where no key has changed, for members that fell silent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a silent member is remembered as critical before it is gone.
@@ -104,7 +106,7 @@ impl GossipOptions {
 }
 
 impl Gossip {
-    /// Joins the cluster.
+    /// Joins the cluster. Waits for a moment until it has heard of another member.
     ///
     /// # Errors
     /// When the UDP port cannot be used.
@@ -131,6 +133,7 @@ impl Gossip {
             extra_liveness_predicate: None,
             protocol_version: ProtocolVersion::V0,
         };
+        let has_seeds = !config.seed_nodes.is_empty();
         let transport = BoundTransport(Mutex::new(Some(socket)));
         let handle = spawn_chitchat(config, Vec::new(), &transport).await.map_err(unavailable)?;
         let shared = Arc::new(Shared {
@@ -141,6 +144,10 @@ impl Gossip {
         });
         let stop = CancellationToken::new();
         tokio::spawn(watch(shared.clone(), stop.clone()));
+        // A server that looks around before it has heard of anybody would grow up alone.
+        if has_seeds && timeout(JOIN_PATIENCE, shared.heard()).await.is_err() {
+            tracing::info!(waited = ?JOIN_PATIENCE, "no seed has answered: the first member, for now");
+        }
         Ok(Self { shared, handle, _stop: stop.drop_guard() })
     }
 
@@ -204,6 +211,13 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 impl Shared {
+    /// Resolves when another member has told what it knows.
+    async fn heard(&self) {
+        while self.chitchat.lock().await.node_states().len() < 2 {
+            tokio::time::sleep(GOSSIP_INTERVAL / 20).await;
+        }
+    }
+
     async fn instances(&self, service: &str) -> Vec<Instance> {
         let chitchat = self.chitchat.lock().await;
         let dead: Vec<&ChitchatId> =
@@ -291,5 +305,36 @@ impl Naming for Gossip {
 
     fn is_consistent(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    async fn join(seeds: Vec<String>) -> Gossip {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let options = GossipOptions { listen, advertise: None, seeds, cluster: "test".to_owned() };
+        Gossip::join(options).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_has_joined_knows_who_was_there_before() {
+        let first = join(Vec::new()).await;
+        let there = ServiceRegistration::new("gateway-1", "gateway", "127.0.0.1", 1);
+        first.register(&there).await.unwrap();
+        for _ in 0..10 {
+            let next = join(vec![first.address().to_string()]).await;
+            assert_eq!(next.instances("gateway").await.unwrap().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_whose_seeds_are_not_there_is_the_first() {
+        let begun = Instant::now();
+        join(vec!["127.0.0.1:1".to_owned()]).await;
+        assert!(begun.elapsed() < JOIN_PATIENCE + Duration::from_secs(5));
     }
 }

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use imago_tests::{Server, World, program};
+use imago_tests::{Server, World, eventually, program};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -28,18 +28,29 @@ impl Cluster {
 
     /// Runs a scenario; gives what it prints, and its figures.
     async fn bench(&self, arguments: &[&str]) -> (String, Value) {
+        let secret = self.world.secret_file().display().to_string();
+        self.measure(&[arguments, &["--secret-file", &secret]].concat()).await
+    }
+
+    /// Runs a scenario without telling it the secret.
+    async fn measure(&self, arguments: &[&str]) -> (String, Value) {
         let folder = tempfile::tempdir().unwrap();
-        let json = folder.path().join("figures.json");
+        let (json, html) = (folder.path().join("figures.json"), folder.path().join("page.html"));
         let mut command = Command::new(program("imago"));
-        command.arg("bench").args(arguments).arg("--json").arg(&json);
+        command.arg("bench").args(arguments).arg("--json").arg(&json).current_dir(&folder);
+        if arguments.first() != Some(&"limit") {
+            command.arg("--html").arg(&html);
+        }
         for gateway in &self.gateways {
             command.args(["--gateway", &gateway.ws()]);
         }
-        command.arg("--secret-file").arg(self.world.secret_file()).stdin(Stdio::null());
-        let ran = command.kill_on_drop(true).output().await.unwrap();
+        let ran = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
         let errors = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{arguments:?}: {errors}");
         let figures = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+        if let Ok(page) = std::fs::read_to_string(html) {
+            assert!(page.contains("<polyline") && page.ends_with("</html>\n"), "{page}");
+        }
         (String::from_utf8_lossy(&ran.stdout).into_owned(), figures)
     }
 }
@@ -89,13 +100,135 @@ async fn limit_shows_relay_and_echo_beside_talk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn login_counts_logins_and_failures() {
+    let cluster = Cluster::start().await;
+    let pid = format!("this={}", std::process::id());
+    let arguments = ["login", "--clients", "8", "--threads", "1", "--pid", &pid];
+    let (text, figures) = cluster.bench(&[&arguments[..], &BRIEFLY].concat()).await;
+    assert!(number(&figures, "logins") > 0.0 && number(&figures["logged_in_ms"], "p99") > 0.0);
+    assert_eq!(figures["failures"], Value::Object(serde_json::Map::new()));
+    assert!(figures["cpu_seconds"]["this"].is_number(), "{figures}");
+    assert!(text.contains("logins a second") && text.contains("cpu of this"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn churn_loses_nothing_and_counts_nothing_twice() {
+    let cluster = Cluster::start().await;
+    let cut = ["churn", "--clients", "6", "--churn", "20", "--away", "20ms", "--window", "2"];
+    let times = ["--duration", "1500ms", "--warm-up", "0s"];
+    let (text, figures) = cluster.bench(&[&cut[..], &times].concat()).await;
+    let churn = &figures["churn"];
+    let delivered = number(&figures, "delivered");
+    assert!(delivered > 0.0 && delivered == number(&figures, "accepted"), "{figures}");
+    assert_eq!(number(churn, "by_push") + number(churn, "by_sync"), delivered, "{churn}");
+    assert!(number(churn, "cut") > 0.0, "{churn}");
+    assert!(number(churn, "reconnected") >= number(churn, "cut"), "{churn}");
+    assert!(text.contains("cut off") && text.contains("by sync"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_storm_all_clients_are_back() {
+    let cluster = Cluster::start().await;
+    let (text, figures) = cluster.bench(&["storm", "--clients", "30", "--rounds", "2"]).await;
+    let rounds = figures["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    for round in rounds {
+        assert!(number(round, "missing") == 0.0 && number(round, "tries") >= 30.0, "{round}");
+        let times = ["half_ms", "most_ms", "all_ms"].map(|name| number(round, name));
+        assert!(times.is_sorted() && times[0] > 0.0, "{round}");
+        assert_eq!(round["online"].as_array().unwrap().last().unwrap().as_f64(), Some(30.0));
+    }
+    assert!(text.contains("MILLISECONDS UNTIL BACK") && text.contains("round 2"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_clients_are_held_and_ping() {
+    let cluster = Cluster::start().await;
+    let pid = format!("this={}", std::process::id());
+    let held = ["idle", "--connections", "20", "--settle", "0s", "--hold", "1s", "--pid", &pid];
+    let arguments = [&held[..], &["--ping-interval", "50ms"]].concat();
+    let (text, figures) = cluster.bench(&arguments).await;
+    assert!(number(&figures, "pongs") >= 20.0, "{figures}");
+    assert_eq!(number(&figures, "lost"), 0.0);
+    assert!(figures["samples"].as_array().unwrap().len() >= 2, "{figures}");
+    assert!(number(&figures["all"], "bytes_largest") >= number(&figures["all"], "bytes_first"));
+    assert!(text.contains("20 idle clients, held for 1s") && text.contains("the kernel"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promote_shows_what_just_the_bytes_of_the_sessions_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program("imago"));
+    command.args(["dev", "--gateways", "3", "--logics", "1", "--data", "."]);
+    command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let _dev = command.spawn().unwrap();
+    let state = folder.path().join("dev.json");
+    eventually(Duration::from_secs(60), "the cluster is there", || async {
+        state.exists().then_some(())
+    })
+    .await;
+    let mut command = Command::new(program("imago"));
+    command.args(["bench", "promote", "--times", "2", "--sessions", "31", "--data", "."]);
+    command.args(["--json", "figures.json"]).current_dir(&folder).kill_on_drop(true);
+    let ran = command.output().await.unwrap();
+    let (text, errors) =
+        (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{errors}");
+    let figures = std::fs::read(folder.path().join("figures.json")).unwrap();
+    let figures: Value = serde_json::from_slice(&figures).unwrap();
+    assert_eq!(number(&figures, "gateways"), 3.0);
+    assert_eq!(figures["all_ms"].as_array().unwrap().len(), 2);
+    assert!(number(&figures, "limit_bytes") > 31.0 * 60.0, "{figures}");
+    assert!(number(&figures, "limit_median_ms") > 0.0, "{figures}");
+    let linked = number(&figures, "linked_median_ms");
+    assert!(linked > 0.0 && linked <= number(&figures, "median_ms"), "{figures}");
+    assert!(text.contains("the limit, just the"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_out_of_a_file_of_tokens() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let tokens = ["anna", "bert", "carl"].map(|account| cluster.world.token(account));
+    std::fs::write(&file, tokens.join("\n")).unwrap();
+    let file = file.display().to_string();
+    // The second run has what is left of the first.
+    for _ in 0..2 {
+        let (_, figures) =
+            cluster.measure(&[&["talk", "--tokens", &file][..], &BRIEFLY].concat()).await;
+        assert_eq!(number(&figures, "delivered"), number(&figures, "accepted"));
+    }
+    let mut command = Command::new(program("imago"));
+    command.args(["bench", "talk", "--clients", "4", "--gateway", "ws://127.0.0.1:1", "--tokens"]);
+    let ran = command.arg(&file).output().await.unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert!(errors.contains("expected 4 tokens, one for each client, got 3"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_measured_is_refused_by_flag() {
     for (arguments, part) in [
         (&["talk", "--clients", "3"][..], "--clients: expected an even number"),
         (&["group", "--members", "1"], "--members: expected 2 to 100000"),
+        (&["talk", "--clients", "2000000000"], "--clients: expected 1 to "),
         (&["group", "--online", "0"], "--online: expected more than 0"),
         (&["fanout", "--receivers", "0"], "--receivers: expected 1"),
         (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),
+        (&["login", "--clients", "0"], "--clients: expected 1 to "),
+        (&["login", "--duration", "0s"], "--duration: expected more than nothing"),
+        (&["idle", "--connections", "0"], "--connections: expected 1 to 1000000"),
+        (&["idle", "--ping-interval", "1h"], "--ping-interval: expected 10ms to 110s"),
+        (&["idle", "--hold", "25h"], "--hold: expected 0s to 24h"),
+        (&["churn", "--clients", "5"], "--clients: expected an even number"),
+        (&["churn", "--churn", "0"], "--churn: expected 0.001 to 100000"),
+        (&["churn", "--away", "2m"], "--away: expected 0s to 60s"),
+        (&["storm", "--clients", "0"], "--clients: expected 1 to "),
+        (&["storm", "--rounds", "101"], "--rounds: expected 1 to 100"),
+        (&["storm", "--deadline", "2h"], "--deadline: expected 100ms to 1h"),
+        (&["promote", "--times", "0"], "--times: expected 1 to 1000"),
+        (&["promote", "--sessions", "1000001"], "--sessions: expected 0 to 1000000"),
+        (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),
     ] {
         let mut command = Command::new(program("imago"));
         let ran = command.arg("bench").args(arguments).output().await.unwrap();

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    connect::Connection,
     pace::{LOOK, Pace, Pacer},
     run::Run,
     seen::Seen,
@@ -58,7 +59,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(number: usize, run: Arc<Run>, (reader, writer): (Reader, Writer)) -> Self {
+    pub(super) fn new(number: usize, run: Arc<Run>, (reader, writer): Connection) -> Self {
         Self { number, run, reader, writer: Mutex::new(writer), room: Semaphore::new(0) }
     }
 
@@ -87,7 +88,7 @@ async fn send(
     let mut pacer = Pacer::new(sending.pace, number, run, room);
     while let Some((message, due)) = pacer.next().await? {
         let stamp = Stamp { sender: number, number: message, due };
-        writer.lock().await.send([talk(sending, stamp)]).await?;
+        writer.lock().await.send([talk(sending, stamp, &run.mark)]).await?;
     }
     Ok(())
 }
@@ -118,7 +119,7 @@ async fn receive(
             }
         };
         if is_push(&packet) {
-            let Some((push, stamp)) = measured(packet)? else { continue };
+            let Some((push, stamp)) = measured(packet, run)? else { continue };
             if !seen.is_new(stamp.sender, stamp.number) {
                 continue;
             }
@@ -134,15 +135,19 @@ async fn receive(
     }
 }
 
-/// A pushed message of a run; other pushes (a group's news) are not counted.
-fn measured(packet: LogicPacket) -> anyhow::Result<Option<(MessagePush, Stamp)>> {
+/// A pushed message of this run; other pushes (a group's news, messages of an earlier run) are not
+/// counted.
+fn measured(packet: LogicPacket, run: &Run) -> anyhow::Result<Option<(MessagePush, Stamp)>> {
     let is_talk = [command::CHAT_USER_TALK, command::CHAT_GROUP_TALK]
         .contains(&packet.header.command.as_str());
     if !is_talk {
         return Ok(None);
     }
     let push = MessagePush::decode(packet.body)?;
-    let stamp = Stamp::read(&push.body).context("a message that is not of this run")?;
+    if push.extra != run.mark {
+        return Ok(None);
+    }
+    let stamp = Stamp::read(&push.body).context("a message without a stamp")?;
     Ok(Some((push, stamp)))
 }
 
@@ -158,11 +163,15 @@ fn due(sequence_of: u32, run: &Run) -> Duration {
     now.saturating_sub(Duration::from_micros(u64::from(ago)))
 }
 
-fn talk(sending: &Sending, stamp: Stamp) -> Bytes {
-    let body = stamp.body(sending.size);
-    let talk = MessageReq { r#type: 1, body, ..MessageReq::default() };
-    let body = talk.encode_to_vec().into();
+fn talk(sending: &Sending, stamp: Stamp, mark: &str) -> Bytes {
+    let body = message(sending, stamp, mark).encode_to_vec().into();
     LogicPacket::request(sending.command, sequence(stamp.due), &sending.dest, body).encode()
+}
+
+/// A message of a run.
+pub(super) fn message(sending: &Sending, stamp: Stamp, mark: &str) -> MessageReq {
+    let body = stamp.body(sending.size);
+    MessageReq { r#type: 1, body, extra: mark.to_owned(), ..MessageReq::default() }
 }
 
 fn ack(conversation: String, seq: u64) -> Bytes {

@@ -1,6 +1,9 @@
 //! What watched processes use: CPU time and memory, from proc(5).
 
+use std::str::FromStr;
+
 use anyhow::{Context, ensure};
+use serde_json::{Value, json};
 
 /// Ticks a second of the times in `/proc/PID/stat`: USER_HZ, which is 100 on every Linux of today.
 const TICKS: f64 = 100.0;
@@ -10,6 +13,23 @@ const TICKS: f64 = 100.0;
 pub(super) struct Watched {
     pub(super) name: String,
     pub(super) pid: u32,
+}
+
+impl FromStr for Watched {
+    type Err = String;
+
+    /// `PID` or `NAME=PID`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, pid) = match text.split_once('=') {
+            Some((name, pid)) => (name.to_owned(), pid),
+            None => (format!("process {text}"), text),
+        };
+        let pid = pid.parse().ok().filter(|pid| *pid > 0);
+        match pid {
+            Some(pid) if !name.is_empty() => Ok(Self { name, pid }),
+            _ => Err("expected PID or NAME=PID".to_owned()),
+        }
+    }
 }
 
 /// CPU seconds that each has used since it began.
@@ -22,6 +42,20 @@ pub(super) fn spent(watched: &[Watched], before: &[f64]) -> anyhow::Result<Vec<(
     let after = seconds(watched)?;
     let spent = watched.iter().zip(before.iter().zip(after));
     Ok(spent.map(|(process, (before, after))| (process.name.clone(), after - before)).collect())
+}
+
+/// What each used within so many seconds, in words.
+pub(super) fn in_words(spent: &[(String, f64)], seconds: f64) -> Vec<String> {
+    let line = |(name, used): &(String, f64)| {
+        let share = used / seconds.max(0.001) * 100.0;
+        format!("cpu of {name}: {used:.2} s, {share:.0} % of one core")
+    };
+    spent.iter().map(line).collect()
+}
+
+/// What each used, for a file.
+pub(super) fn json(spent: &[(String, f64)]) -> Value {
+    Value::Object(spent.iter().map(|(name, used)| (name.clone(), json!(used))).collect())
 }
 
 fn used(pid: u32) -> anyhow::Result<f64> {
@@ -48,6 +82,17 @@ pub(super) fn resident(pid: u32) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_the_name_that_it_is_given() {
+        let named: Watched = "edge=12".parse().unwrap();
+        assert_eq!((&*named.name, named.pid), ("edge", 12));
+        let unnamed: Watched = "12".parse().unwrap();
+        assert_eq!((&*unnamed.name, unnamed.pid), ("process 12", 12));
+        for wrong in ["", "edge", "edge=", "=12", "0", "edge=-1"] {
+            assert!(wrong.parse::<Watched>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn this_very_process_uses_time_and_memory() {

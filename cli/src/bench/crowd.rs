@@ -21,10 +21,18 @@ impl Crowd {
 
     /// A client takes part once all are there.
     pub(super) fn join(&mut self, client: Client, sending: Option<Sending>) {
+        self.add(client.run(sending));
+    }
+
+    /// Whatever a client does begins once all are there.
+    pub(super) fn add(
+        &mut self,
+        part: impl Future<Output = anyhow::Result<Tally>> + Send + 'static,
+    ) {
         let ready = self.ready.clone();
         self.clients.spawn(async move {
             ready.wait().await;
-            client.run(sending).await
+            part.await
         });
     }
 

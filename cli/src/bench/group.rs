@@ -9,13 +9,14 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
-    Target, TargetArgs,
+    TargetArgs,
     client::{Client, Sending},
+    connect::{self, Connection},
     crowd::Crowd,
     load::LoadArgs,
     report::Report,
     run::Run,
-    wire::{self, Reader, Writer, is_push},
+    wire::is_push,
 };
 
 /// Flags of `imago bench group`.
@@ -66,7 +67,9 @@ pub(super) async fn run(args: GroupArgs) -> anyhow::Result<()> {
         "scenario": "group", "members": members, "online": connected, "senders": senders,
         "load": load.json(),
     });
-    Group { members, connected, senders }.measure(&target, &load, title, settings).await
+    Group { option: "--members and --online", members, connected, senders }
+        .measure(&target, &load, title, settings)
+        .await
 }
 
 pub(super) async fn fanout(args: FanoutArgs) -> anyhow::Result<()> {
@@ -75,12 +78,15 @@ pub(super) async fn fanout(args: FanoutArgs) -> anyhow::Result<()> {
     let title = format!("one to {receivers}, {}, {} bytes", load.pace_in_words(), load.size);
     let settings = json!({ "scenario": "fanout", "receivers": receivers, "load": load.json() });
     let everybody = receivers + 1;
-    let group = Group { members: everybody, connected: everybody, senders: 1 };
+    let group =
+        Group { option: "--receivers", members: everybody, connected: everybody, senders: 1 };
     group.measure(&target, &load, title, settings).await
 }
 
 /// A group that is measured; the first `senders` of the first `connected` members talk.
 struct Group {
+    /// Which says how many are connected.
+    option: &'static str,
     members: usize,
     connected: usize,
     senders: usize,
@@ -94,14 +100,15 @@ impl Group {
         title: String,
         settings: serde_json::Value,
     ) -> anyhow::Result<()> {
+        connect::check(self.option, self.connected)?;
         let pace = load.pace(self.senders)?;
         let target = target_args.target()?;
         let watched = target_args.watched(&target);
-        let run_id: u32 = rand::random();
-        let account = |number: usize| format!("bench-{run_id:08x}-{number}");
-        let mut connections = connect(&target, self.connected, account).await?;
+        let members: Vec<String> =
+            (0..self.members).map(|number| target.account(number)).collect::<Result<_, _>>()?;
+        let mut connections = connect::all(&target, self.connected).await?;
         let owner = connections.first_mut().context("a group has members")?;
-        let group = create(owner, (0..self.members).map(account).collect()).await?;
+        let group = create(owner, members).await?;
         let run = Run::new(self.connected as u64 - 1);
         let mut crowd = Crowd::new(self.connected);
         for (number, connection) in connections.into_iter().enumerate() {
@@ -121,27 +128,8 @@ impl Group {
     }
 }
 
-async fn connect(
-    target: &Target,
-    count: usize,
-    account: impl Fn(usize) -> String,
-) -> anyhow::Result<Vec<(Reader, Writer)>> {
-    let progress = indicatif::ProgressBar::new(count as u64).with_message("connecting");
-    let mut connections = Vec::with_capacity(count);
-    for number in 0..count {
-        let token = target.token(&account(number))?;
-        connections.push(wire::connect(target.gateway(number), &token).await?);
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    Ok(connections)
-}
-
 /// Makes a group of which the first member is the owner. Gives its id.
-async fn create(
-    (reader, writer): &mut (Reader, Writer),
-    members: Vec<String>,
-) -> anyhow::Result<String> {
+async fn create((reader, writer): &mut Connection, members: Vec<String>) -> anyhow::Result<String> {
     let request = GroupCreateReq { name: "bench".to_owned(), members, ..GroupCreateReq::default() };
     let body = request.encode_to_vec().into();
     writer.send([LogicPacket::request(command::CHAT_GROUP_CREATE, 2, "", body).encode()]).await?;

@@ -1,22 +1,24 @@
 //! `imago bench idle`: what a client costs that is connected and says nothing.
 
+mod report;
+mod watch;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use imago_container::cli::print;
+use anyhow::ensure;
 use indicatif::ProgressBar;
-use serde_json::json;
-use tokio::task::JoinSet;
 
-use super::{
-    TargetArgs,
-    cpu::{Watched, resident},
-    wire,
+use self::{
+    report::Report,
+    watch::{Memory, hold},
 };
-use crate::table::table;
+use super::{Target, TargetArgs, cpu::Watched, idlers::Idlers, memory::Kernel};
 
-/// Connections made at a time.
-const AT_ONCE: usize = 64;
+/// Longest time that they are held.
+const HOLD_MAX: Duration = Duration::from_secs(86_400);
+/// Pings may come this often. Gateways close who is silent for two minutes.
+const PINGS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(110);
 
 /// Flags of `imago bench idle`.
 #[derive(Debug, clap::Args)]
@@ -29,76 +31,68 @@ pub(crate) struct IdleArgs {
     /// Time between the last login and the look at the memory
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     settle: Duration,
+    /// How long they are held then, while the memory is looked at again and again
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    hold: Duration,
+    /// Time between the pings of a client
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    ping_interval: Duration,
+}
+
+impl IdleArgs {
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            (1..=1_000_000).contains(&self.connections),
+            "--connections: expected 1 to 1000000"
+        );
+        ensure!(self.settle <= HOLD_MAX, "--settle: expected 0s to 24h");
+        ensure!(self.hold <= HOLD_MAX, "--hold: expected 0s to 24h");
+        ensure!(PINGS.contains(&self.ping_interval), "--ping-interval: expected 10ms to 110s");
+        Ok(())
+    }
 }
 
 pub(super) async fn run(args: IdleArgs) -> anyhow::Result<()> {
-    ensure!(args.connections > 0, "--connections: expected 1 or more");
+    args.check()?;
     let target = args.target.target()?;
-    let mut watched = args.target.watched(&target);
-    let is_gateway = |name: &str| {
-        target.members.iter().any(|member| member.id == name && member.role == "gateway")
+    let watched = gateways(&args.target, &target)?;
+    let memory_before = Memory::read(&watched)?;
+    let kernel_before = Kernel::read()?;
+    let progress = ProgressBar::new(args.connections as u64).with_message("connecting");
+    let started = Instant::now();
+    let idlers = Idlers::connect(&target, args.connections, args.ping_interval, &progress).await?;
+    progress.finish_and_clear();
+    let connecting = started.elapsed();
+    tokio::time::sleep(args.settle).await;
+    let kernel = Kernel::read()?.since(kernel_before);
+    let samples = hold(&watched, args.hold, &idlers).await?;
+    let told = idlers.told();
+    let names = watched.into_iter().map(|process| process.name).collect();
+    let report = Report {
+        connections: args.connections,
+        connecting,
+        names,
+        before: memory_before,
+        samples,
+        kernel,
+        told,
+        hold: args.hold,
+        ping_interval: args.ping_interval,
     };
-    if args.target.pid.is_empty() {
-        watched.retain(|process| is_gateway(&process.name));
+    report.publish(&args.target.files)
+}
+
+/// The processes whose memory counts: the gateways.
+fn gateways(args: &TargetArgs, target: &Target) -> anyhow::Result<Vec<Watched>> {
+    let mut watched = args.watched(target);
+    if args.pid.is_empty() {
+        watched.retain(|process| {
+            target
+                .members
+                .iter()
+                .any(|member| member.id == process.name && member.role == "gateway")
+        });
     }
     ensure!(!watched.is_empty(), "--pid: expected the process ids of the gateways");
-    let before = resident_of(&watched)?;
-    let progress = ProgressBar::new(args.connections as u64);
-    let started = Instant::now();
-    let run_id: u32 = rand::random();
-    let mut connecting = JoinSet::new();
-    let mut connected = Vec::with_capacity(args.connections);
-    for number in 0..args.connections {
-        if connecting.len() >= AT_ONCE
-            && let Some(client) = connecting.join_next().await
-        {
-            connected.push(client.context("client failed")??);
-            progress.inc(1);
-        }
-        let token = target.token(&format!("idle-{run_id:08x}-{number}"))?;
-        let url = target.gateway(number).to_owned();
-        connecting.spawn(async move { wire::connect(&url, &token).await });
-    }
-    while let Some(client) = connecting.join_next().await {
-        connected.push(client.context("client failed")??);
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    let seconds = started.elapsed().as_secs_f64();
-    tokio::time::sleep(args.settle).await;
-    let after = resident_of(&watched)?;
-    drop(connected);
-    report(&args, &watched, &before, &after, seconds)
-}
-
-fn resident_of(watched: &[Watched]) -> anyhow::Result<Vec<u64>> {
-    watched.iter().map(|process| resident(process.pid)).collect()
-}
-
-fn report(
-    args: &IdleArgs,
-    watched: &[Watched],
-    before: &[u64],
-    after: &[u64],
-    seconds: f64,
-) -> anyhow::Result<()> {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / 1_048_576.0);
-    let rows: Vec<Vec<String>> = watched
-        .iter()
-        .zip(before.iter().zip(after))
-        .map(|(process, (before, after))| vec![process.name.clone(), mib(*before), mib(*after)])
-        .collect();
-    print(table(&["PROCESS", "MIB BEFORE", "MIB AFTER"], &rows));
-    let grown = after.iter().sum::<u64>().saturating_sub(before.iter().sum());
-    let each = grown as f64 / args.connections as f64;
-    let rate = args.connections as f64 / seconds;
-    out!(
-        "\n{} connections: {:.1} KiB each; {rate:.0} logins a second",
-        args.connections,
-        each / 1024.0
-    );
-    args.target.files.write_json(&json!({
-        "scenario": "idle", "connections": args.connections, "bytes_each": each,
-        "logins_per_second": rate,
-    }))
+    Ok(watched)
 }

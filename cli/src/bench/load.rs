@@ -5,10 +5,41 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::{pace::Pace, stamp};
+use super::{meter::Times, pace::Pace, stamp};
 
 /// Longest run: the times of all its messages fit their sequence numbers.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
+
+/// Flags of scenarios that take a while.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TimeArgs {
+    /// How long is measured
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// How long is not measured before
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+}
+
+impl TimeArgs {
+    pub(super) fn checked(&self) -> anyhow::Result<Times> {
+        let Self { duration, warm_up } = *self;
+        ensure!(!duration.is_zero(), "--duration: expected more than nothing");
+        ensure!(
+            duration.saturating_add(warm_up) <= DURATION_MAX,
+            "--duration and --warm-up: expected 1h or less together"
+        );
+        Ok(Times { warm_up, duration })
+    }
+
+    /// For a file.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "duration_s": self.duration.as_secs_f64(),
+            "warm_up_s": self.warm_up.as_secs_f64(),
+        })
+    }
+}
 
 /// Flags of scenarios that send messages.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,9 +71,7 @@ impl LoadArgs {
             "--size: expected {} to 4000",
             stamp::SIZE_MIN
         );
-        let total = self.duration + self.warm_up;
-        ensure!(!self.duration.is_zero(), "--duration: expected more than nothing");
-        ensure!(total <= DURATION_MAX, "--duration and --warm-up: expected 1h or less together");
+        TimeArgs { duration: self.duration, warm_up: self.warm_up }.checked()?;
         let Some(rate) = self.rate else { return Ok(Pace::Window(self.window)) };
         let range = 0.001..=10_000_000.0;
         ensure!(range.contains(&rate), "--rate: expected 0.001 to 10000000 messages a second");

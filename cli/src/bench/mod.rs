@@ -1,32 +1,45 @@
 //! `imago bench`: measures a cluster from outside, over the client's wire alone.
 
+mod backoff;
+mod child;
+mod churn;
 mod client;
+mod connect;
 mod cpu;
 mod crowd;
+mod failure;
 mod group;
 mod html;
 mod idle;
+mod idlers;
 mod limit;
 mod load;
+mod login;
+mod memory;
+mod meter;
 mod pace;
+mod picture;
 mod promote;
 mod recorder;
 mod report;
 mod run;
 mod seen;
+mod sink;
 mod stamp;
+mod storm;
 mod talk;
+mod tokens;
 mod wire;
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Subcommand;
 
-use self::{cpu::Watched, report::FileArgs};
+use self::{cpu::Watched, report::FileArgs, tokens::Tokens};
 use crate::{
     dev::state::{DevState, Member},
-    token::{self, SecretArgs},
+    token::SecretArgs,
 };
 
 /// Flags of `imago bench`.
@@ -35,6 +48,9 @@ use crate::{
 Without --gateway, the cluster that `imago dev` runs in this directory. Figures of one machine \
 that runs servers and load together are good for comparisons within one run, not for more.")]
 pub(crate) struct BenchArgs {
+    /// Threads that the clients run on; as many as there are cores otherwise
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
     #[command(subcommand)]
     scenario: Scenario,
 }
@@ -47,6 +63,12 @@ enum Scenario {
     Group(group::GroupArgs),
     /// One client talks to many at once: deliveries a second, and time until they arrive
     Fanout(group::FanoutArgs),
+    /// Pairs talk while clients are cut off and come back: that nothing is lost, nor comes twice
+    Churn(churn::ChurnArgs),
+    /// Clients connect, log in and close again: logins a second, and how long they take
+    Login(login::LoginArgs),
+    /// All clients are cut off at once and come back: time until they are logged in again
+    Storm(storm::StormArgs),
     /// Clients that are connected and say nothing: memory of the gateways for each
     Idle(idle::IdleArgs),
     /// What this machine does without Imago, a relay and a bare WebSocket, beside 1:1 talk
@@ -56,6 +78,12 @@ enum Scenario {
     /// The processes that `limit` measures with
     #[command(hide = true)]
     ServeLimit(limit::ServeArgs),
+    /// The processes that hold idle clients
+    #[command(hide = true)]
+    ServeIdlers(idlers::ServeArgs),
+    /// The process that reads what `promote` sends beside
+    #[command(hide = true)]
+    ServeSink,
 }
 
 /// Measures.
@@ -64,10 +92,15 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Talk(args) => talk::run(args).await,
         Scenario::Group(args) => group::run(args).await,
         Scenario::Fanout(args) => group::fanout(args).await,
+        Scenario::Churn(args) => churn::run(args).await,
+        Scenario::Login(args) => login::run(args).await,
+        Scenario::Storm(args) => storm::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Limit(args) => limit::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,
         Scenario::ServeLimit(args) => limit::serve(args).await,
+        Scenario::ServeIdlers(args) => idlers::serve(args).await,
+        Scenario::ServeSink => sink::serve().await,
     }
 }
 
@@ -79,9 +112,12 @@ struct TargetArgs {
     gateway: Vec<String>,
     #[command(flatten)]
     secret: SecretArgs,
+    /// File with a token a line, one for each client, in place of tokens made from the secret
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
     /// Process that is watched in place of those of `imago dev`; may be given several times
-    #[arg(long, value_name = "PID")]
-    pid: Vec<u32>,
+    #[arg(long, value_name = "[NAME=]PID")]
+    pid: Vec<Watched>,
     #[command(flatten)]
     files: FileArgs,
 }
@@ -89,7 +125,7 @@ struct TargetArgs {
 /// A cluster that is measured.
 struct Target {
     gateways: Vec<String>,
-    secret: String,
+    tokens: Tokens,
     members: Vec<Member>,
 }
 
@@ -105,17 +141,19 @@ impl TargetArgs {
         if gateways.is_empty() {
             bail!("no gateway with a WebSocket port");
         }
-        Ok(Target { gateways, secret: self.secret.read()?, members })
+        let tokens = match &self.tokens {
+            Some(file) => Tokens::read(file)?,
+            None => Tokens::made(self.secret.read()?),
+        };
+        Ok(Target { gateways, tokens, members })
     }
 
     /// The processes that are watched.
     fn watched(&self, target: &Target) -> Vec<Watched> {
-        let named =
-            self.pid.iter().map(|pid| Watched { name: format!("process {pid}"), pid: *pid });
         let dev = target.members.iter();
         let dev = dev.map(|member| Watched { name: member.id.clone(), pid: member.pid });
         // Somebody who names processes means these.
-        if self.pid.is_empty() { dev.collect() } else { named.collect() }
+        if self.pid.is_empty() { dev.collect() } else { self.pid.clone() }
     }
 }
 
@@ -124,7 +162,16 @@ impl Target {
         self.gateways.get(number % self.gateways.len()).map_or("", String::as_str)
     }
 
+    /// Whether there are tokens for so many clients.
+    fn require(&self, clients: usize) -> anyhow::Result<()> {
+        self.tokens.require(clients)
+    }
+
+    fn account(&self, number: usize) -> anyhow::Result<String> {
+        self.tokens.account(number)
+    }
+
     fn token(&self, account: &str) -> anyhow::Result<String> {
-        token::make(&self.secret, account, "bench", "", Duration::from_secs(86_400))
+        self.tokens.token(account)
     }
 }

@@ -1,17 +1,25 @@
 //! `imago bench promote`: how long a logic server takes to grow up in a running cluster.
 
+mod sync_bytes;
+
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
-use serde_json::json;
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
+use self::sync_bytes::sync_bytes;
+use super::{Target, idlers::Idlers, sink::Sink, tokens::Tokens};
 use crate::dev::{self, Server, state::DevState};
 
 /// How long one promotion may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between the pings of the idle clients.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Flags of `imago bench promote`.
 #[derive(Debug, clap::Args)]
@@ -22,34 +30,61 @@ pub(crate) struct PromoteArgs {
     /// How many servers are started, one after the other
     #[arg(long, default_value_t = 10)]
     times: usize,
+    /// Idle clients that are logged in before; the gateways tell each server of all of them. Beside
+    /// it, sending just these bytes is measured
+    #[arg(long, default_value_t = 0)]
+    sessions: usize,
     /// Write the figures to this file too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
-    ensure!(args.times > 0, "--times: expected 1 or more");
-    let state = DevState::read(&args.data)?;
-    let gateways = state.members.iter().filter(|member| member.role == "gateway").count();
-    let mut millis = Vec::new();
-    for number in 1..=args.times {
-        let took = promote(&state, number).await?;
-        out!("{number:3}: {took:.0} ms from start to Adult");
-        millis.push(took);
-    }
-    let mut sorted = millis.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-    out!("median of {}: {median:.0} ms, with {gateways} gateways", args.times);
-    if let Some(path) = &args.json {
-        let figures = json!({ "scenario": "promote", "gateways": gateways, "median_ms": median, "all_ms": millis });
-        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
-    }
-    Ok(())
+/// One promotion, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Promotion {
+    /// From the start of the process.
+    adult: f64,
+    /// From its first link, as the server itself says; 0 where it grew up without any.
+    linked: f64,
+    /// Sending just the bytes of the sessions.
+    bytes: f64,
 }
 
-/// Milliseconds from the start of a process until it is ready.
-async fn promote(state: &DevState, number: usize) -> anyhow::Result<f64> {
+pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
+    ensure!((1..=1000).contains(&args.times), "--times: expected 1 to 1000");
+    ensure!(args.sessions <= 1_000_000, "--sessions: expected 0 to 1000000");
+    let state = DevState::read(&args.data)?;
+    let target = Target {
+        gateways: state.gateways(),
+        tokens: Tokens::made(state.jwt_secret.clone()),
+        members: state.members.clone(),
+    };
+    ensure!(!target.gateways.is_empty(), "no gateway with a WebSocket port");
+    let progress = ProgressBar::new(args.sessions as u64).with_message("connecting");
+    let idlers = Idlers::connect(&target, args.sessions, PING_INTERVAL, &progress).await?;
+    progress.finish_and_clear();
+    let bytes = sync_bytes(&target, args.sessions)?;
+    let sink = Sink::start().await?;
+    let mut promotions = Vec::new();
+    for number in 1..=args.times {
+        let (adult, linked) = promote(&state, number).await?;
+        let bytes = sink.time(&bytes).await?.as_secs_f64() * 1000.0;
+        out!("{number:3}: {adult:.0} ms from start to Adult, {linked:.1} ms from the first link");
+        promotions.push(Promotion { adult, linked, bytes });
+    }
+    let told = idlers.told();
+    ensure!(
+        told.lost == 0,
+        "{} of {} sessions were lost: {:?}",
+        told.lost,
+        args.sessions,
+        told.why
+    );
+    report(&args, &bytes, &promotions)
+}
+
+/// Milliseconds from the start of a process until it is ready, and from its first link.
+async fn promote(state: &DevState, number: usize) -> anyhow::Result<(f64, f64)> {
     let directory = tempfile::tempdir()?;
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
     let launch = dev::logic_launch(state, format!("bench-logic-{number}"));
@@ -58,16 +93,80 @@ async fn promote(state: &DevState, number: usize) -> anyhow::Result<f64> {
     let ready = format!("{}/ready", server.member.monitor);
     let took = loop {
         if http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
-            break Ok(started.elapsed().as_secs_f64() * 1000.0);
+            break Some(started.elapsed());
         }
         if started.elapsed() > PATIENCE {
-            break Err(());
+            break None;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
+    let linked = linked(&http, &server.member.monitor).await;
     server.stop().await;
     match took {
-        Ok(millis) => Ok(millis),
-        Err(()) => bail!("not Adult after {PATIENCE:?}"),
+        Some(took) => Ok((took.as_secs_f64() * 1000.0, linked? * 1000.0)),
+        None => bail!("not Adult after {PATIENCE:?}"),
+    }
+}
+
+/// Seconds from a server's first link until it was Adult.
+async fn linked(http: &reqwest::Client, monitor: &str) -> anyhow::Result<f64> {
+    let metrics = http.get(format!("{monitor}/metrics")).send().await?.text().await?;
+    // Not counted where a server grows up before its registry has named a gateway.
+    Ok(metric(&metrics, "imago_promotion_linked_seconds_sum").unwrap_or_default())
+}
+
+fn metric(metrics: &str, name: &str) -> Option<f64> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value?.trim().parse().ok()
+}
+
+fn median(promotions: &[Promotion], value: fn(&Promotion) -> f64) -> f64 {
+    let mut sorted: Vec<f64> = promotions.iter().map(value).collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn report(args: &PromoteArgs, bytes: &[Bytes], promotions: &[Promotion]) -> anyhow::Result<()> {
+    let gateways = bytes.len();
+    let adult = median(promotions, |promotion| promotion.adult);
+    let linked = median(promotions, |promotion| promotion.linked);
+    let limit = median(promotions, |promotion| promotion.bytes);
+    let total: usize = bytes.iter().map(Bytes::len).sum();
+    out!(
+        "median of {}: {adult:.0} ms to Adult, {linked:.1} ms from the first link, with {gateways} \
+         gateways and {} sessions",
+        args.times,
+        args.sessions
+    );
+    if args.sessions > 0 {
+        out!(
+            "the limit, just the {total} bytes of these sessions over {gateways} connections: \
+             {limit:.1} ms; Adult takes {:.1} times as long, {:.1} times from the first link",
+            adult / limit,
+            linked / limit
+        );
+    }
+    let Some(path) = &args.json else { return Ok(()) };
+    let all = |value: fn(&Promotion) -> f64| promotions.iter().map(value).collect::<Vec<_>>();
+    let figures: Value = json!({
+        "scenario": "promote", "gateways": gateways, "sessions": args.sessions,
+        "median_ms": adult, "all_ms": all(|promotion| promotion.adult),
+        "linked_median_ms": linked, "linked_all_ms": all(|promotion| promotion.linked),
+        "limit_bytes": total,
+        "limit_median_ms": limit, "limit_all_ms": all(|promotion| promotion.bytes),
+    });
+    std::fs::write(path, serde_json::to_vec_pretty(&figures)?)
+        .with_context(|| format!("--json {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let metrics = "# HELP a_sum\na_sum_of_others 1\na_sum 0.25\n";
+        assert_eq!(metric(metrics, "a_sum"), Some(0.25));
+        assert_eq!(metric(metrics, "a"), None);
     }
 }

@@ -51,6 +51,8 @@ impl Recorder {
     }
 }
 
+/// Headings of a table of the usual percentiles.
+pub(super) const HEADINGS: [&str; 6] = ["MILLISECONDS UNTIL", "P50", "P90", "P99", "P99.9", "MAX"];
 /// The usual percentiles.
 pub(super) const PERCENTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
@@ -58,6 +60,12 @@ pub(super) const PERCENTILES: [(&str, f64); 5] =
 /// One of them, in milliseconds.
 pub(super) fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1000.0
+}
+
+/// All of them, in milliseconds, as a row of a table.
+pub(super) fn row(name: &str, histogram: &Histogram<u64>) -> Vec<String> {
+    let values = PERCENTILES.iter().map(|(_, at)| format!("{:.2}", millis(histogram, *at)));
+    std::iter::once(name.to_owned()).chain(values).collect()
 }
 
 /// All of them, in milliseconds, for a file.

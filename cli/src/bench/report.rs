@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 
 use super::{
     client::Tally,
-    html,
-    recorder::{PERCENTILES, millis, percentiles},
+    cpu,
+    html::Page,
+    meter::{curve, timeline_json},
+    picture::Curve,
+    recorder::{HEADINGS, percentiles, row},
     run::{Measured, Totals},
 };
 use crate::table::table;
@@ -23,6 +26,16 @@ pub(super) struct FileArgs {
     /// Write a page with pictures of the figures over time
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+/// What a scenario tells beyond the others.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// Rows of percentiles.
+    pub(super) rows: Vec<Vec<String>>,
+    pub(super) lines: Vec<String>,
+    /// A name among the figures, and what is under it.
+    pub(super) json: (&'static str, Value),
 }
 
 /// The figures of one run.
@@ -42,6 +55,11 @@ impl FileArgs {
         std::fs::write(path, serde_json::to_vec_pretty(figures)?)
             .with_context(|| format!("--json {}", path.display()))
     }
+
+    pub(super) fn write_html(&self, page: impl FnOnce() -> String) -> anyhow::Result<()> {
+        let Some(path) = &self.html else { return Ok(()) };
+        std::fs::write(path, page()).with_context(|| format!("--html {}", path.display()))
+    }
 }
 
 impl Report {
@@ -51,12 +69,14 @@ impl Report {
     /// When accepted messages did not arrive, or requests were not answered: then the figures are
     /// worth nothing.
     pub(super) fn publish(&self, files: &FileArgs) -> anyhow::Result<()> {
-        self.print();
-        files.write_json(&self.json())?;
-        if let Some(path) = &files.html {
-            std::fs::write(path, html::page(self))
-                .with_context(|| format!("--html {}", path.display()))?;
-        }
+        self.publish_with(files, &Extra::default())
+    }
+
+    /// As [`publish`](Self::publish), with what only this scenario tells.
+    pub(super) fn publish_with(&self, files: &FileArgs, extra: &Extra) -> anyhow::Result<()> {
+        self.print(extra);
+        files.write_json(&self.json(extra))?;
+        files.write_html(|| self.page(extra))?;
         self.verify()
     }
 
@@ -83,30 +103,27 @@ impl Report {
         self.measured.delivered as f64 / self.measured.seconds.max(0.001)
     }
 
-    /// The percentiles of both times, a row each.
-    pub(super) fn rows(&self) -> Vec<Vec<String>> {
-        let rows = [("delivered", &self.measured.delivery), ("answered", &self.measured.answer)];
-        rows.iter()
-            .map(|(name, times)| {
-                let values = PERCENTILES.iter().map(|(_, at)| format!("{:.2}", millis(times, *at)));
-                std::iter::once((*name).to_owned()).chain(values).collect()
-            })
-            .collect()
+    /// The percentiles of all times, a row each.
+    fn rows(&self, extra: &Extra) -> Vec<Vec<String>> {
+        let Measured { delivery, answer, .. } = &self.measured;
+        let mut rows = vec![row("delivered", delivery), row("answered", answer)];
+        rows.extend_from_slice(&extra.rows);
+        rows
     }
 
-    fn print(&self) {
-        out!(
-            "{}: {:.0} messages a second accepted, {:.0} deliveries a second\n",
-            self.title,
-            self.accepted_rate(),
-            self.rate()
-        );
-        print(table(&["MILLISECONDS UNTIL", "P50", "P90", "P99", "P99.9", "MAX"], &self.rows()));
+    /// How fast it was, in words.
+    fn speed(&self) -> String {
+        let (accepted, delivered) = (self.accepted_rate(), self.rate());
+        format!("{accepted:.0} messages a second accepted, {delivered:.0} deliveries a second")
+    }
+
+    /// What was counted, in words.
+    fn counted(&self, extra: &Extra) -> Vec<String> {
         let totals = &self.totals;
-        for (status, times) in &totals.refused {
-            out!("status {status}: {times} answers");
-        }
-        out!(
+        let refused = totals.refused.iter();
+        let mut lines: Vec<String> =
+            refused.map(|(status, times)| format!("status {status}: {times} answers")).collect();
+        lines.push(format!(
             "accepted {} of {}, delivered {} of {}, again {}, late {}",
             totals.accepted,
             totals.sent,
@@ -114,19 +131,39 @@ impl Report {
             totals.expected,
             self.tally.again,
             self.tally.late
-        );
-        for (name, seconds) in &self.measured.cpu {
-            let share = seconds / self.measured.seconds.max(0.001) * 100.0;
-            out!("cpu of {name}: {seconds:.2} s, {share:.0} % of one core");
+        ));
+        lines.extend_from_slice(&extra.lines);
+        lines.extend(cpu::in_words(&self.measured.cpu, self.measured.seconds));
+        lines
+    }
+
+    fn print(&self, extra: &Extra) {
+        out!("{}: {}\n", self.title, self.speed());
+        print(table(&HEADINGS, &self.rows(extra)));
+        for line in self.counted(extra) {
+            out!("{line}");
         }
     }
 
-    fn json(&self) -> Value {
+    fn page(&self, extra: &Extra) -> String {
+        let (timeline, seconds) = (&self.measured.timeline, self.measured.seconds);
+        let rate = [Curve { name: "delivered", values: curve(timeline, |second| second.rate) }];
+        let times = [
+            Curve { name: "p50", values: curve(timeline, |second| second.p50) },
+            Curve { name: "p99", values: curve(timeline, |second| second.p99) },
+        ];
+        Page::new(&self.title)
+            .text(&format!("{}, over {seconds:.0} s.", self.speed()))
+            .table(&HEADINGS, &self.rows(extra))
+            .picture("Messages delivered a second", &rate, seconds)
+            .picture("Milliseconds until delivery", &times, seconds)
+            .list(&self.counted(extra))
+            .end(&self.settings)
+    }
+
+    fn json(&self, extra: &Extra) -> Value {
         let (measured, totals) = (&self.measured, &self.totals);
-        let timeline = measured.timeline.iter().map(
-            |second| json!({ "per_second": second.rate, "p50_ms": second.p50, "p99_ms": second.p99 }),
-        );
-        json!({
+        let mut figures = json!({
             "title": self.title,
             "settings": self.settings,
             "seconds": measured.seconds,
@@ -137,8 +174,14 @@ impl Report {
             "sent": totals.sent, "accepted": totals.accepted, "delivered": totals.delivered,
             "expected": totals.expected, "refused": totals.refused,
             "again": self.tally.again, "late": self.tally.late,
-            "cpu_seconds": measured.cpu.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "timeline": timeline.collect::<Vec<_>>(),
-        })
+            "cpu_seconds": cpu::json(&measured.cpu),
+            "timeline": timeline_json(&measured.timeline),
+        });
+        if let (name, Some(all)) = (extra.json.0, figures.as_object_mut())
+            && !name.is_empty()
+        {
+            all.insert(name.to_owned(), extra.json.1.clone());
+        }
+        figures
     }
 }

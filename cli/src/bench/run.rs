@@ -10,28 +10,30 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use indicatif::ProgressBar;
 
 use super::{
     client::is_accepted,
-    cpu::{self, Watched},
-    recorder::{Recorder, histogram, millis},
+    cpu::Watched,
+    meter::{Meter, Second, Times},
+    recorder::Recorder,
 };
 
 /// What the clients of a run share.
 pub(super) struct Run {
     started: Instant,
-    measuring: AtomicBool,
+    /// What its messages carry, so that those of earlier runs are not taken for them.
+    pub(super) mark: String,
     stopping: AtomicBool,
     /// Messages that arrived, of those that a receiver had not seen before.
-    delivered: AtomicU64,
-    delivery: Recorder,
+    delivery: Meter,
     answer: Recorder,
     /// Answers other than success, by status.
     refused: Mutex<BTreeMap<u32, u64>>,
     sent: AtomicU64,
     answers: AtomicU64,
     accepted: AtomicU64,
+    /// Those of them that were accepted while it was measured.
+    measured_accepted: AtomicU64,
     /// How many receive each message.
     fan_out: u64,
 }
@@ -47,16 +49,6 @@ pub(super) struct Totals {
     pub(super) expected: u64,
     /// Answers other than success, by status.
     pub(super) refused: BTreeMap<u32, u64>,
-}
-
-/// One second of a run.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Second {
-    /// Messages delivered a second.
-    pub(super) rate: f64,
-    /// Milliseconds until delivery.
-    pub(super) p50: f64,
-    pub(super) p99: f64,
 }
 
 /// What was measured.
@@ -76,15 +68,15 @@ impl Run {
     pub(super) fn new(fan_out: u64) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
-            measuring: AtomicBool::new(false),
+            mark: format!("{:08x}", rand::random::<u32>()),
             stopping: AtomicBool::new(false),
-            delivered: AtomicU64::new(0),
-            delivery: Recorder::default(),
+            delivery: Meter::default(),
             answer: Recorder::default(),
             refused: Mutex::default(),
             sent: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
+            measured_accepted: AtomicU64::new(0),
             fan_out,
         })
     }
@@ -106,19 +98,18 @@ impl Run {
 
     /// A message arrived that was due then.
     pub(super) fn delivered(&self, client: usize, due: Duration) {
-        self.delivered.fetch_add(1, Ordering::Relaxed);
-        if self.measuring.load(Ordering::Relaxed) {
-            self.delivery.record(client, self.now().saturating_sub(due));
-        }
+        self.delivery.record(client, self.now().saturating_sub(due));
     }
 
     /// A request was answered that was due then.
     pub(super) fn answered(&self, client: usize, due: Duration, status: u32) {
-        if self.measuring.load(Ordering::Relaxed) {
+        let measuring = self.delivery.is_measuring();
+        if measuring {
             self.answer.record(client, self.now().saturating_sub(due));
         }
         if is_accepted(status) {
             self.accepted.fetch_add(1, Ordering::SeqCst);
+            self.measured_accepted.fetch_add(u64::from(measuring), Ordering::SeqCst);
         } else {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             *refused.entry(status).or_default() += 1;
@@ -130,7 +121,7 @@ impl Run {
     pub(super) fn is_settled(&self) -> bool {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         count(&self.answers) == count(&self.sent)
-            && count(&self.delivered) >= count(&self.accepted) * self.fan_out
+            && self.delivery.count() >= count(&self.accepted) * self.fan_out
     }
 
     /// All that was counted so far, measured or not.
@@ -140,7 +131,7 @@ impl Run {
             sent: count(&self.sent),
             answers: count(&self.answers),
             accepted: count(&self.accepted),
-            delivered: count(&self.delivered),
+            delivered: self.delivery.count(),
             expected: count(&self.accepted) * self.fan_out,
             refused: self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -153,52 +144,17 @@ impl Run {
         duration: Duration,
         watched: &[Watched],
     ) -> anyhow::Result<Measured> {
-        let progress = ProgressBar::new_spinner();
-        progress.enable_steady_tick(Duration::from_millis(200));
-        progress.set_message("warming up");
-        tokio::time::sleep(warm_up).await;
-        self.measuring.store(true, Ordering::SeqCst);
-        let cpu_before = cpu::seconds(watched)?;
-        let before = self.delivered.load(Ordering::SeqCst);
-        let accepted_before = self.accepted.load(Ordering::SeqCst);
-        let (begun, mut last) = (Instant::now(), before);
-        let (mut delivery, mut timeline) = (histogram(), Vec::new());
-        while begun.elapsed() < duration {
-            let step = Instant::now();
-            tokio::time::sleep(Duration::from_secs(1).min(duration - begun.elapsed())).await;
-            let now = self.delivered.load(Ordering::SeqCst);
-            let seconds = step.elapsed().as_secs_f64().max(0.001);
-            let times = self.delivery.take();
-            let second = Second {
-                rate: (now - last) as f64 / seconds,
-                p50: millis(&times, 0.5),
-                p99: millis(&times, 0.99),
-            };
-            progress.set_message(format!(
-                "{:.0} of {:.0} s: {:.0} messages a second, p50 {:.1} ms, p99 {:.1} ms",
-                begun.elapsed().as_secs_f64(),
-                duration.as_secs_f64(),
-                second.rate,
-                second.p50,
-                second.p99
-            ));
-            delivery.add(times).expect("all have the same bounds");
-            timeline.push(second);
-            last = now;
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        let accepted = self.accepted.load(Ordering::SeqCst) - accepted_before;
-        self.measuring.store(false, Ordering::SeqCst);
+        let times = Times { warm_up, duration };
+        let metered = self.delivery.measure("messages", times, watched).await?;
         self.stopping.store(true, Ordering::SeqCst);
-        progress.finish_and_clear();
         Ok(Measured {
-            seconds,
-            accepted,
-            delivered: last - before,
-            delivery,
+            seconds: metered.seconds,
+            accepted: self.measured_accepted.load(Ordering::SeqCst),
+            delivered: metered.count,
+            delivery: metered.times,
             answer: self.answer.take(),
-            timeline,
-            cpu: cpu::spent(watched, &cpu_before)?,
+            timeline: metered.timeline,
+            cpu: metered.cpu,
         })
     }
 }

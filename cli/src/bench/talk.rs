@@ -7,11 +7,11 @@ use serde_json::json;
 use super::{
     TargetArgs,
     client::{Client, Sending},
+    connect,
     crowd::Crowd,
     load::LoadArgs,
     report::Report,
     run::Run,
-    wire,
 };
 
 /// Flags of `imago bench talk`.
@@ -40,19 +40,17 @@ pub(super) async fn measure(
         clients >= 2 && clients.is_multiple_of(2),
         "--clients: expected an even number, 2 or more"
     );
+    connect::check("--clients", clients)?;
     let pace = load.pace(clients)?;
     let target = target_args.target()?;
     let watched = target_args.watched(&target);
-    let run_id: u32 = rand::random();
-    let account = |number: usize| format!("bench-{run_id:08x}-{number}");
+    let connections = connect::all(&target, clients).await?;
     let run = Run::new(1);
     let mut crowd = Crowd::new(clients);
-    for number in 0..clients {
-        let token = target.token(&account(number))?;
-        let connection = wire::connect(target.gateway(number), &token).await?;
+    for (number, connection) in connections.into_iter().enumerate() {
         let sending = Sending {
             command: command::CHAT_USER_TALK,
-            dest: account(number ^ 1),
+            dest: target.account(number ^ 1)?,
             pace,
             size: load.size,
         };

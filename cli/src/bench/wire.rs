@@ -1,10 +1,11 @@
 //! The client's wire with as little as possible around it, so that the servers are measured and
 //! not the load.
 
-use anyhow::{Context, bail};
-use bytes::{Buf, Bytes, BytesMut};
+use std::{io, time::Duration};
+
+use bytes::{Bytes, BytesMut};
 use imago_proto::{
-    Frame, Limits, LogicPacket, Opcode, Packet, Status, command,
+    BasicPacket, Frame, Limits, LogicPacket, Opcode, Packet, Status, command,
     msg::{Flag, LoginReq},
     ws,
 };
@@ -15,8 +16,16 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    time::timeout,
 };
 use tokio_tungstenite::{client_async, tungstenite::client::IntoClientRequest};
+
+use super::failure::{Ended, Failure, NotIn};
+
+/// How long a client waits until it is logged in, as those of the wire do.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a goodbye may take.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A logged-in client's reading side.
 pub(super) struct Reader {
@@ -31,13 +40,19 @@ pub(super) struct Writer {
 }
 
 /// Connects and logs in.
-pub(super) async fn connect(url: &str, token: &str) -> anyhow::Result<(Reader, Writer)> {
-    let request = url.into_client_request().with_context(|| format!("{url}: expected ws://…"))?;
+pub(super) async fn connect(url: &str, token: &str) -> Result<(Reader, Writer), NotIn> {
+    let connected = timeout(LOGIN_PATIENCE, log_in(url, token)).await;
+    let connected = connected.unwrap_or(Err(Failure::NoAnswer));
+    connected.map_err(|failure| NotIn { url: url.to_owned(), failure })
+}
+
+async fn log_in(url: &str, token: &str) -> Result<(Reader, Writer), Failure> {
+    let request = url.into_client_request().map_err(|_| Failure::Url)?;
     let (host, port) = (request.uri().host().unwrap_or_default(), request.uri().port_u16());
     let stream = TcpStream::connect((host, port.unwrap_or(80))).await;
-    let stream = stream.with_context(|| format!("cannot connect to {url}"))?;
-    stream.set_nodelay(true)?;
-    let (socket, _) = client_async(request, stream).await.with_context(|| url.to_owned())?;
+    let stream = stream.map_err(Failure::Connect)?;
+    stream.set_nodelay(true).map_err(Failure::Connect)?;
+    let (socket, _) = client_async(request, stream).await.map_err(Failure::upgrade)?;
     // The server says nothing before the login, so nothing is left in the library's buffer.
     let (read, write) = socket.into_inner().into_split();
     let decoder = ws::Decoder::new(ws::Peer::Server, Limits::default());
@@ -45,35 +60,60 @@ pub(super) async fn connect(url: &str, token: &str) -> anyhow::Result<(Reader, W
     let mut writer = Writer { socket: write };
     let login = LoginReq { token: token.to_owned(), ..LoginReq::default() };
     let login = LogicPacket::request(command::LOGIN_SIGNIN, 1, "", login.encode_to_vec().into());
-    writer.send([login.encode()]).await?;
-    let answer = reader.next().await?;
-    if answer.header.status != Status::Success.code() {
-        bail!("login refused with status {}", answer.header.status);
+    writer.send([login.encode()]).await.map_err(|error| Failure::Ended(Ended::Cut(error)))?;
+    let answer = reader.next().await.map_err(Failure::Ended)?;
+    let status = answer.header.status;
+    if status != Status::Success.code() {
+        return Err(Failure::Refused(status));
     }
     Ok((reader, writer))
 }
 
+/// Says goodbye, and waits until the gateway has closed.
+pub(super) async fn close((mut reader, mut writer): (Reader, Writer)) {
+    // Gone already is as good.
+    let _ = timeout(GOODBYE_PATIENCE, async {
+        writer.say_goodbye().await?;
+        reader.ended().await;
+        io::Result::Ok(())
+    })
+    .await;
+}
+
 impl Reader {
-    /// The next request's answer or push.
-    pub(super) async fn next(&mut self) -> anyhow::Result<LogicPacket> {
+    /// The next request's answer or push. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<LogicPacket, Ended> {
         loop {
-            while let Some(frame) = self.decoder.decode(&mut self.buffer)? {
+            if let Packet::Logic(packet) = self.next_packet().await? {
+                return Ok(packet);
+            }
+        }
+    }
+
+    /// Why the connection ended, once it does; what comes before is thrown away.
+    pub(super) async fn ended(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.next().await {
+                return ended;
+            }
+        }
+    }
+
+    /// The next packet, pongs included. Cancel safe.
+    pub(super) async fn next_packet(&mut self) -> Result<Packet, Ended> {
+        loop {
+            while let Some(frame) = self.decoder.decode(&mut self.buffer).map_err(Ended::wrong)? {
                 match frame.opcode {
                     Opcode::Close => {
-                        let code =
-                            frame.payload.has_remaining().then(|| ws::close_code(&frame.payload));
-                        bail!("closed by the gateway, code {}", code.flatten().unwrap_or_default());
+                        let code = ws::close_code(&frame.payload).unwrap_or_default();
+                        return Err(Ended::Closed(code));
                     }
-                    Opcode::Binary => {
-                        if let Packet::Logic(packet) = Packet::decode(frame.payload)? {
-                            return Ok(packet);
-                        }
-                    }
+                    Opcode::Binary => return Packet::decode(frame.payload).map_err(Ended::wrong),
                     _ => {}
                 }
             }
-            if self.socket.read_buf(&mut self.buffer).await? == 0 {
-                bail!("connection closed by the gateway");
+            if self.socket.read_buf(&mut self.buffer).await.map_err(Ended::Cut)? == 0 {
+                return Err(Ended::Cut(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
@@ -84,14 +124,26 @@ impl Writer {
     pub(super) async fn send(
         &mut self,
         packets: impl IntoIterator<Item = Bytes>,
-    ) -> anyhow::Result<()> {
+    ) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         for packet in packets {
             // The key hides nothing from anybody on this machine; any will do.
             ws::encode_masked(&Frame::binary(packet), [1, 2, 3, 4], &mut bytes);
         }
-        self.socket.write_all(&bytes).await?;
-        Ok(())
+        self.socket.write_all(&bytes).await
+    }
+
+    /// Asks whether the gateway is there.
+    pub(super) async fn ping(&mut self) -> io::Result<()> {
+        self.send([BasicPacket::PING.encode()]).await
+    }
+
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        // Code 1000 (RFC 6455 §7.4.1): normal.
+        let payload = Bytes::from_static(&[0x03, 0xe8]);
+        let mut bytes = BytesMut::new();
+        ws::encode_masked(&Frame { opcode: Opcode::Close, payload }, [1, 2, 3, 4], &mut bytes);
+        self.socket.write_all(&bytes).await
     }
 }
 

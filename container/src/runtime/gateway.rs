@@ -179,12 +179,15 @@ impl GatewayRuntime {
     }
 
     fn open_doors(&self, registrar: &Registrar, role: &dyn GatewayRole) {
+        let links = self.links.all();
+        let linked = links.iter().map(|link| link.opened.elapsed()).max();
         tracing::info!(
             after = ?self.report.age(),
-            links = self.links.all().len(),
+            ?linked,
+            links = links.len(),
             "adult: accepting clients"
         );
-        metrics::promoted(self.report.age());
+        metrics::promoted(self.report.age(), linked);
         role.open_doors();
         self.links.announce(&State { state: ServerState::Adult.into(), excluded: Vec::new() });
         registrar.want(self.entry(ServiceState::Adult));

@@ -154,13 +154,16 @@ impl LogicRuntime {
                 ));
             }
             LogicAction::AnnounceAdult { excluded } => {
+                let links = self.gateways.links();
+                let linked = links.iter().map(|link| link.opened.elapsed()).max();
                 tracing::info!(
                     after = ?self.report.age(),
-                    links = self.gateways.links().len(),
+                    ?linked,
+                    links = links.len(),
                     excluded = ?excluded,
                     "adult: taking traffic"
                 );
-                metrics::promoted(self.report.age());
+                metrics::promoted(self.report.age(), linked);
                 if let Some(role) = self.gateways.role() {
                     role.promoted();
                 }

@@ -333,6 +333,7 @@ impl FrameSink for Gateways {
             Kind::SyncEnd(end) => {
                 role.sync_end(peer);
                 link.set_synced();
+                metrics::link_synced(link.opened.elapsed());
                 let ack = Kind::SyncAck(SyncAck { sessions: end.sessions });
                 // A link that takes no answer is closed, and synced again at its next life.
                 let _ = link.send(ack, REPLY_PATIENCE).await;

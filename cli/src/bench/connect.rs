@@ -1,0 +1,75 @@
+//! Many clients connected and logged in, some at a time.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, ensure};
+use indicatif::ProgressBar;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinHandle;
+
+use super::{
+    Target,
+    failure::NotIn,
+    wire::{self, Reader, Writer},
+};
+
+/// Logins under way at a time.
+pub(super) const AT_ONCE: usize = 64;
+/// Files that a process needs for other things than clients.
+const FILES_SPARE: usize = 128;
+
+/// A client that is logged in.
+pub(super) type Connection = (Reader, Writer);
+
+/// Whether an option's number of clients is one that this process may have.
+pub(super) fn check(option: &str, clients: usize) -> anyhow::Result<()> {
+    let most = room();
+    ensure!(
+        (1..=most).contains(&clients),
+        "{option}: expected 1 to {most} clients, as many connections as this process may have"
+    );
+    Ok(())
+}
+
+/// Logs in the first so many clients, in their order.
+pub(super) async fn all(target: &Target, count: usize) -> anyhow::Result<Vec<Connection>> {
+    target.require(count)?;
+    let progress = ProgressBar::new(count as u64).with_message("connecting");
+    let mut connections = Vec::with_capacity(count);
+    let mut under_way: VecDeque<JoinHandle<Result<Connection, NotIn>>> = VecDeque::new();
+    for number in 0..count {
+        if under_way.len() >= AT_ONCE {
+            take(&mut under_way, &mut connections, &progress).await?;
+        }
+        let token = target.token(&target.account(number)?)?;
+        let url = target.gateway(number).to_owned();
+        under_way.push_back(tokio::spawn(async move { wire::connect(&url, &token).await }));
+    }
+    while !under_way.is_empty() {
+        take(&mut under_way, &mut connections, &progress).await?;
+    }
+    progress.finish_and_clear();
+    Ok(connections)
+}
+
+/// Takes the first of those under way.
+async fn take(
+    under_way: &mut VecDeque<JoinHandle<Result<Connection, NotIn>>>,
+    connections: &mut Vec<Connection>,
+    progress: &ProgressBar,
+) -> anyhow::Result<()> {
+    if let Some(client) = under_way.pop_front() {
+        connections.push(client.await.context("a client failed")??);
+        progress.inc(1);
+    }
+    Ok(())
+}
+
+/// How many connections this process may have. Asks the system for all that it may.
+pub(super) fn room() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    // The system may say no; then it is as before.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(FILES_SPARE)
+}

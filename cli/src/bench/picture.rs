@@ -1,0 +1,112 @@
+//! Curves over time as a picture (SVG).
+
+use std::fmt::Write;
+
+use super::html::escaped;
+
+/// Size of a picture, in its own units.
+const WIDTH: f64 = 800.0;
+const HEIGHT: f64 = 220.0;
+/// Room for the words beside it.
+const LEFT: f64 = 64.0;
+const BOTTOM: f64 = 24.0;
+/// Colours of the curves, in turn.
+const COLOURS: [&str; 6] = ["#1668a8", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#0f766e"];
+
+/// One curve: values at equal distances.
+pub(super) struct Curve<'a> {
+    pub(super) name: &'a str,
+    pub(super) values: Vec<f64>,
+}
+
+fn colour(number: usize) -> &'static str {
+    COLOURS.iter().cycle().nth(number % COLOURS.len()).copied().unwrap_or("currentColor")
+}
+
+/// Curves over so many seconds, from zero up.
+pub(super) fn picture(curves: &[Curve<'_>], seconds: f64) -> String {
+    let points = curves.iter().map(|curve| curve.values.len()).max().unwrap_or_default();
+    let top =
+        round_up(curves.iter().flat_map(|curve| curve.values.iter().copied()).fold(0.0, f64::max));
+    let x = |point: usize| LEFT + (WIDTH - LEFT) * point as f64 / (points.max(2) - 1) as f64;
+    let y = |value: f64| (HEIGHT - BOTTOM) * (1.0 - value / top) + 8.0;
+    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\">", HEIGHT + 8.0);
+    for step in 0..=4 {
+        let value = top * f64::from(step) / 4.0;
+        let height = y(value);
+        let _ = write!(
+            svg,
+            "<line x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{height:.1}\" y2=\"{height:.1}\" stroke=\"currentColor\" opacity=\".15\"/>\
+             <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            LEFT - 8.0,
+            height + 4.0,
+            label(value)
+        );
+    }
+    for (number, curve) in curves.iter().enumerate() {
+        let points: String =
+            curve.values.iter().enumerate().fold(String::new(), |mut points, (point, value)| {
+                let _ = write!(points, "{:.1},{:.1} ", x(point), y(*value));
+                points
+            });
+        let _ = write!(
+            svg,
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <text x=\"{:.0}\" y=\"{:.0}\" style=\"fill:{colour}\">{}</text>",
+            LEFT + 8.0 + 110.0 * number as f64,
+            HEIGHT + 2.0,
+            escaped(curve.name),
+            colour = colour(number)
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{WIDTH}\" y=\"{:.0}\" text-anchor=\"end\">{} s</text></svg>",
+        HEIGHT + 2.0,
+        if seconds < 10.0 { format!("{seconds:.1}") } else { format!("{seconds:.0}") }
+    );
+    svg
+}
+
+/// The next of 1, 2, 5, 10, 20, … that is not below.
+fn round_up(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
+    let unit = 10_f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0, 10.0]
+        .map(|factor| factor * unit)
+        .into_iter()
+        .find(|top| *top >= value)
+        .unwrap_or(value)
+}
+
+fn label(value: f64) -> String {
+    if value >= 1000.0 { format!("{:.1} k", value / 1000.0) } else { format!("{value:.1}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_of_a_picture_is_a_round_number_that_holds_all_values() {
+        for (value, top) in
+            [(0.0, 1.0), (0.3, 0.5), (1.0, 1.0), (1.1, 2.0), (4200.0, 5000.0), (5001.0, 10_000.0)]
+        {
+            assert!((round_up(value) - top).abs() < 1e-9, "{value}: {}", round_up(value));
+        }
+    }
+
+    #[test]
+    fn a_picture_draws_every_value_of_every_curve() {
+        let curve = |values: &[f64]| Curve { name: "a<b", values: values.to_vec() };
+        let svg = picture(&[curve(&[1.0, 2.0, 3.0]), curve(&[0.0, 0.0, 0.0])], 3.0);
+        assert_eq!(svg.matches("<polyline").count(), 2);
+        let points = svg.split("points=\"").nth(1).and_then(|rest| rest.split('"').next());
+        assert_eq!(points.unwrap().split_whitespace().count(), 3);
+        assert!(svg.contains("a&lt;b") && svg.contains(">3.0 s<"), "{svg}");
+        // Nothing measured is an empty picture, not a failure.
+        assert!(picture(&[curve(&[])], 0.0).contains("<svg"));
+    }
+}
