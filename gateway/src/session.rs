@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use imago_container::{LaneOwner, Request};
 use imago_proto::{
     Account, App, ChannelId, Limits, LogicPacket, SessionId, Status, command, link,
@@ -117,7 +118,7 @@ impl LaneOwner for Client {
 
 /// All sessions of a gateway.
 pub(crate) struct Sessions {
-    clients: DashMap<SessionId, Arc<Client>>,
+    clients: DashMap<SessionId, Arc<Client>, RandomState>,
     /// Sessions of each account.
     accounts: Mutex<HashMap<(App, Account), usize>>,
     per_account_max: usize,
@@ -127,7 +128,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn new(per_account_max: usize) -> Self {
         Self {
-            clients: DashMap::new(),
+            clients: DashMap::default(),
             accounts: Mutex::default(),
             per_account_max,
             next: AtomicU64::new(1),

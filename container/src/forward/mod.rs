@@ -16,6 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use imago_proto::{
     LinkFrame, SessionId,
     link::{Drained, Forward, ServerState, frame::Kind},
@@ -43,8 +44,8 @@ pub(crate) struct Forwarder {
     /// Held while that list is made: one made earlier must not replace one made later.
     listing: Mutex<()>,
     /// Links by peer, usable or not.
-    links: DashMap<PeerId, Arc<Link>>,
-    lanes: DashMap<SessionId, Weak<LaneShared>>,
+    links: DashMap<PeerId, Arc<Link>, RandomState>,
+    lanes: DashMap<SessionId, Weak<LaneShared>, RandomState>,
     next_request: AtomicU64,
     held: AtomicUsize,
     started: Instant,
@@ -76,8 +77,8 @@ impl Forwarder {
             selector,
             usable: ArcSwap::default(),
             listing: Mutex::default(),
-            links: DashMap::new(),
-            lanes: DashMap::new(),
+            links: DashMap::default(),
+            lanes: DashMap::default(),
             next_request: AtomicU64::new(1),
             held: AtomicUsize::new(0),
             started: Instant::now(),

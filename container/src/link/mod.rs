@@ -117,10 +117,12 @@ impl Link {
         frame: impl Into<LinkFrame>,
         patience: Duration,
     ) -> Result<(), Rejected> {
-        let frame = frame.into();
-        match self.try_send_urgent(frame.clone()) {
-            Err(Rejected::Full) => self.send(frame, patience).await,
-            done => done,
+        if self.closed.is_cancelled() {
+            return Err(Rejected::Closed);
+        }
+        match self.queue.offer_urgent(frame.into()) {
+            None => Ok(()),
+            Some(frame) => self.wait_for_room(frame, patience).await,
         }
     }
 
@@ -130,12 +132,23 @@ impl Link {
         frame: impl Into<LinkFrame>,
         patience: Duration,
     ) -> Result<(), Rejected> {
-        let push = tokio::time::timeout(patience, self.queue.push(frame.into()));
+        if self.closed.is_cancelled() {
+            return Err(Rejected::Closed);
+        }
+        // Mostly there is room, and no timer is needed.
+        match self.queue.offer(frame.into()) {
+            None => Ok(()),
+            Some(frame) => self.wait_for_room(frame, patience).await,
+        }
+    }
+
+    async fn wait_for_room(&self, frame: LinkFrame, patience: Duration) -> Result<(), Rejected> {
+        let push = tokio::time::timeout(patience, self.queue.push(frame));
         tokio::select! {
-            pushed = push => pushed.unwrap_or_else(|_| {
+            pushed = push => pushed.map_err(|_| {
                 tracing::warn!(peer = %self.peer, ?patience, "link takes no frames, closing it");
                 self.close();
-                Err(Rejected::Closed)
+                Rejected::Closed
             }),
             () = self.closed.cancelled() => Err(Rejected::Closed),
         }

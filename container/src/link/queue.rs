@@ -54,29 +54,39 @@ impl Queue {
     }
 
     pub(crate) fn try_push(&self, frame: LinkFrame) -> Result<(), Rejected> {
+        self.offer(frame).map_or(Ok(()), |_| Err(Rejected::Full))
+    }
+
+    /// Gives the frame back where there is no room.
+    pub(crate) fn offer(&self, frame: LinkFrame) -> Option<LinkFrame> {
         self.push_within(frame, self.max_frames, self.max_bytes)
     }
 
     /// For frames that nothing makes up for, and that are few: they have room where others have
     /// none any more.
     pub(crate) fn try_push_urgent(&self, frame: LinkFrame) -> Result<(), Rejected> {
+        self.offer_urgent(frame).map_or(Ok(()), |_| Err(Rejected::Full))
+    }
+
+    /// As [`try_push_urgent`](Self::try_push_urgent), but gives the frame back.
+    pub(crate) fn offer_urgent(&self, frame: LinkFrame) -> Option<LinkFrame> {
         self.push_within(frame, 2 * self.max_frames, 2 * self.max_bytes)
     }
 
-    fn push_within(&self, frame: LinkFrame, frames: usize, bytes: usize) -> Result<(), Rejected> {
+    fn push_within(&self, frame: LinkFrame, frames: usize, bytes: usize) -> Option<LinkFrame> {
         let weight = frame.weight();
         {
             let mut waiting = self.lock();
             let has_room = waiting.frames.len() < frames
                 && (waiting.bytes + weight <= bytes || waiting.frames.is_empty());
             if !has_room {
-                return Err(Rejected::Full);
+                return Some(frame);
             }
             waiting.frames.push_back(frame);
             waiting.bytes += weight;
         }
         self.filled.notify_one();
-        Ok(())
+        None
     }
 
     /// Puts the one frame that a new link begins with before all that waited for it, whatever the
@@ -91,14 +101,13 @@ impl Queue {
     }
 
     /// Waits for room. Cancel safe: a cancelled push has queued nothing.
-    pub(crate) async fn push(&self, frame: LinkFrame) -> Result<(), Rejected> {
+    pub(crate) async fn push(&self, mut frame: LinkFrame) {
         loop {
             let mut drained = pin!(self.drained.notified());
             drained.as_mut().enable();
-            match self.try_push(frame.clone()) {
-                Err(Rejected::Full) => drained.await,
-                done => return done,
-            }
+            let Some(back) = self.offer(frame) else { return };
+            frame = back;
+            drained.await;
         }
     }
 
@@ -218,7 +227,7 @@ mod tests {
         })
         .await
         .unwrap();
-        assert_eq!(waiting.await.unwrap(), Ok(()));
+        waiting.await.unwrap();
         assert_eq!(taken, [ping(1), ping(2)]);
     }
 

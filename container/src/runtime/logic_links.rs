@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId,
     link::{ServerState, State, SyncAck, frame::Kind},
@@ -71,7 +72,7 @@ pub(crate) struct Parked {
 /// All gateways that this logic server has, or lately had, a link with.
 pub(crate) struct Gateways {
     config: LinkConfig,
-    places: DashMap<ServiceId, Arc<Place>>,
+    places: DashMap<ServiceId, Arc<Place>, RandomState>,
     /// Held while a link comes, ends, or its place goes, so that no gateway is forgotten in the
     /// moment in which it comes back.
     membership: Mutex<()>,
@@ -85,7 +86,7 @@ impl Gateways {
     pub(crate) fn new(config: LinkConfig, events: mpsc::Sender<LogicEvent>) -> Self {
         Self {
             config,
-            places: DashMap::new(),
+            places: DashMap::default(),
             membership: Mutex::default(),
             role: OnceLock::new(),
             events,

@@ -1,10 +1,8 @@
 //! The directory as a pure state machine, fed with what each gateway says of its sessions.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId};
 

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::{DashMap, mapref::entry::Entry};
+use foldhash::fast::RandomState;
 use futures::FutureExt;
 use imago_container::{PeerId, in_log_context};
 use imago_proto::{Account, App, ChannelId, GroupId, SessionId, Status, link::Forward};
@@ -58,7 +59,7 @@ pub(super) struct Queues {
     services: Arc<Services>,
     limits: WorkLimits,
     /// Requests that wait, by session; an entry stands for a running worker.
-    waiting: DashMap<SessionKey, VecDeque<Job>>,
+    waiting: DashMap<SessionKey, VecDeque<Job>, RandomState>,
     in_flight: AtomicUsize,
     settled: Notify,
     refusals: Arc<Semaphore>,
@@ -80,7 +81,7 @@ impl Queues {
             routes,
             services,
             limits,
-            waiting: DashMap::new(),
+            waiting: DashMap::default(),
             in_flight: AtomicUsize::new(0),
             settled: Notify::new(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
