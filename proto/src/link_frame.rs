@@ -57,11 +57,14 @@ impl LinkFrame {
     /// copy.
     pub fn encode_head(&self, out: &mut BytesMut) {
         let head_len = self.kind.encoded_len();
-        out.reserve(PREFIX_LEN + head_len);
+        let start = out.len();
+        out.resize(start + PREFIX_LEN + head_len, 0);
+        let Some(mut place) = out.get_mut(start..) else { return };
         // Lengths fit: payloads are capped far below 4 GiB by the transports.
-        out.put_u32((4 + head_len + self.payload.len()) as u32);
-        out.put_u32(head_len as u32);
-        self.kind.encode(out);
+        place.put_u32((4 + head_len + self.payload.len()) as u32);
+        place.put_u32(head_len as u32);
+        // Into a slice, because a buffer that can grow checks that for every byte.
+        self.kind.encode(&mut place);
     }
 
     /// Appends the whole frame.

@@ -200,14 +200,17 @@ impl Packet {
 impl LogicPacket {
     /// The bytes of this packet.
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.encoded_len());
-        out.put_u32(LOGIC_MAGIC);
+        let header_len = self.header.encoded_len();
+        let mut out = vec![0; 12 + header_len + self.body.len()];
+        // Into a slice, because a buffer that can grow checks that for every byte.
+        let mut place = out.as_mut_slice();
+        place.put_u32(LOGIC_MAGIC);
         // Lengths fit: both parts come from frames or handlers capped far below 4 GiB.
-        out.put_u32(self.header.encoded_len() as u32);
-        self.header.encode_raw(&mut out);
-        out.put_u32(self.body.len() as u32);
-        out.put_slice(&self.body);
-        out.freeze()
+        place.put_u32(header_len as u32);
+        self.header.encode_raw(&mut place);
+        place.put_u32(self.body.len() as u32);
+        place.put_slice(&self.body);
+        out.into()
     }
 }
 

@@ -24,20 +24,21 @@ pub enum Peer {
 
 /// Appends the header of an unfragmented, unmasked frame, as a server sends it.
 pub fn put_header(opcode: Opcode, payload_len: usize, out: &mut impl BufMut) {
-    out.put_u8(0x80 | opcode as u8);
-    put_len(0, payload_len, out);
+    put_head(opcode, 0, payload_len, out);
 }
 
-fn put_len(mask_bit: u8, len: usize, out: &mut impl BufMut) {
+/// In one piece: each piece that is put somewhere asks for room.
+fn put_head(opcode: Opcode, mask_bit: u8, len: usize, out: &mut impl BufMut) {
+    let first = 0x80 | opcode as u8;
     match len {
-        0..=125 => out.put_u8(mask_bit | len as u8),
+        0..=125 => out.put_slice(&[first, mask_bit | len as u8]),
         126..=0xFFFF => {
-            out.put_u8(mask_bit | 126);
-            out.put_u16(len as u16);
+            let [a, b] = (len as u16).to_be_bytes();
+            out.put_slice(&[first, mask_bit | 126, a, b]);
         }
         _ => {
-            out.put_u8(mask_bit | 127);
-            out.put_u64(len as u64);
+            let [a, b, c, d, e, f, g, h] = (len as u64).to_be_bytes();
+            out.put_slice(&[first, mask_bit | 127, a, b, c, d, e, f, g, h]);
         }
     }
 }
@@ -52,8 +53,7 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
 /// Appends a whole frame as a client sends it, masked with `key`.
 pub fn encode_masked(frame: &Frame, key: [u8; 4], out: &mut BytesMut) {
     out.reserve(HEADER_MAX + frame.payload.len());
-    out.put_u8(0x80 | frame.opcode as u8);
-    put_len(0x80, frame.payload.len(), out);
+    put_head(frame.opcode, 0x80, frame.payload.len(), out);
     out.put_slice(&key);
     let start = out.len();
     out.put_slice(&frame.payload);
@@ -63,7 +63,18 @@ pub fn encode_masked(frame: &Frame, key: [u8; 4], out: &mut BytesMut) {
 }
 
 fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
-    for (byte, key) in payload.iter_mut().zip(key.into_iter().cycle()) {
+    let [a, b, c, d] = key;
+    let key = [a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d];
+    // Blocks of a size known to the compiler are a few instructions each.
+    let (blocks, rest) = payload.as_chunks_mut::<16>();
+    for block in blocks {
+        apply_key(block, key);
+    }
+    apply_key(rest, key);
+}
+
+fn apply_key<'a>(bytes: impl IntoIterator<Item = &'a mut u8>, key: [u8; 16]) {
+    for (byte, key) in bytes.into_iter().zip(key) {
         *byte ^= key;
     }
 }

@@ -62,6 +62,7 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
         ("imago-gateway", &servers),
         ("imago-logic", &servers),
         ("imago-client", &["imago-proto"]),
+        ("imago-benches", &["imago-container", "imago-logic", "imago-proto"]),
     ] {
         let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
         let used = graph.get(package).unwrap_or_else(|| panic!("no package {package}"));
@@ -129,8 +130,20 @@ fn nothing_names_this_machine_or_where_packages_come_from() {
         concat!("/root", "/"),
     ];
     let mut faults = Vec::new();
-    let kinds =
-        [".rs", ".md", ".toml", ".proto", ".sh", "test", "run", "install-consul", "install-redis"];
+    let kinds = [
+        ".rs",
+        ".md",
+        ".toml",
+        ".tsv",
+        ".proto",
+        ".sh",
+        "test",
+        "run",
+        "instructions",
+        "install-consul",
+        "install-redis",
+        "install-valgrind",
+    ];
     for path in files(&kinds) {
         let text = fs::read_to_string(&path).unwrap_or_default();
         for host in hosts {

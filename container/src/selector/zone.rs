@@ -147,18 +147,32 @@ impl Selector for Zone {
             Spread::Account => key,
             Spread::App => hash::key_of_app(route),
         };
-        let zones = || candidates.iter().map(|candidate| &*candidate.zone);
         let rank = |zone: &str| rank(zone, listed, shares, spread);
-        let zone = zones().max_by(|a, b| rank(a).total_cmp(&rank(b)).then_with(|| b.cmp(a)))?;
-        let home = listed.or_else(|| {
-            let weighted = shares.iter().map(|(zone, _)| zone.as_str());
-            weighted.max_by(|a, b| rank(a).total_cmp(&rank(b)))
-        });
+        let zone = highest(candidates.iter().map(|candidate| &*candidate.zone), rank)?;
+        let home = listed.or_else(|| highest(shares.iter().map(|(zone, _)| &**zone), rank));
         if home != Some(zone) {
             metrics::zone_fallback();
         }
         hash::best(candidates.iter().enumerate().filter(|(_, other)| &*other.zone == zone), key)
     }
+}
+
+/// The zone with the highest rank; of equal ones the first by name. Zones may come repeatedly.
+fn highest<'a>(
+    zones: impl Iterator<Item = &'a str>,
+    rank: impl Fn(&str) -> f64,
+) -> Option<&'a str> {
+    let mut best: Option<(f64, &str)> = None;
+    for zone in zones {
+        if best.is_some_and(|(_, known)| known == zone) {
+            continue;
+        }
+        let rank = rank(zone);
+        if best.is_none_or(|(top, known)| rank > top || (rank == top && zone < known)) {
+            best = Some((rank, zone));
+        }
+    }
+    best.map(|(_, zone)| zone)
 }
 
 /// How much a session wants to be in a zone: the whitelisted one most, then weighted ones by

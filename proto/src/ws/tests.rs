@@ -122,3 +122,14 @@ fn a_close_payload_is_cut_at_a_character_and_read_back() {
     assert_eq!(close_code(b""), None);
     assert_eq!(close_code(b"\x03"), None);
 }
+
+#[test]
+fn every_byte_of_a_payload_of_any_length_is_masked_by_its_place() {
+    let key = [1, 2, 4, 8];
+    for len in 0..100 {
+        let mut payload = vec![0; len];
+        apply_mask(&mut payload, key);
+        let expected: Vec<u8> = key.into_iter().cycle().take(len).collect();
+        assert_eq!(payload, expected);
+    }
+}
