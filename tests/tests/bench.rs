@@ -75,17 +75,36 @@ async fn group_and_fanout_deliver_to_everybody_online_but_the_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limit_shows_relay_and_echo_beside_talk() {
+async fn limit_shows_what_is_bare_beside_what_imago_does() {
     let cluster = Cluster::start().await;
-    let (text, figures) =
-        cluster.bench(&[&["limit", "--clients", "4"][..], &BRIEFLY].concat()).await;
-    let figures = figures["figures"].as_array().unwrap();
-    let names: Vec<&str> = figures.iter().map(|figure| figure["what"].as_str().unwrap()).collect();
-    assert_eq!(names, ["relay, plain TCP", "bare WebSocket echo", "imago, 1:1 talk"]);
-    for figure in figures {
-        assert!(number(figure, "per_second") > 0.0 && number(figure, "p99_ms") > 0.0, "{figure}");
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("limit.html").display().to_string();
+    let pid = std::process::id().to_string();
+    for (arguments, names) in [
+        (
+            &["--clients", "4", "--rounds", "2"][..],
+            &["relay, plain TCP", "bare WebSocket echo", "imago, 1:1 talk"][..],
+        ),
+        (&["--fanout", "5"], &["bare WebSocket broadcast", "imago, fan-out"]),
+    ] {
+        let files = ["--html", &page, "--pid", &pid];
+        let arguments = [&["limit"], arguments, &files, &BRIEFLY].concat();
+        let (text, figures) = cluster.bench(&arguments).await;
+        let sides = figures["figures"].as_array().unwrap();
+        assert_eq!(
+            sides.iter().map(|side| side["what"].as_str().unwrap()).collect::<Vec<_>>(),
+            names
+        );
+        let rounds = figures["rounds"].as_u64().unwrap() as usize;
+        for side in sides {
+            assert_eq!(side["rounds"].as_array().unwrap().len(), rounds, "{side}");
+            assert!(number(side, "per_second") > 0.0 && number(side, "p99_ms") > 0.0, "{side}");
+            assert!(number(side, "cpu_us_per_delivery") >= 0.0, "{side}");
+        }
+        assert!(text.contains("OF THE LIMIT"), "{text}");
+        let page = std::fs::read_to_string(&page).unwrap();
+        assert_eq!(page.matches("<rect").count(), 2 * names.len());
     }
-    assert!(text.contains("OF THE LIMIT"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,6 +115,7 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["group", "--online", "0"], "--online: expected more than 0"),
         (&["fanout", "--receivers", "0"], "--receivers: expected 1"),
         (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),
+        (&["limit", "--fanout", "0"], "--fanout: expected 1 to 99999"),
     ] {
         let mut command = Command::new(program("imago"));
         let ran = command.arg("bench").args(arguments).output().await.unwrap();

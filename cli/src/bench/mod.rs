@@ -3,6 +3,7 @@
 mod client;
 mod cpu;
 mod crowd;
+mod glance;
 mod group;
 mod html;
 mod idle;
@@ -15,6 +16,7 @@ mod report;
 mod run;
 mod seen;
 mod stamp;
+mod svg;
 mod talk;
 mod wire;
 

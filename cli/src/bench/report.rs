@@ -42,6 +42,11 @@ impl FileArgs {
         std::fs::write(path, serde_json::to_vec_pretty(figures)?)
             .with_context(|| format!("--json {}", path.display()))
     }
+
+    pub(super) fn write_html(&self, page: &str) -> anyhow::Result<()> {
+        let Some(path) = &self.html else { return Ok(()) };
+        std::fs::write(path, page).with_context(|| format!("--html {}", path.display()))
+    }
 }
 
 impl Report {
@@ -53,10 +58,7 @@ impl Report {
     pub(super) fn publish(&self, files: &FileArgs) -> anyhow::Result<()> {
         self.print();
         files.write_json(&self.json())?;
-        if let Some(path) = &files.html {
-            std::fs::write(path, html::page(self))
-                .with_context(|| format!("--html {}", path.display()))?;
-        }
+        files.write_html(&html::page(self))?;
         self.verify()
     }
 

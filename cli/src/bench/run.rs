@@ -11,6 +11,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
     client::is_accepted,
@@ -18,11 +19,16 @@ use super::{
     recorder::{Recorder, histogram, millis},
 };
 
+/// How long what is on its way has to arrive after the end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often a client looks then whether all has.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What the clients of a run share.
 pub(super) struct Run {
     started: Instant,
     measuring: AtomicBool,
-    stopping: AtomicBool,
+    over: CancellationToken,
     /// Messages that arrived, of those that a receiver had not seen before.
     delivered: AtomicU64,
     delivery: Recorder,
@@ -77,7 +83,7 @@ impl Run {
         Arc::new(Self {
             started: Instant::now(),
             measuring: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
+            over: CancellationToken::new(),
             delivered: AtomicU64::new(0),
             delivery: Recorder::default(),
             answer: Recorder::default(),
@@ -96,7 +102,21 @@ impl Run {
 
     /// Whether nothing more is to be sent.
     pub(super) fn is_over(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.over.is_cancelled()
+    }
+
+    /// Resolves when nothing more is to be sent.
+    pub(super) fn over(&self) -> WaitForCancellationFuture<'_> {
+        self.over.cancelled()
+    }
+
+    /// Resolves when nothing more is to be sent and everything has arrived, or had its time to.
+    pub(super) async fn ended(&self) {
+        self.over().await;
+        let give_up = Instant::now() + GRACE;
+        while !self.is_settled() && Instant::now() < give_up {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// A message goes out.
@@ -127,7 +147,7 @@ impl Run {
     }
 
     /// Whether every message was answered, and every accepted one has arrived everywhere.
-    pub(super) fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         count(&self.answers) == count(&self.sent)
             && count(&self.delivered) >= count(&self.accepted) * self.fan_out
@@ -189,7 +209,7 @@ impl Run {
         let seconds = begun.elapsed().as_secs_f64();
         let accepted = self.accepted.load(Ordering::SeqCst) - accepted_before;
         self.measuring.store(false, Ordering::SeqCst);
-        self.stopping.store(true, Ordering::SeqCst);
+        self.over.cancel();
         progress.finish_and_clear();
         Ok(Measured {
             seconds,

@@ -10,7 +10,7 @@ use imago_proto::{
 };
 use prost::Message;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -18,31 +18,38 @@ use tokio::{
 };
 use tokio_tungstenite::{client_async, tungstenite::client::IntoClientRequest};
 
-/// A logged-in client's reading side.
+/// Room for what one read takes: some messages, and not much where ten thousand clients read.
+pub(super) const READ: usize = 4096;
+
+/// A client's reading side.
 pub(super) struct Reader {
     socket: OwnedReadHalf,
     decoder: ws::Decoder,
     buffer: BytesMut,
 }
 
-/// A logged-in client's writing side.
+/// A client's writing side.
 pub(super) struct Writer {
     socket: OwnedWriteHalf,
 }
 
-/// Connects and logs in.
-pub(super) async fn connect(url: &str, token: &str) -> anyhow::Result<(Reader, Writer)> {
+/// Connects a WebSocket on which nobody has said anything.
+pub(super) async fn open(url: &str) -> anyhow::Result<(Reader, Writer)> {
     let request = url.into_client_request().with_context(|| format!("{url}: expected ws://…"))?;
     let (host, port) = (request.uri().host().unwrap_or_default(), request.uri().port_u16());
     let stream = TcpStream::connect((host, port.unwrap_or(80))).await;
     let stream = stream.with_context(|| format!("cannot connect to {url}"))?;
     stream.set_nodelay(true)?;
     let (socket, _) = client_async(request, stream).await.with_context(|| url.to_owned())?;
-    // The server says nothing before the login, so nothing is left in the library's buffer.
+    // Servers say nothing before the client does, so nothing is left in the library's buffer.
     let (read, write) = socket.into_inner().into_split();
     let decoder = ws::Decoder::new(ws::Peer::Server, Limits::default());
-    let mut reader = Reader { socket: read, decoder, buffer: BytesMut::new() };
-    let mut writer = Writer { socket: write };
+    Ok((Reader { socket: read, decoder, buffer: BytesMut::new() }, Writer { socket: write }))
+}
+
+/// Connects and logs in.
+pub(super) async fn connect(url: &str, token: &str) -> anyhow::Result<(Reader, Writer)> {
+    let (mut reader, mut writer) = open(url).await?;
     let login = LoginReq { token: token.to_owned(), ..LoginReq::default() };
     let login = LogicPacket::request(command::LOGIN_SIGNIN, 1, "", login.encode_to_vec().into());
     writer.send([login.encode()]).await?;
@@ -53,9 +60,29 @@ pub(super) async fn connect(url: &str, token: &str) -> anyhow::Result<(Reader, W
     Ok((reader, writer))
 }
 
+/// Reads what has arrived, up to `room` bytes. Zero bytes: the other side has closed.
+pub(super) async fn fill(
+    socket: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    room: usize,
+) -> anyhow::Result<usize> {
+    // Otherwise an empty buffer grows by a few bytes, and each message takes several reads.
+    buffer.reserve(room);
+    Ok(socket.read_buf(buffer).await?)
+}
+
 impl Reader {
     /// The next request's answer or push.
     pub(super) async fn next(&mut self) -> anyhow::Result<LogicPacket> {
+        loop {
+            if let Packet::Logic(packet) = Packet::decode(self.message().await?)? {
+                return Ok(packet);
+            }
+        }
+    }
+
+    /// The next message, whatever it says.
+    pub(super) async fn message(&mut self) -> anyhow::Result<Bytes> {
         loop {
             while let Some(frame) = self.decoder.decode(&mut self.buffer)? {
                 match frame.opcode {
@@ -64,15 +91,11 @@ impl Reader {
                             frame.payload.has_remaining().then(|| ws::close_code(&frame.payload));
                         bail!("closed by the gateway, code {}", code.flatten().unwrap_or_default());
                     }
-                    Opcode::Binary => {
-                        if let Packet::Logic(packet) = Packet::decode(frame.payload)? {
-                            return Ok(packet);
-                        }
-                    }
+                    Opcode::Binary => return Ok(frame.payload),
                     _ => {}
                 }
             }
-            if self.socket.read_buf(&mut self.buffer).await? == 0 {
+            if fill(&mut self.socket, &mut self.buffer, READ).await? == 0 {
                 bail!("connection closed by the gateway");
             }
         }
@@ -85,14 +108,18 @@ impl Writer {
         &mut self,
         packets: impl IntoIterator<Item = Bytes>,
     ) -> anyhow::Result<()> {
-        let mut bytes = BytesMut::new();
-        for packet in packets {
-            // The key hides nothing from anybody on this machine; any will do.
-            ws::encode_masked(&Frame::binary(packet), [1, 2, 3, 4], &mut bytes);
-        }
-        self.socket.write_all(&bytes).await?;
+        self.socket.write_all(&masked(packets)).await?;
         Ok(())
     }
+}
+
+fn masked(packets: impl IntoIterator<Item = Bytes>) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        // The key hides nothing from anybody on this machine; any will do.
+        ws::encode_masked(&Frame::binary(packet), [1, 2, 3, 4], &mut bytes);
+    }
+    bytes
 }
 
 /// Whether a packet is a push.
