@@ -108,6 +108,30 @@ async fn limit_shows_what_is_bare_beside_what_imago_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn overload_accounts_for_every_message_that_was_due() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("overload.html").display().to_string();
+    let pid = std::process::id().to_string();
+    let briefly = ["--best", "300ms", "--calm", "300ms", "--duration", "500ms"];
+    let offered = ["--clients", "4", "--times", "2", "--html", &page, "--pid", &pid];
+    let (text, figures) = cluster.bench(&[&["overload"][..], &offered, &briefly].concat()).await;
+    assert!(number(&figures, "best_per_second") > 0.0);
+    for phase in figures["phases"].as_array().unwrap() {
+        let refused = phase["refused"].as_object().unwrap().values();
+        let refused: f64 = refused.map(|count| count.as_f64().unwrap()).sum();
+        let accepted = number(phase, "accepted");
+        let sent = number(phase, "due") - number(phase, "not_sent");
+        assert!(accepted > 0.0 && accepted + refused == sent, "{phase}");
+        assert_eq!(number(phase, "delivered"), accepted);
+    }
+    let memory = &figures["memory_bytes"][0];
+    assert!(number(memory, "most") > 0.0 && number(memory, "after") > 0.0, "{memory}");
+    assert!(text.contains("NOT SENT") && text.contains("recovered"), "{text}");
+    assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<svg").count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_measured_is_refused_by_flag() {
     for (arguments, part) in [
         (&["talk", "--clients", "3"][..], "--clients: expected an even number"),
@@ -115,6 +139,9 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["group", "--online", "0"], "--online: expected more than 0"),
         (&["fanout", "--receivers", "0"], "--receivers: expected 1"),
         (&["limit", "--rounds", "0"], "--rounds: expected 1 to 100"),
+        (&["overload", "--times", "0.5"], "--times: expected 1 to 100"),
+        (&["overload", "--share", "2"], "--share: expected 0.01 to 0.9"),
+        (&["overload", "--calm", "1ms"], "--calm: expected 100ms to 10m"),
         (&["limit", "--fanout", "0"], "--fanout: expected 1 to 99999"),
     ] {
         let mut command = Command::new(program("imago"));

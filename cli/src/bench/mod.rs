@@ -9,6 +9,7 @@ mod html;
 mod idle;
 mod limit;
 mod load;
+mod overload;
 mod pace;
 mod promote;
 mod recorder;
@@ -53,6 +54,9 @@ enum Scenario {
     Idle(idle::IdleArgs),
     /// What this machine does without Imago, a relay and a bare WebSocket, beside 1:1 talk
     Limit(limit::LimitArgs),
+    /// More than the servers can do: what they accept, how they refuse the rest, and how soon they
+    /// are well again
+    Overload(overload::OverloadArgs),
     /// One more logic server, again and again: time from its start until it is Adult
     Promote(promote::PromoteArgs),
     /// The processes that `limit` measures with
@@ -68,6 +72,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Fanout(args) => group::fanout(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Limit(args) => limit::run(args).await,
+        Scenario::Overload(args) => overload::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,
         Scenario::ServeLimit(args) => limit::serve(args).await,
     }

@@ -1,6 +1,8 @@
 //! The client's wire with as little as possible around it, so that the servers are measured and
 //! not the load.
 
+use std::io::ErrorKind;
+
 use anyhow::{Context, bail};
 use bytes::{Buf, Bytes, BytesMut};
 use imago_proto::{
@@ -110,6 +112,21 @@ impl Writer {
     ) -> anyhow::Result<()> {
         self.socket.write_all(&masked(packets)).await?;
         Ok(())
+    }
+
+    /// The same; says whether the connection took all of it at once.
+    pub(super) async fn send_at_once(
+        &mut self,
+        packets: impl IntoIterator<Item = Bytes>,
+    ) -> anyhow::Result<bool> {
+        let bytes = masked(packets);
+        let taken = match self.socket.try_write(&bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            taken => taken?,
+        };
+        let rest = bytes.get(taken..).unwrap_or_default();
+        self.socket.write_all(rest).await?;
+        Ok(rest.is_empty())
     }
 }
 
