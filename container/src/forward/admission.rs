@@ -1,10 +1,11 @@
 //! How many requests a logic server may owe at a time: decided by how long its answers take.
 //!
-//! What is owed says little: a quick server may owe much. When most answers of a while are late, or
-//! none comes, requests stand in a queue that does not go away by itself (the idea of CoDel, RFC 8289
-//! §3). Then only as many are let through as the server answers within the delay (Little's law), and
-//! all others are answered "busy" at once, here, where that costs least: those that are let through
-//! do not wait for long, and the server works on nothing that nobody waits for any more.
+//! What is owed says little: a quick server may owe much. When most answers of a while are late or
+//! will be, or none comes, requests stand in a queue that does not go away by itself (the idea of
+//! CoDel, RFC 8289 §3). Then only as many are let through as the server answers within the delay
+//! (Little's law), and all others are answered "busy" at once, here, where that costs least: those
+//! that are let through do not wait for long, and the server works on nothing that nobody waits for
+//! any more.
 
 use std::{
     sync::{
@@ -16,6 +17,8 @@ use std::{
 
 /// Requests that a server may owe in any case: bursts, and what waits while it is stuck.
 const LEAST: usize = 256;
+/// Looks without a request turned away after which a limit goes.
+const QUIET: u32 = 10;
 /// No limit.
 const ANY: usize = usize::MAX;
 
@@ -34,8 +37,12 @@ pub(crate) struct Admission {
 struct State {
     /// Requests that the server may owe, where that is limited.
     limit: Option<usize>,
-    /// For how long it has owed answers and given none.
+    /// Looks in a row that found that it turned nothing away.
+    quiet: u32,
+    /// For how long the server has owed answers and given none.
     silent: Duration,
+    /// Looks in a row that found more owed than it seemed to answer within the delay.
+    behind: u32,
 }
 
 /// What happened since the last look.
@@ -102,15 +109,22 @@ impl Admission {
 
 impl State {
     fn after(self, seen: &Seen, delay: Duration) -> Self {
-        let is_silent = seen.answers == 0 && seen.owed > 0;
-        let silent = if is_silent { self.silent + seen.elapsed } else { Duration::ZERO };
-        let is_late = silent > delay || seen.late > seen.answers / 2;
-        // Under its limit a server answers in time: that alone does not say that it needs none.
-        let is_needed = self.limit.is_some() && seen.refused > 0;
         let rate = seen.answers as f64 / seen.elapsed.as_secs_f64().max(0.001);
         let within_delay = (rate * delay.as_secs_f64()) as usize;
-        let limit = (is_late || is_needed).then_some(within_delay.max(LEAST));
-        Self { limit, silent }
+        let is_silent = seen.answers == 0 && seen.owed > 0;
+        let silent = if is_silent { self.silent + seen.elapsed } else { Duration::ZERO };
+        // A burst that has just come is more than what was answered before; the next look knows.
+        let is_behind = seen.owed > within_delay.max(LEAST) && seen.answers > 0;
+        let behind = if is_behind { self.behind + 1 } else { 0 };
+        let is_late = silent > delay || seen.late > seen.answers / 2 || behind > 1;
+        let quiet = if is_late || seen.refused > 0 { 0 } else { self.quiet + 1 };
+        let limit = match self.limit {
+            None => is_late.then_some(within_delay),
+            // Few came, so that few were answered: that says nothing of what could be.
+            Some(limit) if quiet > 0 => (quiet < QUIET).then_some(limit),
+            Some(limit) => Some(limit.midpoint(within_delay)),
+        };
+        Self { limit: limit.map(|limit| limit.max(LEAST)), quiet, silent, behind }
     }
 }
 
@@ -142,11 +156,33 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_stays_while_it_turns_requests_away_and_goes_when_it_does_not() {
+    fn who_is_behind_for_longer_than_a_burst_takes_is_limited_before_answers_are_late() {
+        let behind = Seen { owed: 2501, ..seen(1000, 0) };
+        let state = State::default().after(&behind, DELAY);
+        assert_eq!(state.limit, None);
+        assert_eq!(limit(state, &behind), Some(2500));
+        // A burst into silence: the first look finds it, the second how fast it is gone.
+        let state = State::default().after(&Seen { owed: 5000, ..seen(10, 0) }, DELAY);
+        assert_eq!(limit(state, &Seen { owed: 3000, ..seen(2000, 0) }), None);
+    }
+
+    #[test]
+    fn a_limit_follows_what_is_answered_while_it_turns_requests_away() {
         let limited = State::default().after(&seen(1000, 1000), DELAY);
         let turning_away = Seen { refused: 5, ..seen(800, 0) };
-        assert_eq!(limit(limited, &turning_away), Some(2000));
-        assert_eq!(limit(limited, &seen(800, 0)), None);
+        assert_eq!(limit(limited, &turning_away), Some(2250));
+    }
+
+    #[test]
+    fn a_limit_goes_when_it_has_turned_nothing_away_for_a_while() {
+        let mut state = State::default().after(&seen(1000, 1000), DELAY);
+        for _ in 1..QUIET {
+            state = state.after(&seen(10, 0), DELAY);
+            assert_eq!(state.limit, Some(2500), "as it was: {state:?}");
+        }
+        assert_eq!(limit(state, &seen(10, 0)), None);
+        let again = state.after(&Seen { refused: 1, ..seen(1000, 0) }, DELAY);
+        assert_eq!(limit(again, &seen(10, 0)), Some(2500), "from the beginning");
     }
 
     #[test]
@@ -159,7 +195,7 @@ mod tests {
         state = state.after(&seen(0, 0), DELAY);
         assert_eq!(state.limit, Some(LEAST));
         // It owes nothing: it is idle, not silent.
-        assert_eq!(state.after(&Seen { owed: 0, ..seen(0, 0) }, DELAY), State::default());
+        assert_eq!(state.after(&Seen { owed: 0, ..seen(0, 0) }, DELAY).silent, Duration::ZERO);
     }
 
     #[test]
@@ -168,10 +204,8 @@ mod tests {
         admission.answered(true);
         assert_eq!(admission.look(LOOK, 9000, DELAY), Some(true));
         assert!(admission.admits(LEAST) && !admission.admits(LEAST + 1));
-        admission.answered(false);
-        assert_eq!(admission.look(LOOK, LEAST, DELAY), None, "one was turned away meanwhile");
-        admission.answered(false);
-        assert_eq!(admission.look(LOOK, 1, DELAY), Some(false));
+        let looks = (0..=QUIET).map(|_| admission.look(LOOK, 0, DELAY));
+        assert_eq!(looks.flatten().collect::<Vec<_>>(), [false]);
         assert!(admission.admits(9000));
     }
 }
