@@ -15,6 +15,10 @@ pub(crate) fn describe() {
     describe_counter!("imago_link_refused_total", "Handshakes refused by either side, by reason");
     describe_counter!("imago_forwards_total", "Requests given to logic servers, retries included");
     describe_counter!("imago_forwards_held_total", "Requests that waited for an Adult server");
+    describe_counter!(
+        "imago_forwards_refused_total",
+        "Requests answered \"busy\" because a logic server's answers are late"
+    );
     describe_counter!("imago_answers_late_total", "Answers that nobody waited for any more");
     describe_counter!("imago_pushes_parked_total", "Pushes queued while their gateway was away");
     describe_counter!(
@@ -80,6 +84,10 @@ pub(crate) fn forwarded() {
 
 pub(crate) fn held() {
     counter!("imago_forwards_held_total").increment(1);
+}
+
+pub(crate) fn forward_refused() {
+    counter!("imago_forwards_refused_total").increment(1);
 }
 
 pub(crate) fn late_answer() {

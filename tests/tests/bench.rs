@@ -38,7 +38,7 @@ impl Cluster {
         let (json, html) = (folder.path().join("figures.json"), folder.path().join("page.html"));
         let mut command = Command::new(program("imago"));
         command.arg("bench").args(arguments).arg("--json").arg(&json).current_dir(&folder);
-        if arguments.first() != Some(&"limit") {
+        if !arguments.contains(&"--html") {
             command.arg("--html").arg(&html);
         }
         for gateway in &self.gateways {
@@ -86,17 +86,60 @@ async fn group_and_fanout_deliver_to_everybody_online_but_the_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limit_shows_relay_and_echo_beside_talk() {
+async fn limit_shows_what_is_bare_beside_what_imago_does() {
     let cluster = Cluster::start().await;
-    let (text, figures) =
-        cluster.bench(&[&["limit", "--clients", "4"][..], &BRIEFLY].concat()).await;
-    let figures = figures["figures"].as_array().unwrap();
-    let names: Vec<&str> = figures.iter().map(|figure| figure["what"].as_str().unwrap()).collect();
-    assert_eq!(names, ["relay, plain TCP", "bare WebSocket echo", "imago, 1:1 talk"]);
-    for figure in figures {
-        assert!(number(figure, "per_second") > 0.0 && number(figure, "p99_ms") > 0.0, "{figure}");
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("limit.html").display().to_string();
+    let pid = std::process::id().to_string();
+    for (arguments, names) in [
+        (
+            &["--clients", "4", "--rounds", "2"][..],
+            &["relay, plain TCP", "bare WebSocket echo", "imago, 1:1 talk"][..],
+        ),
+        (&["--fanout", "5"], &["bare WebSocket broadcast", "imago, fan-out"]),
+    ] {
+        let files = ["--html", &page, "--pid", &pid];
+        let arguments = [&["limit"], arguments, &files, &BRIEFLY].concat();
+        let (text, figures) = cluster.bench(&arguments).await;
+        let sides = figures["figures"].as_array().unwrap();
+        assert_eq!(
+            sides.iter().map(|side| side["what"].as_str().unwrap()).collect::<Vec<_>>(),
+            names
+        );
+        let rounds = figures["rounds"].as_u64().unwrap() as usize;
+        for side in sides {
+            assert_eq!(side["rounds"].as_array().unwrap().len(), rounds, "{side}");
+            assert!(number(side, "per_second") > 0.0 && number(side, "p99_ms") > 0.0, "{side}");
+            assert!(number(side, "cpu_us_per_delivery") >= 0.0, "{side}");
+        }
+        assert!(text.contains("OF THE LIMIT"), "{text}");
+        let page = std::fs::read_to_string(&page).unwrap();
+        assert_eq!(page.matches("<rect").count(), 2 * names.len());
     }
-    assert!(text.contains("OF THE LIMIT"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overload_accounts_for_every_message_that_was_due() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("overload.html").display().to_string();
+    let pid = std::process::id().to_string();
+    let briefly = ["--best", "300ms", "--calm", "300ms", "--duration", "500ms"];
+    let offered = ["--clients", "4", "--times", "2", "--html", &page, "--pid", &pid];
+    let (text, figures) = cluster.bench(&[&["overload"][..], &offered, &briefly].concat()).await;
+    assert!(number(&figures, "best_per_second") > 0.0);
+    for phase in figures["phases"].as_array().unwrap() {
+        let refused = phase["refused"].as_object().unwrap().values();
+        let refused: f64 = refused.map(|count| count.as_f64().unwrap()).sum();
+        let accepted = number(phase, "accepted");
+        let sent = number(phase, "due") - number(phase, "not_sent");
+        assert!(accepted > 0.0 && accepted + refused == sent, "{phase}");
+        assert_eq!(number(phase, "delivered"), accepted);
+    }
+    let memory = &figures["memory_bytes"][0];
+    assert!(number(memory, "most") > 0.0 && number(memory, "after") > 0.0, "{memory}");
+    assert!(text.contains("NOT SENT") && text.contains("recovered"), "{text}");
+    assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<svg").count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,6 +272,10 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["promote", "--times", "0"], "--times: expected 1 to 1000"),
         (&["promote", "--sessions", "1000001"], "--sessions: expected 0 to 1000000"),
         (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),
+        (&["overload", "--times", "0.5"], "--times: expected 1 to 100"),
+        (&["overload", "--share", "2"], "--share: expected 0.01 to 0.9"),
+        (&["overload", "--calm", "1ms"], "--calm: expected 100ms to 10m"),
+        (&["limit", "--fanout", "0"], "--fanout: expected 1 to 99999"),
     ] {
         let mut command = Command::new(program("imago"));
         let ran = command.arg("bench").args(arguments).output().await.unwrap();

@@ -24,6 +24,7 @@ use super::{
     load::LoadArgs,
     report::{Extra, Report},
     run::Run,
+    talk,
 };
 
 /// Longest time that a client is away.
@@ -49,11 +50,7 @@ pub(crate) struct ChurnArgs {
 
 impl ChurnArgs {
     fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.clients >= 2 && self.clients.is_multiple_of(2),
-            "--clients: expected an even number, 2 or more"
-        );
-        connect::check("--clients", self.clients)?;
+        talk::check(self.clients)?;
         ensure!(
             (0.001..=100_000.0).contains(&self.churn),
             "--churn: expected 0.001 to 100000 clients a second"

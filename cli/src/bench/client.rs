@@ -1,32 +1,28 @@
 //! One client of a run: sends at its pace, and counts what it receives.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use bytes::Bytes;
 use imago_proto::{
     LogicPacket, Status, command,
-    msg::{Cursor, MessageAckReq, MessagePush, MessageReq},
+    msg::{Cursor, MessageAckReq, MessageReq},
 };
 use prost::Message;
-use tokio::{
-    sync::{Mutex, Semaphore},
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{
     connect::Connection,
-    pace::{LOOK, Pace, Pacer},
+    glance::Glance,
+    pace::{Pace, Pacer},
     run::Run,
     seen::Seen,
     stamp::Stamp,
-    wire::{Reader, Writer, is_push},
+    wire::{Reader, Writer},
 };
 
 /// Messages that a receiver acknowledges in one go.
 const ACK_EVERY: u64 = 200;
-/// How long what is on its way has to arrive after the end.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// What a client sends.
 #[derive(Clone, Debug)]
@@ -100,55 +96,56 @@ async fn receive(
     writer: &Mutex<Writer>,
     room: &Semaphore,
 ) -> anyhow::Result<Tally> {
-    let mut seen = Seen::default();
-    let mut received = 0_u64;
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut give_up = None;
+    let mut inbox = Inbox::new(number);
+    let mut ended = pin!(run.ended());
     loop {
         let packet = tokio::select! {
-            packet = reader.next() => packet?,
-            _ = look.tick() => {
-                if run.is_over() {
-                    let give_up = *give_up.get_or_insert_with(|| Instant::now() + GRACE);
-                    if run.is_settled() || Instant::now() >= give_up {
-                        return Ok(Tally { again: seen.again, late: seen.late });
-                    }
-                }
-                continue;
-            }
+            biased;
+            packet = reader.message() => packet?,
+            () = &mut ended => return Ok(inbox.tally()),
         };
-        if is_push(&packet) {
-            let Some((push, stamp)) = measured(packet, run)? else { continue };
-            if !seen.is_new(stamp.sender, stamp.number) {
-                continue;
+        match Glance::at(packet)? {
+            Glance::Answer { is_ack: true, .. } | Glance::Other => {}
+            Glance::Message(push) if !push.is_of(&run.mark) => {}
+            Glance::Answer { sequence, status, .. } => {
+                run.answered(number, due(sequence, run), status);
+                room.add_permits(1);
             }
-            run.delivered(number, stamp.due);
-            received += 1;
-            if received.is_multiple_of(ACK_EVERY) {
-                writer.lock().await.send([ack(push.conversation, push.seq)]).await?;
+            Glance::Message(push) => {
+                if inbox.take(&push.body, run)?.is_multiple_of(ACK_EVERY) {
+                    let conversation = String::from_utf8(push.conversation.into())?;
+                    writer.lock().await.send([ack(conversation, push.seq)]).await?;
+                }
             }
-        } else if packet.header.command != command::CHAT_TALK_ACK {
-            run.answered(number, due(packet.header.sequence, run), packet.header.status);
-            room.add_permits(1);
         }
     }
 }
 
-/// A pushed message of this run; other pushes (a group's news, messages of an earlier run) are not
-/// counted.
-fn measured(packet: LogicPacket, run: &Run) -> anyhow::Result<Option<(MessagePush, Stamp)>> {
-    let is_talk = [command::CHAT_USER_TALK, command::CHAT_GROUP_TALK]
-        .contains(&packet.header.command.as_str());
-    if !is_talk {
-        return Ok(None);
+/// What one client received, each message once.
+pub(super) struct Inbox {
+    client: usize,
+    seen: Seen,
+    received: u64,
+}
+
+impl Inbox {
+    pub(super) fn new(client: usize) -> Self {
+        Self { client, seen: Seen::default(), received: 0 }
     }
-    let push = MessagePush::decode(packet.body)?;
-    if push.extra != run.mark {
-        return Ok(None);
+
+    /// Counts a message; says the how manieth it is.
+    pub(super) fn take(&mut self, body: &[u8], run: &Run) -> anyhow::Result<u64> {
+        let stamp = Stamp::read(body).context("a message without a stamp")?;
+        if self.seen.is_new(stamp.sender, stamp.number) {
+            run.delivered(self.client, stamp.due);
+            self.received += 1;
+        }
+        Ok(self.received)
     }
-    let stamp = Stamp::read(&push.body).context("a message without a stamp")?;
-    Ok(Some((push, stamp)))
+
+    pub(super) fn tally(&self) -> Tally {
+        Tally { again: self.seen.again, late: self.seen.late }
+    }
 }
 
 /// A request's sequence number is when it was due: the low 32 bits of microseconds, which come
@@ -164,20 +161,25 @@ fn due(sequence_of: u32, run: &Run) -> Duration {
 }
 
 fn talk(sending: &Sending, stamp: Stamp, mark: &str) -> Bytes {
-    let body = message(sending, stamp, mark).encode_to_vec().into();
-    LogicPacket::request(sending.command, sequence(stamp.due), &sending.dest, body).encode()
+    let talk = message(stamp.body(sending.size), mark);
+    request(sending.command, sequence(stamp.due), &sending.dest, &talk)
 }
 
-/// A message of a run.
-pub(super) fn message(sending: &Sending, stamp: Stamp, mark: &str) -> MessageReq {
-    let body = stamp.body(sending.size);
+/// A message of the run with this mark.
+pub(super) fn message(body: String, mark: &str) -> MessageReq {
     MessageReq { r#type: 1, body, extra: mark.to_owned(), ..MessageReq::default() }
 }
 
-fn ack(conversation: String, seq: u64) -> Bytes {
+/// Says something to an account or a group, or to the server.
+pub(super) fn request(command: &str, sequence: u32, dest: &str, body: &impl Message) -> Bytes {
+    LogicPacket::request(command, sequence, dest, body.encode_to_vec().into()).encode()
+}
+
+/// Says how far a conversation has been received.
+pub(super) fn ack(conversation: String, seq: u64) -> Bytes {
     let cursors = vec![Cursor { conversation, seq }];
     let ack = MessageAckReq { message_id: 0, cursors };
-    LogicPacket::request(command::CHAT_TALK_ACK, 0, "", ack.encode_to_vec().into()).encode()
+    request(command::CHAT_TALK_ACK, 0, "", &ack)
 }
 
 /// Whether an answer says that the message was accepted.

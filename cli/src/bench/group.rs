@@ -67,20 +67,28 @@ pub(super) async fn run(args: GroupArgs) -> anyhow::Result<()> {
         "scenario": "group", "members": members, "online": connected, "senders": senders,
         "load": load.json(),
     });
-    Group { option: "--members and --online", members, connected, senders }
-        .measure(&target, &load, title, settings)
-        .await
+    let group = Group { option: "--members and --online", members, connected, senders };
+    group.measure(&target, &load, title, settings).await?.publish(&target.files)
 }
 
 pub(super) async fn fanout(args: FanoutArgs) -> anyhow::Result<()> {
     let FanoutArgs { target, load, receivers } = args;
     ensure!((1..=99_999).contains(&receivers), "--receivers: expected 1 to 99999");
+    measure_fanout(&target, &load, receivers).await?.publish(&target.files)
+}
+
+/// Has one client talk to so many.
+pub(super) async fn measure_fanout(
+    target: &TargetArgs,
+    load: &LoadArgs,
+    receivers: usize,
+) -> anyhow::Result<Report> {
     let title = format!("one to {receivers}, {}, {} bytes", load.pace_in_words(), load.size);
     let settings = json!({ "scenario": "fanout", "receivers": receivers, "load": load.json() });
     let everybody = receivers + 1;
     let group =
         Group { option: "--receivers", members: everybody, connected: everybody, senders: 1 };
-    group.measure(&target, &load, title, settings).await
+    group.measure(target, load, title, settings).await
 }
 
 /// A group that is measured; the first `senders` of the first `connected` members talk.
@@ -99,7 +107,7 @@ impl Group {
         load: &LoadArgs,
         title: String,
         settings: serde_json::Value,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Report> {
         connect::check(self.option, self.connected)?;
         let pace = load.pace(self.senders)?;
         let target = target_args.target()?;
@@ -123,8 +131,7 @@ impl Group {
         crowd.start().await;
         let measured = run.measure(load.warm_up, load.duration, &watched).await?;
         let tally = crowd.end().await?;
-        let report = Report { title, settings, measured, totals: run.totals(), tally };
-        report.publish(&target_args.files)
+        Ok(Report { title, settings, measured, totals: run.totals(), tally })
     }
 }
 

@@ -1,10 +1,10 @@
-//! Figures as one self-contained page, with pictures over time.
+//! Figures as one self-contained page, with tables and pictures.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::picture::{Curve, picture};
+use super::picture::{Bar, Curve, bars, picture};
 
 /// A page that grows from top to bottom.
 pub(super) struct Page {
@@ -52,6 +52,13 @@ impl Page {
         self
     }
 
+    /// Bars beside each other, below a heading.
+    pub(super) fn bars(mut self, heading: &str, each: &[Bar<'_>]) -> Self {
+        let picture = bars(each);
+        self.add(format_args!("<h2>{}</h2>\n{picture}\n", escaped(heading)));
+        self
+    }
+
     /// The whole page, with the settings at its end.
     pub(super) fn end(self, settings: &Value) -> String {
         let (title, body) = (self.title, self.body);
@@ -76,6 +83,7 @@ impl Page {
     }
 }
 
+/// Text as text, whatever it looks like.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

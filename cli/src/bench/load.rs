@@ -63,6 +63,15 @@ pub(super) struct LoadArgs {
 }
 
 impl LoadArgs {
+    /// A closed loop.
+    pub(super) fn closed(
+        window: usize,
+        (warm_up, duration): (Duration, Duration),
+        size: usize,
+    ) -> Self {
+        Self { window, rate: None, duration, warm_up, size }
+    }
+
     /// The pace of each of so many senders.
     pub(super) fn pace(&self, senders: usize) -> anyhow::Result<Pace> {
         ensure!(self.window >= 1, "--window: expected 1 or more");

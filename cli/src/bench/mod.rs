@@ -8,6 +8,7 @@ mod connect;
 mod cpu;
 mod crowd;
 mod failure;
+mod glance;
 mod group;
 mod html;
 mod idle;
@@ -17,6 +18,7 @@ mod load;
 mod login;
 mod memory;
 mod meter;
+mod overload;
 mod pace;
 mod picture;
 mod promote;
@@ -71,8 +73,11 @@ enum Scenario {
     Storm(storm::StormArgs),
     /// Clients that are connected and say nothing: memory of the gateways for each
     Idle(idle::IdleArgs),
-    /// What this machine does without Imago, a relay and a bare WebSocket, beside 1:1 talk
+    /// What this machine does without Imago, a relay and bare WebSockets, beside talk or fan-out
     Limit(limit::LimitArgs),
+    /// More than the servers can do: what they accept, how they refuse the rest, and how soon they
+    /// are well again
+    Overload(overload::OverloadArgs),
     /// One more logic server, again and again: time from its start until it is Adult
     Promote(promote::PromoteArgs),
     /// The processes that `limit` measures with
@@ -97,6 +102,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::Storm(args) => storm::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Limit(args) => limit::run(args).await,
+        Scenario::Overload(args) => overload::run(args).await,
         Scenario::Promote(args) => promote::run(args).await,
         Scenario::ServeLimit(args) => limit::serve(args).await,
         Scenario::ServeIdlers(args) => idlers::serve(args).await,

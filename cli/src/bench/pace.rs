@@ -1,17 +1,15 @@
 //! When the messages of a client are due.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use anyhow::Context;
 use tokio::{
     sync::Semaphore,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
+use tokio_util::sync::WaitForCancellationFuture;
 
 use super::run::Run;
-
-/// How often a client looks whether the run is over.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// When the next message of a client is due.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +25,7 @@ pub(super) struct Pacer<'a> {
     pace: Pace,
     client: usize,
     run: &'a Run,
+    over: Pin<Box<WaitForCancellationFuture<'a>>>,
     /// Gets a permit with each answer.
     room: &'a Semaphore,
     begun: Instant,
@@ -39,7 +38,8 @@ impl<'a> Pacer<'a> {
         if let Pace::Window(window) = pace {
             room.add_permits(window);
         }
-        Self { pace, client, run, room, begun: Instant::now(), offset: run.now(), sent: 0 }
+        let (begun, offset) = (Instant::now(), run.now());
+        Self { pace, client, run, over: Box::pin(run.over()), room, begun, offset, sent: 0 }
     }
 
     /// Waits until the next message is due; says its number, and since when it is. `None` when
@@ -48,8 +48,9 @@ impl<'a> Pacer<'a> {
         let due = match self.pace {
             Pace::Window(_) => {
                 let permit = tokio::select! {
+                    biased;
                     permit = self.room.acquire() => permit,
-                    () = over(self.run) => return Ok(None),
+                    () = &mut self.over => return Ok(None),
                 };
                 permit.context("the window was closed")?.forget();
                 self.run.now()
@@ -69,13 +70,5 @@ impl<'a> Pacer<'a> {
         let number = u64::from(self.sent);
         self.sent += 1;
         Ok(Some((number, due)))
-    }
-}
-
-/// Resolves when the run is over.
-async fn over(run: &Run) {
-    let mut look = interval(LOOK);
-    while !run.is_over() {
-        look.tick().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Curves over time as a picture (SVG).
+//! Pictures (SVG): curves over time, and bars beside each other.
 
 use std::fmt::Write;
 
@@ -10,13 +10,28 @@ const HEIGHT: f64 = 220.0;
 /// Room for the words beside it.
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 24.0;
-/// Colours of the curves, in turn.
+/// Height of a bar, and of the row that it is in.
+const BAR: f64 = 22.0;
+const ROW: f64 = 36.0;
+/// Room for the names of bars, and for their figures.
+const NAMES: f64 = 200.0;
+const FIGURES: f64 = 90.0;
+
+/// Colours of the curves, in turn; bars have the first, and their spans the second.
 const COLOURS: [&str; 6] = ["#1668a8", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#0f766e"];
 
 /// One curve: values at equal distances.
 pub(super) struct Curve<'a> {
     pub(super) name: &'a str,
     pub(super) values: Vec<f64>,
+}
+
+/// One bar, with the span that its value is the middle of.
+pub(super) struct Bar<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
 }
 
 fn colour(number: usize) -> &'static str {
@@ -68,6 +83,39 @@ pub(super) fn picture(curves: &[Curve<'_>], seconds: f64) -> String {
     svg
 }
 
+/// Bars from zero up, as long as their values.
+pub(super) fn bars(bars: &[Bar<'_>]) -> String {
+    let top = round_up(bars.iter().map(|bar| bar.most.max(bar.value)).fold(0.0, f64::max));
+    let x = |value: f64| NAMES + (WIDTH - NAMES - FIGURES) * (value / top).clamp(0.0, 1.0);
+    let height = ROW * bars.len() as f64;
+    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">");
+    for (number, bar) in bars.iter().enumerate() {
+        let middle = ROW * (number as f64 + 0.5);
+        // Writing to a String does not fail.
+        let _ = write!(
+            svg,
+            "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+             <rect x=\"{NAMES}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{}\"/>\
+             <line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\" stroke=\"{}\" stroke-width=\"3\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            NAMES - 8.0,
+            middle + 4.0,
+            escaped(bar.name),
+            middle - BAR / 2.0,
+            x(bar.value) - NAMES,
+            colour(0),
+            x(bar.least),
+            x(bar.most),
+            colour(1),
+            x(bar.most.max(bar.value)) + 8.0,
+            middle + 4.0,
+            label(bar.value)
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
 /// The next of 1, 2, 5, 10, 20, … that is not below.
 fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
@@ -108,5 +156,13 @@ mod tests {
         assert!(svg.contains("a&lt;b") && svg.contains(">3.0 s<"), "{svg}");
         // Nothing measured is an empty picture, not a failure.
         assert!(picture(&[curve(&[])], 0.0).contains("<svg"));
+    }
+
+    #[test]
+    fn the_longest_bar_ends_before_its_figure() {
+        let bar = |value: f64| Bar { name: "a<b", value, least: 0.0, most: value };
+        let svg = bars(&[bar(100.0), bar(50.0)]);
+        assert!(svg.contains("width=\"510.0\"") && svg.contains("width=\"255.0\""), "{svg}");
+        assert!(svg.contains("a&lt;b"), "{svg}");
     }
 }

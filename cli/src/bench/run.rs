@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
     client::is_accepted,
@@ -18,12 +19,17 @@ use super::{
     recorder::Recorder,
 };
 
+/// How long what is on its way has to arrive after the end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often a client looks then whether all has.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What the clients of a run share.
 pub(super) struct Run {
     started: Instant,
     /// What its messages carry, so that those of earlier runs are not taken for them.
     pub(super) mark: String,
-    stopping: AtomicBool,
+    over: CancellationToken,
     /// Messages that arrived, of those that a receiver had not seen before.
     delivery: Meter,
     answer: Recorder,
@@ -63,13 +69,18 @@ pub(super) struct Measured {
     pub(super) cpu: Vec<(String, f64)>,
 }
 
+/// What the messages of one run carry.
+pub(super) fn new_mark() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}
+
 impl Run {
     /// `fan_out`: how many receive each message.
     pub(super) fn new(fan_out: u64) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
-            mark: format!("{:08x}", rand::random::<u32>()),
-            stopping: AtomicBool::new(false),
+            mark: new_mark(),
+            over: CancellationToken::new(),
             delivery: Meter::default(),
             answer: Recorder::default(),
             refused: Mutex::default(),
@@ -88,7 +99,26 @@ impl Run {
 
     /// Whether nothing more is to be sent.
     pub(super) fn is_over(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.over.is_cancelled()
+    }
+
+    /// Resolves when nothing more is to be sent.
+    pub(super) fn over(&self) -> WaitForCancellationFuture<'_> {
+        self.over.cancelled()
+    }
+
+    /// Resolves when nothing more is to be sent and everything has arrived, or had its time to.
+    pub(super) async fn ended(&self) {
+        self.ended_within(GRACE).await;
+    }
+
+    /// The same, with so much time to arrive.
+    pub(super) async fn ended_within(&self, grace: Duration) {
+        self.over().await;
+        let give_up = Instant::now() + grace;
+        while !self.is_settled() && Instant::now() < give_up {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// A message goes out.
@@ -118,7 +148,7 @@ impl Run {
     }
 
     /// Whether every message was answered, and every accepted one has arrived everywhere.
-    pub(super) fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         count(&self.answers) == count(&self.sent)
             && self.delivery.count() >= count(&self.accepted) * self.fan_out
@@ -146,7 +176,7 @@ impl Run {
     ) -> anyhow::Result<Measured> {
         let times = Times { warm_up, duration };
         let metered = self.delivery.measure("messages", times, watched).await?;
-        self.stopping.store(true, Ordering::SeqCst);
+        self.over.cancel();
         Ok(Measured {
             seconds: metered.seconds,
             accepted: self.measured_accepted.load(Ordering::SeqCst),

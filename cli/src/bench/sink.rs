@@ -24,9 +24,7 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) async fn start() -> anyhow::Result<Self> {
-        let (child, mut lines) = Child::start(&["serve-sink"])?;
-        let address = timeout(PATIENCE, lines.next_line()).await.context("the sink is silent")?;
-        let address = address?.context("the sink has ended")?;
+        let (child, address) = Child::listening(&["serve-sink"]).await?;
         Ok(Self { _child: child, address })
     }
 

@@ -1,6 +1,6 @@
 //! What a measured message says: who sent it, as which, and when it was to be sent.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 /// Smallest body that holds a stamp.
 pub(super) const SIZE_MIN: usize = 32;
@@ -20,19 +20,34 @@ pub(super) struct Stamp {
 impl Stamp {
     /// A body of `size` bytes.
     pub(super) fn body(&self, size: usize) -> String {
-        let mut body = format!("{} {} {} ", self.sender, self.number, self.due.as_micros());
-        body.extend(std::iter::repeat_n('x', size.saturating_sub(body.len())));
-        body
+        let due = u64::try_from(self.due.as_micros()).unwrap_or(u64::MAX);
+        write([self.sender as u64, self.number, due], size)
     }
 
     /// Reads it back; `None` where the message is not of a run.
-    pub(super) fn read(body: &str) -> Option<Self> {
-        let mut words = body.split(' ');
-        let sender = words.next()?.parse().ok()?;
-        let number = words.next()?.parse().ok()?;
-        let due = Duration::from_micros(words.next()?.parse().ok()?);
-        Some(Self { sender, number, due })
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let [sender, number, due] = read(body)?;
+        let due = Duration::from_micros(due);
+        Some(Self { sender: usize::try_from(sender).ok()?, number, due })
     }
+}
+
+/// A body of `size` bytes, or what is needed, that holds three numbers.
+pub(super) fn write(numbers: [u64; 3], size: usize) -> String {
+    let mut body = Vec::with_capacity(size);
+    for number in numbers {
+        // Writing to memory does not fail.
+        let _ = write!(body, "{number} ");
+    }
+    body.resize(size.max(body.len()), b'x');
+    String::from_utf8(body).unwrap_or_default()
+}
+
+/// Reads them back.
+pub(super) fn read(body: &[u8]) -> Option<[u64; 3]> {
+    let mut words = body.split(|byte| *byte == b' ');
+    let mut number = || std::str::from_utf8(words.next()?).ok()?.parse().ok();
+    Some([number()?, number()?, number()?])
 }
 
 #[cfg(test)]
@@ -46,8 +61,9 @@ mod tests {
         for size in [SIZE_MIN, 64, 4000] {
             let body = stamp.body(size);
             assert_eq!(body.len(), size);
-            assert_eq!(Stamp::read(&body), Some(stamp));
+            assert_eq!(Stamp::read(body.as_bytes()), Some(stamp));
         }
-        assert_eq!(Stamp::read("hello"), None);
+        assert_eq!(Stamp::read(b"hello"), None);
+        assert_eq!(Stamp::read(b"1 2 x "), None);
     }
 }

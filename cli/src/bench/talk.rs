@@ -30,17 +30,22 @@ pub(super) async fn run(args: TalkArgs) -> anyhow::Result<()> {
     measure(&args.target, &args.load, args.clients).await?.publish(&args.target.files)
 }
 
+/// Whether so many clients make pairs, and are as many as this process may have.
+pub(super) fn check(clients: usize) -> anyhow::Result<()> {
+    ensure!(
+        clients >= 2 && clients.is_multiple_of(2),
+        "--clients: expected an even number, 2 or more"
+    );
+    connect::check("--clients", clients)
+}
+
 /// Has so many clients talk.
 pub(super) async fn measure(
     target_args: &TargetArgs,
     load: &LoadArgs,
     clients: usize,
 ) -> anyhow::Result<Report> {
-    ensure!(
-        clients >= 2 && clients.is_multiple_of(2),
-        "--clients: expected an even number, 2 or more"
-    );
-    connect::check("--clients", clients)?;
+    check(clients)?;
     let pace = load.pace(clients)?;
     let target = target_args.target()?;
     let watched = target_args.watched(&target);

@@ -181,6 +181,8 @@ pub(crate) fn logic_launch<'a>(state: &DevState, id: String) -> Launch<'a> {
             ("service.id", id.clone()),
             ("naming.url", state.naming.clone()),
             ("listen.link", "127.0.0.1:0".to_owned()),
+            // A cluster to try out, and to measure on this machine.
+            ("groups.members_max", "100000".to_owned()),
         ],
         secrets,
         id,

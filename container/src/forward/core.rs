@@ -21,6 +21,9 @@ pub struct ForwardConfig {
     pub held: usize,
     /// How long a request waits for its answer before it is answered 300.
     pub timeout: Duration,
+    /// How long answers of a server may take before it is let owe no more than it answers within
+    /// this. Overflow: answered "busy".
+    pub delay: Duration,
     /// How many servers a request is sent to before it is given up.
     pub attempts: u32,
     /// Unanswered requests of one session before its connection is read no further.
@@ -33,6 +36,7 @@ impl Default for ForwardConfig {
             hold: Duration::from_secs(2),
             held: 10_000,
             timeout: Duration::from_secs(5),
+            delay: Duration::from_millis(250),
             attempts: 3,
             window: 64,
         }
@@ -44,7 +48,7 @@ impl Default for ForwardConfig {
 pub(crate) enum Sent {
     /// In the server's queue.
     Queued,
-    /// The server's queue is full.
+    /// The server's queue is full, or it owes too much.
     Full,
     /// The server is gone, or will take no more.
     Gone,
@@ -67,6 +71,8 @@ pub(crate) trait Servers {
     fn availability(&self, server: &PeerId) -> Availability;
     /// Gives it a request.
     fn send(&self, server: &PeerId, id: u64, request: &Request) -> Sent;
+    /// It answered a request after so long.
+    fn answered(&self, server: &PeerId, took: Duration);
     /// It no longer owes an answer for one request.
     fn settle(&self, server: &PeerId);
     /// Takes one of the places for held requests; false where there is none left.
@@ -123,13 +129,19 @@ impl LaneCore {
     }
 
     /// Takes the request that was answered; `None` where it was not waited for any more.
-    pub(crate) fn answered(&mut self, id: u64, servers: &dyn Servers) -> Option<Request> {
+    pub(crate) fn answered(
+        &mut self,
+        id: u64,
+        servers: &dyn Servers,
+        now: Instant,
+    ) -> Option<Request> {
         let sent = self.entries.iter().take(self.sent);
         let position = sent.enumerate().find(|(_, entry)| entry.id == id)?.0;
         let entry = self.entries.remove(position)?;
         self.sent -= 1;
         if let Some(server) = &self.server {
-            servers.settle(server);
+            let sent_at = entry.deadline - self.config.timeout;
+            servers.answered(server, now.saturating_duration_since(sent_at));
         }
         Some(entry.request)
     }

@@ -1,5 +1,6 @@
 //! Forwards requests to logic servers, and sees to it that each is answered.
 
+mod admission;
 mod core;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -18,11 +19,12 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, SessionId,
+    LinkFrame, SessionId, command,
     link::{Drained, Forward, ServerState, frame::Kind},
 };
 use tokio::sync::Notify;
 
+pub(crate) use self::admission::Admission;
 pub use self::core::ForwardConfig;
 use self::core::{Availability, LaneCore, Sent, Servers};
 use crate::{
@@ -51,6 +53,8 @@ pub(crate) struct Forwarder {
     started: Instant,
     /// No lane's deadline is before this, so that lanes need not be looked at until then.
     earliest: AtomicU64,
+    /// Milliseconds since the start at which the last tick was.
+    ticked: AtomicU64,
 }
 
 /// Ordered requests of one session. Each submitted request is answered once through its
@@ -83,6 +87,7 @@ impl Forwarder {
             held: AtomicUsize::new(0),
             started: Instant::now(),
             earliest: AtomicU64::new(NEVER),
+            ticked: AtomicU64::new(0),
         })
     }
 
@@ -150,7 +155,7 @@ impl Forwarder {
         let lane = self.lanes.get(&session).and_then(|lane| lane.upgrade());
         let Some(lane) = lane else { return };
         let now = Instant::now();
-        lane.with(|core, servers, owner| match core.answered(request, servers) {
+        lane.with(|core, servers, owner| match core.answered(request, servers, now) {
             Some(request) => {
                 owner.answered(&request, status, packet);
                 core.pump(servers, owner, now);
@@ -159,10 +164,13 @@ impl Forwarder {
         });
     }
 
-    /// Answers what is overdue. Called a few times a second.
+    /// Answers what is overdue, and reconsiders how much each server may owe. Called a few times a
+    /// second.
     pub(crate) fn tick(&self) {
         let now = Instant::now();
         let millis = self.millis(now);
+        let elapsed = millis.saturating_sub(self.ticked.swap(millis, Ordering::Relaxed));
+        self.look_at_servers(Duration::from_millis(elapsed));
         if self.earliest.load(Ordering::SeqCst) > millis {
             return;
         }
@@ -181,6 +189,21 @@ impl Forwarder {
         // Mostly it is later than others: a look is cheaper than a change.
         if deadline < self.earliest.load(Ordering::SeqCst) {
             self.earliest.fetch_min(deadline, Ordering::SeqCst);
+        }
+    }
+
+    fn look_at_servers(&self, elapsed: Duration) {
+        for link in &self.links {
+            let (peer, owed) = (&link.peer, link.pending());
+            match link.admission.look(elapsed, owed, self.config.delay) {
+                Some(true) => {
+                    tracing::warn!(%peer, owed, "answers are late: refusing what is too much")
+                }
+                Some(false) => {
+                    tracing::info!(%peer, owed, "answers in time again: refusing nothing")
+                }
+                None => {}
+            }
         }
     }
 
@@ -262,10 +285,16 @@ impl Servers for LaneShared {
         let link = self.forwarder.links.get(server).map(|link| link.value().clone());
         let Some(link) = link else { return Sent::Gone };
         // Count first, look after: the drain looks first and counts after.
-        link.add_pending();
+        let owed = link.add_pending();
         if !link.is_usable() {
             take_back(&link);
             return Sent::Gone;
+        }
+        // A login that is turned away comes back, and has cost more by then.
+        if request.command != command::LOGIN_SIGNIN && !link.admission.admits(owed) {
+            metrics::forward_refused();
+            take_back(&link);
+            return Sent::Full;
         }
         let forward = Forward {
             request: id,
@@ -283,6 +312,13 @@ impl Servers for LaneShared {
                 take_back(&link);
                 if rejected == Rejected::Full { Sent::Full } else { Sent::Gone }
             }
+        }
+    }
+
+    fn answered(&self, server: &PeerId, took: Duration) {
+        if let Some(link) = self.forwarder.links.get(server) {
+            link.admission.answered(took > self.forwarder.config.delay);
+            take_back(&link);
         }
     }
 

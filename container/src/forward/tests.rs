@@ -79,6 +79,10 @@ impl Servers for Fake {
         Sent::Queued
     }
 
+    fn answered(&self, server: &PeerId, _: Duration) {
+        self.settle(server);
+    }
+
     fn settle(&self, _: &PeerId) {
         *self.owed.borrow_mut() -= 1;
     }
@@ -129,8 +133,8 @@ fn requests_stay_with_one_server_while_any_is_in_flight() {
     servers.up.borrow_mut().insert(0, server(0));
     lane.submit(2, request(2), &servers, &owner, now);
     assert_eq!(servers.sent_to(1), [1, 2]);
-    assert!(lane.answered(1, &servers).is_some());
-    assert!(lane.answered(2, &servers).is_some());
+    assert!(lane.answered(1, &servers, now).is_some());
+    assert!(lane.answered(2, &servers, now).is_some());
     lane.submit(3, request(3), &servers, &owner, now);
     assert_eq!(servers.sent_to(0), [3]);
     assert_eq!(*servers.owed.borrow(), 1);
@@ -143,12 +147,12 @@ fn a_lost_servers_requests_go_to_another_in_their_order() {
     for id in 1..=3 {
         lane.submit(id, request(id), &servers, &owner, now);
     }
-    assert!(lane.answered(2, &servers).is_some());
+    assert!(lane.answered(2, &servers, now).is_some());
     servers.down(1);
     servers.up.borrow_mut().push(server(2));
     lane.lost(&server(1), &servers, &owner, now);
     assert_eq!(servers.sent_to(2), [1, 3]);
-    assert!(lane.answered(2, &servers).is_none(), "already answered");
+    assert!(lane.answered(2, &servers, now).is_none(), "already answered");
     assert!(owner.refused().is_empty());
 }
 
@@ -203,7 +207,7 @@ fn a_draining_server_gets_no_more_and_the_next_waits_for_its_last_answer() {
     servers.draining.borrow_mut().insert(server(1));
     lane.submit(2, request(2), &servers, &owner, now);
     assert_eq!(servers.sent_to(2), [0; 0], "order: the first is not answered yet");
-    lane.answered(1, &servers);
+    lane.answered(1, &servers, now);
     lane.pump(&servers, &owner, now);
     assert_eq!(servers.sent_to(2), [2]);
 }
@@ -241,7 +245,7 @@ proptest! {
                 2 => {
                     let first = servers.sent.borrow().iter().map(|(_, id)| *id)
                         .find(|id| !answered.contains(id));
-                    if let Some(id) = first && lane.answered(id, &servers).is_some() {
+                    if let Some(id) = first && lane.answered(id, &servers, now).is_some() {
                         answered.push(id);
                         lane.pump(&servers, &owner, now);
                     }

@@ -15,7 +15,7 @@ use std::{
 use imago_proto::{LinkFrame, link::ServerState};
 use tokio_util::sync::CancellationToken;
 
-use crate::PeerId;
+use crate::{PeerId, forward::Admission};
 
 pub(crate) use handshake::{
     Credentials, Established, HandshakeError, Identity, dial as handshake_dial,
@@ -73,6 +73,8 @@ pub(crate) struct Link {
     synced: AtomicBool,
     /// Requests that the peer has not answered.
     pending: AtomicUsize,
+    /// How many that may be.
+    pub(crate) admission: Admission,
 }
 
 impl Link {
@@ -88,6 +90,7 @@ impl Link {
             state: AtomicU8::new(ServerState::Young as u8),
             synced: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
+            admission: Admission::default(),
         }
     }
 
@@ -201,8 +204,9 @@ impl Link {
         self.pending.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn add_pending(&self) {
-        self.pending.fetch_add(1, Ordering::SeqCst);
+    /// Says how many are pending with this one.
+    pub(crate) fn add_pending(&self) -> usize {
+        self.pending.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Takes one from the pending requests; true when that was the last.

@@ -1,6 +1,6 @@
 //! A client that is cut off now and then, comes back, and misses nothing.
 
-use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -11,17 +11,17 @@ use imago_proto::{
 use prost::Message;
 use tokio::{
     sync::{Mutex as AsyncMutex, Semaphore},
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
         backoff::pause,
-        client::{Sending, Tally, message},
+        client::{Sending, Tally, message, request},
         connect::Connection,
         failure::Ended,
-        pace::{LOOK, Pacer},
+        pace::Pacer,
         run::Run,
         stamp::Stamp,
         wire::{self, Reader, Writer, is_push},
@@ -40,6 +40,8 @@ const PAGE: u32 = 500;
 /// How long what is on its way has to arrive after the end: more than without cuts, because what was
 /// sent again makes a queue.
 const GRACE: Duration = Duration::from_secs(60);
+/// How long a client waits before it sends again what was refused for now.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a client tries to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -117,10 +119,15 @@ impl Client {
         room: &Semaphore,
     ) -> anyhow::Result<Tally> {
         let mut got = Got::default();
+        let mut ended = pin!(self.run.ended_within(GRACE));
         loop {
             let cut = CancellationToken::new();
             self.handle.set(Some(cut.clone()));
-            let end = self.connected(connection, sent, room, &mut got, &cut).await?;
+            let end = tokio::select! {
+                biased;
+                end = self.connected(connection, sent, room, &mut got, &cut) => end?,
+                () = &mut ended => End::Over,
+            };
             self.handle.set(None);
             // Lets go of the line, should it be sending.
             cut.cancel();
@@ -194,7 +201,6 @@ impl Client {
         room: &Semaphore,
         got: &mut Got,
     ) -> anyhow::Result<End> {
-        let mut look = look();
         loop {
             tokio::select! {
                 packet = reader.next() => match packet {
@@ -205,27 +211,15 @@ impl Client {
                     Err(Ended::Wrong(why)) => bail!("the gateway sent what is no packet: {why}"),
                     Err(ended) => return Ok(End::Lost(ended.to_string())),
                 },
-                _ = look.tick() => {
-                    if self.is_done(got) {
-                        return Ok(End::Over);
-                    }
-                    self.try_again(sent, got).await;
-                }
+                () = until(got.again_at) => self.try_again(sent, got).await,
             }
         }
-    }
-
-    fn is_done(&self, got: &mut Got) -> bool {
-        if !self.run.is_over() {
-            return false;
-        }
-        let give_up = *got.give_up.get_or_insert_with(|| Instant::now() + GRACE);
-        self.run.is_settled() || Instant::now() >= give_up
     }
 
     /// Sends again what was refused for now.
     async fn try_again(&self, sent: &Sent, got: &mut Got) {
         let mut packets = Vec::new();
+        got.again_at = None;
         if std::mem::take(&mut got.sync_again) {
             packets.push(sync_request(&got.positions));
         }
@@ -259,6 +253,9 @@ impl Client {
         let is_later = [Status::SystemException, Status::ServiceNotFound]
             .map(Status::code)
             .contains(&header.status);
+        if is_later {
+            got.again_at.get_or_insert_with(|| Instant::now() + PAUSE);
+        }
         match header.command.as_str() {
             command::CHAT_USER_TALK if is_later => got.again.push(header.sequence),
             command::CHAT_USER_TALK => self.answered(packet, sent, room, got)?,
@@ -318,9 +315,7 @@ impl Client {
     async fn acknowledge(&self, sent: &Sent, got: &Got) {
         if got.received > 0 && got.received.is_multiple_of(ACK_EVERY) {
             let ack = MessageAckReq { message_id: 0, cursors: got.positions.cursors() };
-            let body = ack.encode_to_vec().into();
-            let ack = LogicPacket::request(command::CHAT_TALK_ACK, 0, "", body).encode();
-            put(sent, vec![ack]).await;
+            put(sent, vec![request(command::CHAT_TALK_ACK, 0, "", &ack)]).await;
         }
     }
 
@@ -328,10 +323,9 @@ impl Client {
         let mark = &self.run.mark;
         let talk = MessageReq {
             client_message_id: format!("{mark}-{}", stamp.number),
-            ..message(&self.sending, stamp, mark)
+            ..message(stamp.body(self.sending.size), mark)
         };
-        let (sequence, body) = (sequence(stamp), talk.encode_to_vec().into());
-        LogicPacket::request(self.sending.command, sequence, &self.sending.dest, body).encode()
+        request(self.sending.command, sequence(stamp), &self.sending.dest, &talk)
     }
 }
 
@@ -348,11 +342,13 @@ async fn put(sent: &Sent, packets: Vec<Bytes>) {
 
 fn sync_request(positions: &Positions) -> Bytes {
     let sync = SyncReq { cursors: positions.cursors(), limit: PAGE };
-    LogicPacket::request(command::CHAT_SYNC, 0, "", sync.encode_to_vec().into()).encode()
+    request(command::CHAT_SYNC, 0, "", &sync)
 }
 
-fn look() -> Interval {
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    look
+/// Resolves then, or never.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
 }

@@ -19,8 +19,8 @@ pub(super) struct Got {
     pub(super) again: Vec<u32>,
     /// The page asked for was refused for now.
     pub(super) sync_again: bool,
-    /// When it waits no longer for what is on its way.
-    pub(super) give_up: Option<Instant>,
+    /// When that is sent, or the page asked for, again.
+    pub(super) again_at: Option<Instant>,
 }
 
 /// What a message is that came.
@@ -46,7 +46,7 @@ impl Got {
         if push.sender == account || push.extra != mark {
             return Ok(Taken::Known);
         }
-        let stamp = Stamp::read(&push.body).context("a message without a stamp")?;
+        let stamp = Stamp::read(push.body.as_bytes()).context("a message without a stamp")?;
         if self.seen.is_new(stamp.sender, stamp.number) {
             self.received += 1;
             return Ok(Taken::New(stamp));

@@ -91,6 +91,7 @@ async fn ping(
     ping_interval: Duration,
     counts: &Counts,
 ) -> Ended {
+    reader.read_little();
     // They do not all ping at the same instant.
     let first = Instant::now() + ping_interval.mul_f64(rand::random());
     let mut ping = interval_at(first, ping_interval);

@@ -1,179 +1,177 @@
 //! `imago bench limit`: what this machine does without Imago, beside what it does with it.
 
+mod broadcast;
 mod clients;
+mod figure;
 mod frames;
 mod serve;
 
-use std::process::Stdio;
-
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use imago_container::cli::print;
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use serde_json::json;
 
 pub(crate) use self::serve::{ServeArgs, serve};
-use super::{
-    TargetArgs, cpu::Watched, load::LoadArgs, recorder::millis, report::Report, run::Run, talk,
+use self::{
+    clients::Clients,
+    figure::{Comparison, Figure, Side},
 };
-use crate::table::table;
+use super::{
+    TargetArgs, child::Child, connect, cpu::Watched, group, load::LoadArgs, report::Report,
+    run::Run, talk,
+};
 
 /// Flags of `imago bench limit`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: imago bench limit --rounds 5 --html limit.html\n\
+Example: imago bench limit --fanout 1000\n\n\
+The sides take turns, in a round each once; medians are shown, and the span of the rates. CPU \
+time is that of all server processes for each delivery, without the clients'.")]
 pub(crate) struct LimitArgs {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
     load: LoadArgs,
-    /// Clients of each kind; each talks to the one beside it
+    /// Clients of each side; each talks to the one beside it
     #[arg(long, default_value_t = 200)]
     clients: usize,
-    /// Times that all are measured, one after the other; medians are shown
+    /// In place of pairs, one client that talks to so many others at once, beside a bare WebSocket
+    /// broadcast to as many
+    #[arg(long, value_name = "RECEIVERS", conflicts_with = "clients")]
+    fanout: Option<usize>,
+    /// Times that each side is measured
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 }
 
-/// One of the things that are measured.
-struct Figure {
-    what: &'static str,
-    rate: f64,
-    p50: f64,
-    p99: f64,
+/// What is measured; the first of a comparison is the limit.
+#[derive(Clone, Copy)]
+enum Kind {
+    Relay,
+    Echo,
+    Talk,
+    Broadcast,
+    Fanout,
 }
 
 pub(super) async fn run(args: LimitArgs) -> anyhow::Result<()> {
-    let LimitArgs { target, load, clients, rounds } = args;
-    ensure!(
-        clients >= 2 && clients.is_multiple_of(2),
-        "--clients: expected an even number, 2 or more"
-    );
-    ensure!((1..=100).contains(&rounds), "--rounds: expected 1 to 100");
-    let mut all: Vec<Vec<Figure>> = Vec::new();
-    for _ in 0..rounds {
-        all.push(vec![
-            relayed(&load, clients).await?,
-            echoed(&load, clients).await?,
-            talked(&target, &load, clients).await?,
-        ]);
-    }
-    let figures = medians(all);
-    let limit = figures.first().map_or(f64::NAN, |figure| figure.rate);
-    let rows: Vec<Vec<String>> = figures
-        .iter()
-        .map(|figure| {
-            vec![
-                figure.what.to_owned(),
-                format!("{:.0}", figure.rate),
-                format!("{:.0} %", figure.rate / limit * 100.0),
-                format!("{:.2}", figure.p50),
-                format!("{:.2}", figure.p99),
-            ]
-        })
-        .collect();
-    out!("{clients} clients, {}, {} bytes\n", load.pace_in_words(), load.size);
-    print(table(&["", "MESSAGES/S", "OF THE LIMIT", "P50 MS", "P99 MS"], &rows));
-    target.files.write_json(&json!({
-        "scenario": "limit", "clients": clients, "rounds": rounds, "load": load.json(),
-        "figures": figures.iter().map(Figure::json).collect::<Vec<_>>(),
-    }))
-}
-
-impl Figure {
-    fn of(what: &'static str, report: &Report) -> Self {
-        let delivery = &report.measured.delivery;
-        let (p50, p99) = (millis(delivery, 0.5), millis(delivery, 0.99));
-        Self { what, rate: report.rate(), p50, p99 }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "what": self.what, "per_second": self.rate, "p50_ms": self.p50, "p99_ms": self.p99,
-        })
-    }
-}
-
-/// The median of each value over all rounds.
-fn medians(rounds: Vec<Vec<Figure>>) -> Vec<Figure> {
-    let mut kinds: Vec<Vec<Figure>> = Vec::new();
-    for round in rounds {
-        for (place, figure) in round.into_iter().enumerate() {
-            match kinds.get_mut(place) {
-                Some(kind) => kind.push(figure),
-                None => kinds.push(vec![figure]),
-            }
+    ensure!((1..=100).contains(&args.rounds), "--rounds: expected 1 to 100");
+    let load = &args.load;
+    let ending = format!("{}, {} bytes", load.pace_in_words(), load.size);
+    let (kinds, unit, title) = match args.fanout {
+        Some(receivers) => {
+            ensure!((1..=99_999).contains(&receivers), "--fanout: expected 1 to 99999");
+            connect::check("--fanout", receivers + 1)?;
+            let kinds = &[Kind::Broadcast, Kind::Fanout][..];
+            (kinds, "DELIVERIES/S", format!("one to {receivers}, {ending}"))
         }
-    }
-    let of_kind = |kind: Vec<Figure>| {
-        let middle = |value: fn(&Figure) -> f64| {
-            let mut values: Vec<f64> = kind.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-        };
-        let what = kind.first().map_or("", |figure| figure.what);
-        Figure {
-            what,
-            rate: middle(|figure| figure.rate),
-            p50: middle(|figure| figure.p50),
-            p99: middle(|figure| figure.p99),
+        None => {
+            talk::check(args.clients)?;
+            let kinds = &[Kind::Relay, Kind::Echo, Kind::Talk][..];
+            (kinds, "MESSAGES/S", format!("{} clients, {ending}", args.clients))
         }
     };
-    kinds.into_iter().map(of_kind).collect()
+    let settings = json!({
+        "scenario": "limit", "clients": args.fanout.is_none().then_some(args.clients),
+        "fanout": args.fanout, "rounds": args.rounds, "load": load.json(),
+    });
+    let sides = args.measure(kinds).await?;
+    let comparison = Comparison { title, settings, unit, sides };
+    print(comparison.table());
+    args.target.files.write_json(&comparison.json())?;
+    args.target.files.write_html(|| comparison.page())
 }
 
-/// A process of this program that ends when its standard input does: with this one.
-struct Process {
-    child: Child,
-    address: String,
-}
-
-impl Process {
-    async fn start(arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bench", "serve-limit"]).args(arguments).kill_on_drop(true);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("standard output is piped")?;
-        let mut address = String::new();
-        BufReader::new(stdout).read_line(&mut address).await?;
-        Ok(Self { child, address: address.trim().to_owned() })
+impl LimitArgs {
+    /// Round by round, every other one backwards: what changes on the machine meets all alike.
+    async fn measure(&self, kinds: &[Kind]) -> anyhow::Result<Vec<Side>> {
+        let side = |kind: &Kind| Side { what: kind.name(), rounds: Vec::new() };
+        let mut sides: Vec<Side> = kinds.iter().map(side).collect();
+        for round in 0..self.rounds {
+            let mut turns: Vec<_> = kinds.iter().zip(&mut sides).collect();
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (kind, side) in turns {
+                side.rounds.push(Figure::of(&self.once(*kind).await?));
+            }
+        }
+        Ok(sides)
     }
 
-    fn watched(&self, name: &str) -> Option<Watched> {
-        self.child.id().map(|pid| Watched { name: name.to_owned(), pid })
+    async fn once(&self, kind: Kind) -> anyhow::Result<Report> {
+        let (load, clients) = (&self.load, self.clients);
+        let receivers = self.fanout.unwrap_or_default();
+        match kind {
+            Kind::Relay => relayed(load, clients).await,
+            Kind::Echo => echoed(load, clients).await,
+            Kind::Talk => verified(talk::measure(&self.target, load, clients).await?),
+            Kind::Broadcast => broadcast_to(load, receivers).await,
+            Kind::Fanout => verified(group::measure_fanout(&self.target, load, receivers).await?),
+        }
     }
 }
 
-/// Client → relay → relay → client, and the answer back: nothing is decoded, nothing stored.
-async fn relayed(load: &LoadArgs, clients: usize) -> anyhow::Result<Figure> {
-    let core = Process::start(&["core"]).await?;
-    let edge = Process::start(&["edge", "--core", &core.address]).await?;
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay, plain TCP",
+            Self::Echo => "bare WebSocket echo",
+            Self::Talk => "imago, 1:1 talk",
+            Self::Broadcast => "bare WebSocket broadcast",
+            Self::Fanout => "imago, fan-out",
+        }
+    }
+}
+
+fn verified(report: Report) -> anyhow::Result<Report> {
+    report.verify()?;
+    Ok(report)
+}
+
+/// Client → edge → core → edge → the other client, and an answer to the first by the same way.
+///
+/// What it has in common with talk: two processes; each message makes an answer and a delivery,
+/// and all three pass both of them, among those of other clients on one connection, written in
+/// batches from bounded queues; the clients send, stamp, read back and count by the same code.
+/// What it leaves out: WebSocket frames and masks, packets, logins and sessions, the directory,
+/// a second pair of servers, and above all the store: an answer promises nothing here.
+async fn relayed(load: &LoadArgs, clients: usize) -> anyhow::Result<Report> {
+    let (core, core_at) = start(&["core"]).await?;
+    let (edge, edge_at) = start(&["edge", "--core", &core_at]).await?;
     let watched: Vec<Watched> =
         [core.watched("core"), edge.watched("edge")].into_iter().flatten().collect();
-    let run = Run::new(1);
-    let mut crowd = clients::Crowd::new(clients, load)?;
+    let mut crowd = Clients::new(clients, clients, load, Run::new(1))?;
     for number in 0..clients {
-        crowd.relay(&edge.address, number, run.clone()).await?;
+        crowd.relay(&edge_at, number).await?;
     }
-    let report = crowd.measure("relay", &run, load, &watched).await?;
-    Ok(Figure::of("relay, plain TCP", &report))
+    crowd.measure("relay", load, &watched).await
 }
 
-/// Client → WebSocket → client.
-async fn echoed(load: &LoadArgs, clients: usize) -> anyhow::Result<Figure> {
-    let echo = Process::start(&["echo"]).await?;
+/// Client → WebSocket → the same client. One process, and one message back that is both answer
+/// and delivery.
+async fn echoed(load: &LoadArgs, clients: usize) -> anyhow::Result<Report> {
+    let (echo, address) = start(&["echo"]).await?;
     let watched: Vec<Watched> = echo.watched("echo").into_iter().collect();
-    let run = Run::new(1);
-    let mut crowd = clients::Crowd::new(clients, load)?;
+    let mut crowd = Clients::new(clients, clients, load, Run::new(1))?;
     for number in 0..clients {
-        crowd.echo(&echo.address, number, run.clone()).await?;
+        crowd.echo(&address, number).await?;
     }
-    let report = crowd.measure("echo", &run, load, &watched).await?;
-    Ok(Figure::of("bare WebSocket echo", &report))
+    crowd.measure("echo", load, &watched).await
 }
 
-async fn talked(target: &TargetArgs, load: &LoadArgs, clients: usize) -> anyhow::Result<Figure> {
-    let report = talk::measure(target, load, clients).await?;
-    report.verify()?;
-    Ok(Figure::of("imago, 1:1 talk", &report))
+/// Client → WebSocket → all others. One process; the sender is answered once the message is in
+/// the queue of each.
+async fn broadcast_to(load: &LoadArgs, receivers: usize) -> anyhow::Result<Report> {
+    let (server, address) = start(&["broadcast"]).await?;
+    let watched: Vec<Watched> = server.watched("broadcast").into_iter().collect();
+    let mut crowd = Clients::new(receivers + 1, 1, load, Run::new(receivers as u64))?;
+    for number in 0..=receivers {
+        crowd.broadcast(&address, number).await?;
+    }
+    crowd.measure("broadcast", load, &watched).await
+}
+
+/// Starts a server of ours that is no part of Imago; gives its address, too.
+async fn start(arguments: &[&str]) -> anyhow::Result<(Child, String)> {
+    Child::listening(&[&["serve-limit"], arguments].concat()).await
 }

@@ -1,4 +1,4 @@
-//! The processes that the limit is measured with: two relays, and a WebSocket that echoes.
+//! The processes that the limit is measured with: two relays, and WebSockets that echo and broadcast.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::{
-    super::stamp,
+    super::{
+        stamp,
+        wire::{READ, fill},
+    },
+    broadcast,
     frames::{put, take},
 };
 
@@ -24,6 +28,9 @@ use super::{
 const QUEUE: usize = 4096;
 /// Frames that are written in one go.
 const BATCH: usize = 256;
+
+/// Bytes that one read takes from the socket that the messages of many clients share.
+const LINK_READ: usize = 64 << 10;
 
 /// First byte of what a client gets: its message has gone through, or here is one for it.
 pub(super) const ANSWERED: u8 = 0;
@@ -38,6 +45,8 @@ pub(super) enum Part {
     Edge,
     /// Gives each WebSocket message back.
     Echo,
+    /// Gives each WebSocket message to all other clients.
+    Broadcast,
 }
 
 /// Flags of the hidden `imago bench serve-limit`.
@@ -57,6 +66,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         match args.part {
             Part::Core => each(listener, core).await,
             Part::Echo => each(listener, echo).await,
+            Part::Broadcast => broadcast::serve(listener).await,
             Part::Edge => edge(listener, args.core.context("--core: expected")?).await,
         }
     };
@@ -82,7 +92,7 @@ where
 async fn core(stream: TcpStream) -> anyhow::Result<()> {
     let (mut read, mut write) = stream.into_split();
     let (mut arrived, mut leaving) = (BytesMut::new(), BytesMut::new());
-    while read.read_buf(&mut arrived).await? > 0 {
+    while fill(&mut read, &mut arrived, LINK_READ).await? > 0 {
         while let Some((to, frame)) = take(&mut arrived)? {
             let Some((from, payload)) = frame.split_first_chunk::<4>() else { continue };
             let head = payload.get(..stamp::SIZE_MIN).unwrap_or(payload);
@@ -142,7 +152,7 @@ async fn write_all(
 /// Hands out what comes from the core.
 async fn hand_out(mut core: OwnedReadHalf, clients: Clients) -> anyhow::Result<()> {
     let mut arrived = BytesMut::new();
-    while core.read_buf(&mut arrived).await? > 0 {
+    while fill(&mut core, &mut arrived, LINK_READ).await? > 0 {
         while let Some((to, payload)) = take(&mut arrived)? {
             let Some(client) = clients.get(&to).map(|client| client.clone()) else { continue };
             let mut frame = BytesMut::new();
@@ -166,7 +176,7 @@ async fn hear(
     let (to_client, queue) = mpsc::channel(QUEUE);
     tokio::spawn(write_all(write, queue));
     let mut own = None;
-    while read.read_buf(&mut arrived).await? > 0 {
+    while fill(&mut read, &mut arrived, READ).await? > 0 {
         while let Some((to, payload)) = take(&mut arrived)? {
             let Some(from) = own else {
                 clients.insert(to, to_client.clone());

@@ -1,5 +1,6 @@
 //! Whole servers in one process, on a registry in memory.
 
 mod lifecycle;
+mod overload;
 mod registry;
 mod support;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imago_naming::{Memory, Naming};
 use imago_proto::{SessionId, Status, link};
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -74,6 +74,8 @@ pub(super) struct LogicNotes {
     pub(super) sessions: Mutex<BTreeSet<(PeerId, u64)>>,
     pub(super) redeliveries: AtomicUsize,
     pub(super) is_never_idle: AtomicBool,
+    /// Answers wait until it is not.
+    pub(super) is_stuck: watch::Sender<bool>,
 }
 
 #[async_trait]
@@ -100,7 +102,12 @@ impl LogicRole for LogicNotes {
         let Some(handle) = self.handle.lock().unwrap().clone() else { return };
         let gateway = gateway.clone();
         let reply = link::Reply { request: request.request, session: request.session, status: 0 };
-        tokio::spawn(async move { handle.reply(&gateway, reply, body).await });
+        let mut is_stuck = self.is_stuck.subscribe();
+        tokio::spawn(async move {
+            // The sender lives as long as the role.
+            let _ = is_stuck.wait_for(|is_stuck| !is_stuck).await;
+            handle.reply(&gateway, reply, body).await;
+        });
     }
 
     fn redeliver(&self, _: &PeerId) {

@@ -80,6 +80,11 @@ impl<W: Work> Writer<W> {
     async fn run(self, mut inbox: mpsc::Receiver<Waiting<W>>, most: usize) {
         let mut jobs = Vec::new();
         while inbox.recv_many(&mut jobs, most).await > 0 {
+            // Who gave up was told that it failed: a database that is behind leaves that out.
+            jobs.retain(|job| !job.answer.is_closed());
+            if jobs.is_empty() {
+                continue;
+            }
             let failed = self.write(std::mem::take(&mut jobs)).await;
             // A bad one must not fail its neighbours.
             for job in failed {

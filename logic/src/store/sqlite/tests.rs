@@ -102,6 +102,30 @@ async fn a_write_waits_for_another_process_that_writes() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let store =
+        SqliteStore::open(&SqliteOptions { batch: 1, ..SqliteOptions::new(&path) }).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let append = |request: &str| Box::pin(store.append(message("a", "b", request)));
+    let mut first = append("1");
+    assert!(futures::poll!(&mut first).is_pending());
+    // The writer has taken it, and waits for the lock.
+    while store.writer.waiting() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let (mut second, mut third) = (append("2"), append("3"));
+    assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut third).is_pending());
+    drop(second);
+    other.execute_batch("COMMIT").unwrap();
+    let stored = [first.await.unwrap(), third.await.unwrap()];
+    assert_eq!(stored.each_ref().map(|stored| stored.seq), [Seq(1), Seq(2)]);
+    assert_eq!(listed(&store, "b", Page::Unread).await, ids(&stored));
+}
+
+#[tokio::test]
 async fn more_writes_than_the_queue_holds_are_turned_away() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imago.db");

@@ -16,6 +16,8 @@ const TURN: Duration = Duration::from_micros(400);
 
 /// A write that can be tried again, and how it tells its outcome after the commit.
 pub(super) trait Job: Send {
+    /// Whether anybody waits for it still.
+    fn is_wanted(&self) -> bool;
     fn run(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()>;
     fn finish(self: Box<Self>, committed: Result<()>);
 }
@@ -31,6 +33,10 @@ where
     F: Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send,
     T: Send,
 {
+    fn is_wanted(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
     fn run(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()> {
         self.outcome = Some((self.work)(batch)?);
         Ok(())
@@ -56,6 +62,12 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || write(connection, inbox, batch.max(1)))?;
         Ok(Self { jobs })
+    }
+
+    /// Writes that the thread has not taken.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
     }
 
     /// Runs a write, durable when this returns. The work may be run several times, in transactions
@@ -86,6 +98,8 @@ fn write(mut connection: Connection, mut inbox: mpsc::Receiver<Box<dyn Job>>, mo
             let Ok(next) = inbox.try_recv() else { break };
             jobs.push(next);
         }
+        // Who gave up was told that it failed: a store that is behind leaves that out.
+        jobs.retain(|job| job.is_wanted());
         write_batch(&mut connection, &mut known, jobs);
         let version = data_version(&connection);
         if version != seen_version {

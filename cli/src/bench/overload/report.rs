@@ -1,0 +1,366 @@
+//! What an overload tells: tables, and files for programs (JSON) and for people (HTML).
+
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        html::Page,
+        picture::Curve,
+        recorder::{HEADINGS, percentiles, row},
+    },
+    ledger::{Counts, Ledger, Slot, count},
+    memory::Memory,
+    plan::Phase,
+    recovery::{WINDOW, bound, recovery},
+};
+use crate::table::table;
+
+const MIB: f64 = 1_048_576.0;
+
+/// The figures of a whole run.
+pub(super) struct Report {
+    pub(super) title: String,
+    pub(super) settings: Value,
+    /// Messages a second of the closed loop.
+    pub(super) best: f64,
+    phases: Vec<PhaseReport>,
+    windows: Vec<WindowReport>,
+    memory: Vec<MemoryReport>,
+    /// Within which p99 counts as recovered, and the time until it was.
+    bound: Duration,
+    recovered: Option<Duration>,
+    calm: Duration,
+    again: u64,
+}
+
+struct PhaseReport {
+    phase: Phase,
+    seconds: f64,
+    due: u64,
+    not_sent: u64,
+    accepted: u64,
+    delivered: u64,
+    refused: BTreeMap<u32, u64>,
+    /// Messages a second whose acceptance came while the phase lasted.
+    accepted_rate: f64,
+    times: Vec<(&'static str, Histogram<u64>)>,
+}
+
+struct WindowReport {
+    at: f64,
+    accepted: f64,
+    refused: f64,
+    not_sent: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+struct MemoryReport {
+    name: String,
+    before: Option<u64>,
+    most: Option<u64>,
+    after: Option<u64>,
+    all: Vec<u64>,
+}
+
+impl PhaseReport {
+    fn of(ledger: &Ledger, phase: Phase) -> Self {
+        let (counts, stretch) = (ledger.phase(phase), ledger.plan.stretch(phase));
+        let seconds = (stretch.until - stretch.from).as_secs_f64();
+        let accepted: u64 = ledger.slots_of(phase).map(|slot| count(&slot.accepted)).sum();
+        let due = count(&counts.due);
+        Self {
+            phase,
+            seconds,
+            due,
+            not_sent: due.saturating_sub(count(&counts.sent)),
+            accepted: count(&counts.accepted),
+            delivered: count(&counts.delivered),
+            refused: counts.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            accepted_rate: accepted as f64 / seconds,
+            times: times(counts),
+        }
+    }
+
+    fn refusals(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    fn p99_accepted(&self) -> Duration {
+        let times = self.times.first().map_or(0, |(_, times)| times.value_at_quantile(0.99));
+        Duration::from_micros(times)
+    }
+
+    fn json(&self) -> Value {
+        let times = self.times.iter();
+        let times = times
+            .map(|(name, times)| (name.replace(", ", "_").replace(' ', "_"), percentiles(times)));
+        json!({
+            "phase": self.phase.name(), "seconds": self.seconds, "due": self.due,
+            "not_sent": self.not_sent, "accepted": self.accepted,
+            "delivered": self.delivered, "refused": self.refused,
+            "accepted_per_second": self.accepted_rate,
+            "milliseconds": Value::Object(times.collect()),
+        })
+    }
+}
+
+/// The first is what recovery is measured by.
+fn times(counts: &Counts) -> Vec<(&'static str, Histogram<u64>)> {
+    vec![
+        ("accepted, since due", counts.accepted_since_due.take()),
+        ("accepted, since written", counts.accepted_since_written.take()),
+        ("delivered, since due", counts.delivered_since_due.take()),
+        ("delivered, since written", counts.delivered_since_written.take()),
+        ("refused, since written", counts.refused_since_written.take()),
+    ]
+}
+
+impl WindowReport {
+    fn of((number, slot): (usize, &Slot)) -> Self {
+        let seconds = WINDOW.as_secs_f64();
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        Self {
+            at: number as f64 * seconds,
+            accepted: count(&slot.accepted) as f64 / seconds,
+            refused: count(&slot.refused) as f64 / seconds,
+            not_sent: count(&slot.not_sent) as f64 / seconds,
+            p50_ms: millis(slot.p50()),
+            p99_ms: millis(slot.window().p99),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "at_s": self.at, "accepted_per_second": self.accepted,
+            "refused_per_second": self.refused, "not_sent_per_second": self.not_sent,
+            "p50_ms": self.p50_ms, "p99_ms": self.p99_ms,
+        })
+    }
+}
+
+impl MemoryReport {
+    fn of(ledger: &Ledger, memory: Memory) -> Self {
+        let overload = ledger.plan.stretch(Phase::Overload);
+        Self {
+            before: memory.most(overload.from.saturating_sub(WINDOW), overload.from),
+            most: memory.most(overload.from, overload.until),
+            after: memory.last(),
+            name: memory.name,
+            all: memory.resident,
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let mib = |bytes: Option<u64>| match bytes {
+            Some(bytes) => format!("{:.1}", bytes as f64 / MIB),
+            None => "-".to_owned(),
+        };
+        vec![self.name.clone(), mib(self.before), mib(self.most), mib(self.after)]
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        (title, settings): (String, Value),
+        best: f64,
+        ledger: &Ledger,
+        memory: Vec<Memory>,
+    ) -> Self {
+        let phases: Vec<_> = Phase::ALL.map(|phase| PhaseReport::of(ledger, phase)).into();
+        let bound = bound(phases.first().map(PhaseReport::p99_accepted).unwrap_or_default());
+        let after: Vec<_> = ledger.slots_of(Phase::After).map(Slot::window).collect();
+        let calm = ledger.plan.stretch(Phase::After);
+        Self {
+            title,
+            settings,
+            best,
+            phases,
+            windows: ledger.slots().iter().enumerate().map(WindowReport::of).collect(),
+            memory: memory.into_iter().map(|memory| MemoryReport::of(ledger, memory)).collect(),
+            bound,
+            recovered: recovery(&after, bound),
+            calm: calm.until - calm.from,
+            again: ledger.came_again(),
+        }
+    }
+
+    const RATES: [&'static str; 6] =
+        ["", "DUE/S", "ACCEPTED/S", "OF THE BEST", "REFUSED", "NOT SENT"];
+    const MEMORY: [&'static str; 4] = ["MIB OF", "BEFORE", "MOST DURING", "AFTER"];
+
+    fn rates(&self) -> Vec<Vec<String>> {
+        let best = vec![
+            "best, closed loop".to_owned(),
+            "-".to_owned(),
+            format!("{:.0}", self.best),
+            "100 %".to_owned(),
+            "-".to_owned(),
+            "-".to_owned(),
+        ];
+        let row = |phase: &PhaseReport| {
+            vec![
+                phase.phase.name().to_owned(),
+                format!("{:.0}", phase.due as f64 / phase.seconds),
+                format!("{:.0}", phase.accepted_rate),
+                format!("{:.0} %", phase.accepted_rate / self.best * 100.0),
+                phase.refusals().to_string(),
+                phase.not_sent.to_string(),
+            ]
+        };
+        std::iter::once(best).chain(self.phases.iter().map(row)).collect()
+    }
+
+    fn times(phase: &PhaseReport) -> impl Iterator<Item = Vec<String>> {
+        let name = phase.phase.name();
+        let times = phase.times.iter().filter(|(_, times)| !times.is_empty());
+        times.map(move |(until, times)| row(&format!("{name}: {until}"), times))
+    }
+
+    fn all_times(&self) -> Vec<Vec<String>> {
+        self.phases.iter().flat_map(Self::times).collect()
+    }
+
+    fn memory(&self) -> Vec<Vec<String>> {
+        self.memory.iter().map(MemoryReport::row).collect()
+    }
+
+    /// What else is to be said, a line each.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for phase in &self.phases {
+            for (status, times) in &phase.refused {
+                remarks.push(format!("{}: status {status}, {times} answers", phase.phase.name()));
+            }
+        }
+        let bound = self.bound.as_secs_f64() * 1000.0;
+        remarks.push(match self.recovered {
+            Some(after) => format!(
+                "recovered {:.1} s after the overload: all accepted, p99 of {WINDOW:?} at most {bound:.1} ms",
+                after.as_secs_f64()
+            ),
+            None => format!(
+                "not recovered {:.1} s after the overload: all accepted, p99 of {WINDOW:?} at most {bound:.1} ms",
+                self.calm.as_secs_f64()
+            ),
+        });
+        if self.again > 0 {
+            remarks.push(format!("{} messages came a second time or out of order", self.again));
+        }
+        remarks
+    }
+
+    /// For a terminal.
+    pub(super) fn text(&self) -> String {
+        let rates = table(&Self::RATES, &self.rates());
+        let times = table(&HEADINGS, &self.all_times());
+        let memory = table(&Self::MEMORY, &self.memory());
+        let remarks = self.remarks().join("\n");
+        format!("{}\n\n{rates}\n{times}\n{memory}\n{remarks}\n", self.title)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let phases: Vec<Value> = self.phases.iter().map(PhaseReport::json).collect();
+        let windows: Vec<Value> = self.windows.iter().map(WindowReport::json).collect();
+        let memory = self.memory.iter().map(|memory| {
+            json!({
+                "process": memory.name, "before": memory.before, "most": memory.most,
+                "after": memory.after, "all": memory.all,
+            })
+        });
+        json!({
+            "title": self.title, "settings": self.settings, "best_per_second": self.best,
+            "phases": phases, "windows": windows, "memory_bytes": memory.collect::<Vec<_>>(),
+            "recovery_bound_ms": self.bound.as_secs_f64() * 1000.0,
+            "recovered_after_s": self.recovered.map(|after| after.as_secs_f64()),
+            "again": self.again,
+        })
+    }
+
+    /// For people.
+    pub(super) fn page(&self) -> String {
+        let seconds = self.windows.len() as f64 * WINDOW.as_secs_f64();
+        let curve = |name, value: fn(&WindowReport) -> f64| Curve {
+            name,
+            values: self.windows.iter().map(value).collect(),
+        };
+        let rates = [
+            curve("accepted", |window| window.accepted),
+            curve("refused", |window| window.refused),
+            curve("not sent", |window| window.not_sent),
+        ];
+        let times = [curve("p50", |window| window.p50_ms), curve("p99", |window| window.p99_ms)];
+        let of =
+            |memory: &MemoryReport| memory.all.iter().map(|bytes| *bytes as f64 / MIB).collect();
+        let memory = self.memory.iter();
+        let memory: Vec<Curve<'_>> =
+            memory.map(|memory| Curve { name: &memory.name, values: of(memory) }).collect();
+        let due = "Milliseconds until acceptance, by when a message was due";
+        Page::new(&self.title)
+            .table(&Self::RATES, &self.rates())
+            .list(&self.remarks())
+            .picture("Messages a second", &rates, seconds)
+            .picture(due, &times, seconds)
+            .picture("Resident memory, MiB", &memory, seconds)
+            .table(&Self::MEMORY, &self.memory())
+            .table(&HEADINGS, &self.all_times())
+            .end(&self.settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::{
+        super::{plan::Plan, unanswered::Asked},
+        *,
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One accepted before; one accepted, two refused and one not sent in the overload; one after.
+    fn report() -> Report {
+        let ledger = Ledger::new(Plan::new(2, (10.0, SECOND), (100.0, SECOND)), Instant::now());
+        let asked = |due| Asked { due, written: due };
+        for due in [SECOND / 2, SECOND * 3 / 2, SECOND * 5 / 2] {
+            ledger.sent(due);
+            ledger.answered(0, asked(due), 0);
+            ledger.delivered(1, asked(due));
+        }
+        for _ in 0..2 {
+            ledger.sent(SECOND * 3 / 2);
+            ledger.answered(0, asked(SECOND * 3 / 2), 300);
+        }
+        ledger.not_sent(SECOND * 3 / 2);
+        let mib = |mib: u64| mib << 20;
+        let resident = (0..30).map(|at| mib(if (10..20).contains(&at) { 9 } else { 5 })).collect();
+        let memory = vec![Memory { name: "gateway-1".to_owned(), resident }];
+        Report::new(("title".to_owned(), Value::Null), 50.0, &ledger, memory)
+    }
+
+    #[test]
+    fn each_phase_tells_what_became_of_its_messages() {
+        let report = report();
+        assert_eq!(report.rates()[2][1..], ["4", "0", "0 %", "2", "1"]);
+        let overload = &report.json()["phases"][1];
+        assert_eq!((&overload["accepted"], &overload["refused"]["300"]), (&json!(1), &json!(2)));
+        assert!(overload["milliseconds"]["accepted_since_due"]["p99"].is_number());
+        assert!(report.text().contains("overload: status 300, 2 answers"));
+    }
+
+    #[test]
+    fn memory_is_told_before_during_and_after() {
+        assert_eq!(report().memory(), [["gateway-1", "5.0", "9.0", "5.0"]]);
+    }
+
+    #[test]
+    fn the_page_has_pictures_of_rates_times_and_memory() {
+        let page = report().page();
+        assert_eq!(page.matches("<svg").count(), 3);
+        assert_eq!(page.matches("<polyline").count(), 3 + 2 + 1);
+    }
+}
