@@ -1,7 +1,7 @@
 //! `imago token`: makes tokens that gateways accept.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -45,6 +45,11 @@ pub(crate) struct SecretArgs {
 }
 
 impl SecretArgs {
+    /// That of the `imago dev` with this data directory.
+    pub(crate) fn of(data: &Path) -> Self {
+        Self { secret_file: None, data: data.to_owned() }
+    }
+
     /// The secret, from wherever it is.
     pub(crate) fn read(&self) -> anyhow::Result<String> {
         if let Some(path) = &self.secret_file {

@@ -33,7 +33,7 @@ mod talk;
 mod tokens;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -136,6 +136,18 @@ struct Target {
 }
 
 impl TargetArgs {
+    /// The cluster of another `imago dev`.
+    fn of(&self, data: &Path) -> Self {
+        let files = self.files.clone();
+        Self {
+            gateway: Vec::new(),
+            secret: SecretArgs::of(data),
+            tokens: None,
+            pid: Vec::new(),
+            files,
+        }
+    }
+
     fn target(&self) -> anyhow::Result<Target> {
         let dev = self.secret.dev();
         let members = dev.as_ref().map(|state| state.members.clone()).unwrap_or_default();

@@ -20,7 +20,7 @@ pub(super) struct Figure {
 /// One side in all rounds.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
-    pub(super) what: &'static str,
+    pub(super) what: String,
     pub(super) rounds: Vec<Figure>,
 }
 
@@ -146,17 +146,15 @@ impl Comparison {
     /// For people.
     pub(super) fn page(&self) -> String {
         let bars = |value: fn(&Figure) -> f64| {
-            let bar = |side: &Side| {
-                let all = side.sorted(|figure| Some(value(figure)));
-                let of = |value: Option<&f64>| value.copied().unwrap_or_default();
-                Bar {
-                    name: side.what,
-                    value: value(&side.median()),
-                    least: of(all.first()),
-                    most: of(all.last()),
-                }
-            };
-            self.sides.iter().map(bar).collect::<Vec<_>>()
+            let all = |side: &Side| side.sorted(|figure| Some(value(figure)));
+            let of = |value: Option<&f64>| value.copied().unwrap_or_default();
+            let bars = self.sides.iter().map(|side| Bar {
+                name: &side.what,
+                value: value(&side.median()),
+                least: of(all(side).first()),
+                most: of(all(side).last()),
+            });
+            bars.collect::<Vec<_>>()
         };
         let rates = format!("{} (median; line: all rounds)", self.unit.to_lowercase());
         Page::new(&self.title)
@@ -180,11 +178,11 @@ mod tests {
             unit: "MESSAGES/S",
             sides: vec![
                 Side {
-                    what: "floor",
+                    what: "floor".to_owned(),
                     rounds: vec![figure(300.0, 2.0), figure(200.0, 1.0), figure(100.0, 9.0)],
                 },
                 Side {
-                    what: "ours",
+                    what: "ours".to_owned(),
                     rounds: vec![silent(50.0, 4.0), silent(10.0, 6.0), silent(90.0, 5.0)],
                 },
             ],

@@ -6,6 +6,8 @@ mod figure;
 mod frames;
 mod serve;
 
+use std::path::PathBuf;
+
 use anyhow::ensure;
 use imago_container::cli::print;
 use serde_json::json;
@@ -38,19 +40,28 @@ pub(crate) struct LimitArgs {
     /// broadcast to as many
     #[arg(long, value_name = "RECEIVERS", conflicts_with = "clients")]
     fanout: Option<usize>,
+    /// Data directory of another `imago dev` that is measured too under its name, for example one
+    /// with another store; may be given several times
+    #[arg(long, value_name = "DIR")]
+    beside: Vec<PathBuf>,
     /// Times that each side is measured
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 }
 
 /// What is measured; the first of a comparison is the limit.
-#[derive(Clone, Copy)]
 enum Kind {
     Relay,
     Echo,
-    Talk,
+    Talk(Cluster),
     Broadcast,
-    Fanout,
+    Fanout(Cluster),
+}
+
+/// A cluster, and what its figures are called.
+struct Cluster {
+    name: String,
+    target: TargetArgs,
 }
 
 pub(super) async fn run(args: LimitArgs) -> anyhow::Result<()> {
@@ -61,12 +72,14 @@ pub(super) async fn run(args: LimitArgs) -> anyhow::Result<()> {
         Some(receivers) => {
             ensure!((1..=99_999).contains(&receivers), "--fanout: expected 1 to 99999");
             connect::check("--fanout", receivers + 1)?;
-            let kinds = &[Kind::Broadcast, Kind::Fanout][..];
+            let clusters = args.clusters("fan-out").map(Kind::Fanout);
+            let kinds: Vec<Kind> = std::iter::once(Kind::Broadcast).chain(clusters).collect();
             (kinds, "DELIVERIES/S", format!("one to {receivers}, {ending}"))
         }
         None => {
             talk::check(args.clients)?;
-            let kinds = &[Kind::Relay, Kind::Echo, Kind::Talk][..];
+            let clusters = args.clusters("1:1 talk").map(Kind::Talk);
+            let kinds: Vec<Kind> = [Kind::Relay, Kind::Echo].into_iter().chain(clusters).collect();
             (kinds, "MESSAGES/S", format!("{} clients, {ending}", args.clients))
         }
     };
@@ -74,7 +87,7 @@ pub(super) async fn run(args: LimitArgs) -> anyhow::Result<()> {
         "scenario": "limit", "clients": args.fanout.is_none().then_some(args.clients),
         "fanout": args.fanout, "rounds": args.rounds, "load": load.json(),
     });
-    let sides = args.measure(kinds).await?;
+    let sides = args.measure(&kinds).await?;
     let comparison = Comparison { title, settings, unit, sides };
     print(comparison.table());
     args.target.files.write_json(&comparison.json())?;
@@ -82,6 +95,16 @@ pub(super) async fn run(args: LimitArgs) -> anyhow::Result<()> {
 }
 
 impl LimitArgs {
+    /// The clusters that are measured.
+    fn clusters(&self, what: &str) -> impl Iterator<Item = Cluster> {
+        let own = Cluster { name: format!("imago, {what}"), target: self.target.clone() };
+        let beside = self.beside.iter().map(move |data| Cluster {
+            name: format!("{}, {what}", data.file_name().unwrap_or(data.as_os_str()).display()),
+            target: self.target.of(data),
+        });
+        std::iter::once(own).chain(beside)
+    }
+
     /// Round by round, every other one backwards: what changes on the machine meets all alike.
     async fn measure(&self, kinds: &[Kind]) -> anyhow::Result<Vec<Side>> {
         let side = |kind: &Kind| Side { what: kind.name(), rounds: Vec::new() };
@@ -92,33 +115,34 @@ impl LimitArgs {
                 turns.reverse();
             }
             for (kind, side) in turns {
-                side.rounds.push(Figure::of(&self.once(*kind).await?));
+                side.rounds.push(Figure::of(&self.once(kind).await?));
             }
         }
         Ok(sides)
     }
 
-    async fn once(&self, kind: Kind) -> anyhow::Result<Report> {
+    async fn once(&self, kind: &Kind) -> anyhow::Result<Report> {
         let (load, clients) = (&self.load, self.clients);
         let receivers = self.fanout.unwrap_or_default();
         match kind {
             Kind::Relay => relayed(load, clients).await,
             Kind::Echo => echoed(load, clients).await,
-            Kind::Talk => verified(talk::measure(&self.target, load, clients).await?),
+            Kind::Talk(cluster) => verified(talk::measure(&cluster.target, load, clients).await?),
             Kind::Broadcast => broadcast_to(load, receivers).await,
-            Kind::Fanout => verified(group::measure_fanout(&self.target, load, receivers).await?),
+            Kind::Fanout(cluster) => {
+                verified(group::measure_fanout(&cluster.target, load, receivers).await?)
+            }
         }
     }
 }
 
 impl Kind {
-    const fn name(self) -> &'static str {
+    fn name(&self) -> String {
         match self {
-            Self::Relay => "relay, plain TCP",
-            Self::Echo => "bare WebSocket echo",
-            Self::Talk => "imago, 1:1 talk",
-            Self::Broadcast => "bare WebSocket broadcast",
-            Self::Fanout => "imago, fan-out",
+            Self::Relay => "relay, plain TCP".to_owned(),
+            Self::Echo => "bare WebSocket echo".to_owned(),
+            Self::Broadcast => "bare WebSocket broadcast".to_owned(),
+            Self::Talk(cluster) | Self::Fanout(cluster) => cluster.name.clone(),
         }
     }
 }
