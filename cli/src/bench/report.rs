@@ -85,6 +85,12 @@ impl Report {
         self.measured.delivered as f64 / self.measured.seconds.max(0.001)
     }
 
+    /// Microseconds of CPU time of the watched processes for each delivery.
+    pub(super) fn cpu_each(&self) -> f64 {
+        let cpu: f64 = self.measured.cpu.iter().map(|(_, seconds)| seconds).sum();
+        cpu * 1e6 / (self.measured.delivered as f64).max(1.0)
+    }
+
     /// The percentiles of both times, a row each.
     pub(super) fn rows(&self) -> Vec<Vec<String>> {
         let rows = [("delivered", &self.measured.delivery), ("answered", &self.measured.answer)];
