@@ -103,6 +103,12 @@ impl Report {
         self.measured.delivered as f64 / self.measured.seconds.max(0.001)
     }
 
+    /// Microseconds of CPU time of the watched processes for each delivery.
+    pub(super) fn cpu_each(&self) -> f64 {
+        let cpu: f64 = self.measured.cpu.iter().map(|(_, seconds)| seconds).sum();
+        cpu * 1e6 / (self.measured.delivered as f64).max(1.0)
+    }
+
     /// The percentiles of all times, a row each.
     fn rows(&self, extra: &Extra) -> Vec<Vec<String>> {
         let Measured { delivery, answer, .. } = &self.measured;

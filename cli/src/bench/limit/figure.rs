@@ -36,13 +36,11 @@ pub(super) struct Comparison {
 impl Figure {
     pub(super) fn of(report: &Report) -> Self {
         let measured = &report.measured;
-        let cpu: f64 = measured.cpu.iter().map(|(_, seconds)| seconds).sum();
-        let each = cpu * 1e6 / (measured.delivered as f64).max(1.0);
         Self {
             rate: report.rate(),
             p50: millis(&measured.delivery, 0.5),
             p99: millis(&measured.delivery, 0.99),
-            cpu: (!measured.cpu.is_empty()).then_some(each),
+            cpu: (!measured.cpu.is_empty()).then(|| report.cpu_each()),
         }
     }
 

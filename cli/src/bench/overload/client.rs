@@ -52,15 +52,17 @@ struct State {
 
 impl Client {
     /// Takes part until the end.
-    pub(super) async fn run(self, (reader, writer): Connection) -> anyhow::Result<()> {
+    pub(super) async fn run(self, connection: Connection) -> anyhow::Result<()> {
+        // Both stay until the end: when the one were dropped, the other would find it closed.
+        let (mut reader, mut writer) = connection;
         let state = Mutex::default();
-        let talks = self.talk(writer, &state);
-        let hears = self.hear(reader, &state);
+        let talks = self.talk(&mut writer, &state);
+        let hears = self.hear(&mut reader, &state);
         tokio::try_join!(talks, hears)?;
         Ok(())
     }
 
-    async fn talk(&self, mut writer: Writer, state: &Mutex<State>) -> anyhow::Result<()> {
+    async fn talk(&self, writer: &mut Writer, state: &Mutex<State>) -> anyhow::Result<()> {
         let mut schedule = self.ledger.plan.due(self.number).peekable();
         let (mut number, mut packets) = (0_u64, Vec::with_capacity(BATCH + 1));
         while let Some(first) = schedule.peek() {
@@ -90,12 +92,10 @@ impl Client {
                 }
             }
         }
-        // The other half reads on; the gateway must not think that this client has gone.
-        self.end.cancelled().await;
         Ok(())
     }
 
-    async fn hear(&self, mut reader: Reader, state: &Mutex<State>) -> anyhow::Result<()> {
+    async fn hear(&self, reader: &mut Reader, state: &Mutex<State>) -> anyhow::Result<()> {
         let (mut received, mut next) = (0_u64, 0);
         let mut end = pin!(self.end.cancelled());
         loop {

@@ -3,11 +3,12 @@
 
 mod client;
 mod ledger;
-mod memory;
+mod page;
 mod plan;
 mod recovery;
 mod report;
 mod unanswered;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{client::Client, ledger::Ledger, memory::Memory, plan::Plan, report::Report};
+use self::{client::Client, ledger::Ledger, plan::Plan, report::Report, usage::Usage};
 use super::{TargetArgs, connect, cpu::Watched, load::LoadArgs, stamp, talk};
 
 /// How long what is on its way has to arrive after the end.
@@ -72,13 +73,13 @@ pub(super) async fn run(args: OverloadArgs) -> anyhow::Result<()> {
     let closed = LoadArgs::closed(args.window, (warm_up, args.best), args.size);
     let best = talk::measure(&args.target, &closed, args.clients).await?;
     best.verify()?;
-    let best = best.rate();
-    ensure!(best > 0.0, "the closed loop delivered nothing");
-    let (ledger, memory) = args.offer(best).await?;
-    let report = Report::new((args.title(), args.settings()), best, &ledger, memory);
+    let (rate, cpu) = (best.rate(), best.cpu_each());
+    ensure!(rate > 0.0, "the closed loop delivered nothing");
+    let (ledger, usage) = args.offer(rate).await?;
+    let report = Report::new((args.title(), args.settings()), (rate, cpu), &ledger, &usage);
     print(report.text());
     args.target.files.write_json(&report.json())?;
-    args.target.files.write_html(|| report.page())?;
+    args.target.files.write_html(|| page::page(&report))?;
     let (silent, missing) = ledger.missing();
     ensure!(missing == 0, "{missing} deliveries of accepted messages are missing");
     ensure!(silent == 0, "{silent} requests were not answered");
@@ -120,7 +121,7 @@ impl OverloadArgs {
     }
 
     /// Offers a share of the best rate, times the best rate, and that share again.
-    async fn offer(&self, best: f64) -> anyhow::Result<(Arc<Ledger>, Vec<Memory>)> {
+    async fn offer(&self, best: f64) -> anyhow::Result<(Arc<Ledger>, Vec<Usage>)> {
         let plan = Plan::new(
             self.clients,
             (self.share * best, self.calm),
@@ -141,8 +142,8 @@ impl OverloadArgs {
             };
             clients.spawn(client.run(connection));
         }
-        let memory = tokio::select! {
-            memory = until_settled(&ledger, watched) => memory?,
+        let usage = tokio::select! {
+            usage = until_settled(&ledger, watched) => usage?,
             Some(ended) = clients.join_next() => {
                 ended.context("a client failed")?.context("a client ended too early")?;
                 anyhow::bail!("a client ended too early");
@@ -152,20 +153,20 @@ impl OverloadArgs {
         while let Some(ended) = clients.join_next().await {
             ended.context("a client failed")??;
         }
-        Ok((ledger, memory))
+        Ok((ledger, usage))
     }
 }
 
 /// Watches until the plan is over, and what is on its way has arrived, or had its time to.
-async fn until_settled(ledger: &Ledger, watched: Vec<Watched>) -> anyhow::Result<Vec<Memory>> {
+async fn until_settled(ledger: &Ledger, watched: Vec<Watched>) -> anyhow::Result<Vec<Usage>> {
     let progress = ProgressBar::new_spinner().with_message("before, overload, after");
     progress.enable_steady_tick(Duration::from_millis(200));
     let lasts = ledger.plan.lasts();
-    let memory = memory::watch(watched, ledger.moment(Duration::ZERO), lasts).await?;
+    let usage = usage::watch(watched, ledger.moment(Duration::ZERO), lasts).await?;
     let give_up = ledger.moment(lasts + GRACE);
     while ledger.missing() != (0, 0) && Instant::now() < give_up {
         sleep(Duration::from_millis(50)).await;
     }
     progress.finish_and_clear();
-    Ok(memory)
+    Ok(usage)
 }

@@ -6,29 +6,27 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::{
-    super::{
-        html::Page,
-        picture::Curve,
-        recorder::{HEADINGS, percentiles, row},
-    },
+    super::recorder::{HEADINGS, percentiles, row},
     ledger::{Counts, Ledger, Slot, count},
-    memory::Memory,
     plan::Phase,
     recovery::{WINDOW, bound, recovery},
+    usage::Usage,
 };
 use crate::table::table;
 
-const MIB: f64 = 1_048_576.0;
+pub(super) const MIB: f64 = 1_048_576.0;
 
 /// The figures of a whole run.
 pub(super) struct Report {
     pub(super) title: String,
     pub(super) settings: Value,
     /// Messages a second of the closed loop.
-    pub(super) best: f64,
+    best: f64,
+    /// Microseconds of CPU time of the servers for each of these.
+    best_cpu: f64,
     phases: Vec<PhaseReport>,
-    windows: Vec<WindowReport>,
-    memory: Vec<MemoryReport>,
+    pub(super) windows: Vec<WindowReport>,
+    pub(super) memory: Vec<MemoryReport>,
     /// Within which p99 counts as recovered, and the time until it was.
     bound: Duration,
     recovered: Option<Duration>,
@@ -46,32 +44,40 @@ struct PhaseReport {
     refused: BTreeMap<u32, u64>,
     /// Messages a second whose acceptance came while the phase lasted.
     accepted_rate: f64,
+    /// Microseconds of CPU time of the servers, and of the load, for each of these.
+    servers_cpu: f64,
+    load_cpu: f64,
     times: Vec<(&'static str, Histogram<u64>)>,
 }
 
-struct WindowReport {
+pub(super) struct WindowReport {
     at: f64,
-    accepted: f64,
-    refused: f64,
-    not_sent: f64,
-    p50_ms: f64,
-    p99_ms: f64,
+    pub(super) accepted: f64,
+    pub(super) refused: f64,
+    pub(super) not_sent: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
 }
 
-struct MemoryReport {
-    name: String,
+pub(super) struct MemoryReport {
+    pub(super) name: String,
     before: Option<u64>,
     most: Option<u64>,
     after: Option<u64>,
-    all: Vec<u64>,
+    pub(super) all: Vec<u64>,
 }
 
 impl PhaseReport {
-    fn of(ledger: &Ledger, phase: Phase) -> Self {
+    fn of(ledger: &Ledger, usage: &[Usage], phase: Phase) -> Self {
         let (counts, stretch) = (ledger.phase(phase), ledger.plan.stretch(phase));
         let seconds = (stretch.until - stretch.from).as_secs_f64();
         let accepted: u64 = ledger.slots_of(phase).map(|slot| count(&slot.accepted)).sum();
         let due = count(&counts.due);
+        let cpu = |is_load| {
+            let usage = usage.iter().filter(|usage| usage.is_load == is_load);
+            let cpu = usage.map(|usage| usage.cpu(stretch.from, stretch.until));
+            cpu.fold(0.0, |all, one| all + one) * 1e6 / (accepted as f64).max(1.0)
+        };
         Self {
             phase,
             seconds,
@@ -81,6 +87,8 @@ impl PhaseReport {
             delivered: count(&counts.delivered),
             refused: counts.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             accepted_rate: accepted as f64 / seconds,
+            servers_cpu: cpu(false),
+            load_cpu: cpu(true),
             times: times(counts),
         }
     }
@@ -103,6 +111,8 @@ impl PhaseReport {
             "not_sent": self.not_sent, "accepted": self.accepted,
             "delivered": self.delivered, "refused": self.refused,
             "accepted_per_second": self.accepted_rate,
+            "servers_cpu_us_per_accepted": self.servers_cpu,
+            "load_cpu_us_per_accepted": self.load_cpu,
             "milliseconds": Value::Object(times.collect()),
         })
     }
@@ -143,14 +153,14 @@ impl WindowReport {
 }
 
 impl MemoryReport {
-    fn of(ledger: &Ledger, memory: Memory) -> Self {
+    fn of(ledger: &Ledger, usage: &Usage) -> Self {
         let overload = ledger.plan.stretch(Phase::Overload);
         Self {
-            before: memory.most(overload.from.saturating_sub(WINDOW), overload.from),
-            most: memory.most(overload.from, overload.until),
-            after: memory.last(),
-            name: memory.name,
-            all: memory.resident,
+            name: usage.name.clone(),
+            before: usage.most(overload.from.saturating_sub(WINDOW), overload.from),
+            most: usage.most(overload.from, overload.until),
+            after: usage.last(),
+            all: usage.resident.clone(),
         }
     }
 
@@ -166,11 +176,11 @@ impl MemoryReport {
 impl Report {
     pub(super) fn new(
         (title, settings): (String, Value),
-        best: f64,
+        (best, best_cpu): (f64, f64),
         ledger: &Ledger,
-        memory: Vec<Memory>,
+        usage: &[Usage],
     ) -> Self {
-        let phases: Vec<_> = Phase::ALL.map(|phase| PhaseReport::of(ledger, phase)).into();
+        let phases: Vec<_> = Phase::ALL.map(|phase| PhaseReport::of(ledger, usage, phase)).into();
         let bound = bound(phases.first().map(PhaseReport::p99_accepted).unwrap_or_default());
         let after: Vec<_> = ledger.slots_of(Phase::After).map(Slot::window).collect();
         let calm = ledger.plan.stretch(Phase::After);
@@ -178,9 +188,10 @@ impl Report {
             title,
             settings,
             best,
+            best_cpu,
             phases,
             windows: ledger.slots().iter().enumerate().map(WindowReport::of).collect(),
-            memory: memory.into_iter().map(|memory| MemoryReport::of(ledger, memory)).collect(),
+            memory: usage.iter().map(|usage| MemoryReport::of(ledger, usage)).collect(),
             bound,
             recovered: recovery(&after, bound),
             calm: calm.until - calm.from,
@@ -188,17 +199,27 @@ impl Report {
         }
     }
 
-    const RATES: [&'static str; 6] =
-        ["", "DUE/S", "ACCEPTED/S", "OF THE BEST", "REFUSED", "NOT SENT"];
-    const MEMORY: [&'static str; 4] = ["MIB OF", "BEFORE", "MOST DURING", "AFTER"];
+    pub(super) const RATES: [&'static str; 8] = [
+        "",
+        "DUE/S",
+        "ACCEPTED/S",
+        "OF THE BEST",
+        "REFUSED",
+        "NOT SENT",
+        "SERVERS' CPU \u{b5}S EACH",
+        "LOAD'S",
+    ];
+    pub(super) const MEMORY: [&'static str; 4] = ["MIB OF", "BEFORE", "MOST DURING", "AFTER"];
 
-    fn rates(&self) -> Vec<Vec<String>> {
+    pub(super) fn rates(&self) -> Vec<Vec<String>> {
         let best = vec![
             "best, closed loop".to_owned(),
             "-".to_owned(),
             format!("{:.0}", self.best),
             "100 %".to_owned(),
             "-".to_owned(),
+            "-".to_owned(),
+            format!("{:.0}", self.best_cpu),
             "-".to_owned(),
         ];
         let row = |phase: &PhaseReport| {
@@ -209,6 +230,8 @@ impl Report {
                 format!("{:.0} %", phase.accepted_rate / self.best * 100.0),
                 phase.refusals().to_string(),
                 phase.not_sent.to_string(),
+                format!("{:.0}", phase.servers_cpu),
+                format!("{:.0}", phase.load_cpu),
             ]
         };
         std::iter::once(best).chain(self.phases.iter().map(row)).collect()
@@ -220,16 +243,16 @@ impl Report {
         times.map(move |(until, times)| row(&format!("{name}: {until}"), times))
     }
 
-    fn all_times(&self) -> Vec<Vec<String>> {
+    pub(super) fn all_times(&self) -> Vec<Vec<String>> {
         self.phases.iter().flat_map(Self::times).collect()
     }
 
-    fn memory(&self) -> Vec<Vec<String>> {
+    pub(super) fn memory_rows(&self) -> Vec<Vec<String>> {
         self.memory.iter().map(MemoryReport::row).collect()
     }
 
     /// What else is to be said, a line each.
-    fn remarks(&self) -> Vec<String> {
+    pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         for phase in &self.phases {
             for (status, times) in &phase.refused {
@@ -257,7 +280,7 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let rates = table(&Self::RATES, &self.rates());
         let times = table(&HEADINGS, &self.all_times());
-        let memory = table(&Self::MEMORY, &self.memory());
+        let memory = table(&Self::MEMORY, &self.memory_rows());
         let remarks = self.remarks().join("\n");
         format!("{}\n\n{rates}\n{times}\n{memory}\n{remarks}\n", self.title)
     }
@@ -273,46 +296,17 @@ impl Report {
         });
         json!({
             "title": self.title, "settings": self.settings, "best_per_second": self.best,
+            "best_servers_cpu_us_per_accepted": self.best_cpu,
             "phases": phases, "windows": windows, "memory_bytes": memory.collect::<Vec<_>>(),
             "recovery_bound_ms": self.bound.as_secs_f64() * 1000.0,
             "recovered_after_s": self.recovered.map(|after| after.as_secs_f64()),
             "again": self.again,
         })
     }
-
-    /// For people.
-    pub(super) fn page(&self) -> String {
-        let seconds = self.windows.len() as f64 * WINDOW.as_secs_f64();
-        let curve = |name, value: fn(&WindowReport) -> f64| Curve {
-            name,
-            values: self.windows.iter().map(value).collect(),
-        };
-        let rates = [
-            curve("accepted", |window| window.accepted),
-            curve("refused", |window| window.refused),
-            curve("not sent", |window| window.not_sent),
-        ];
-        let times = [curve("p50", |window| window.p50_ms), curve("p99", |window| window.p99_ms)];
-        let of =
-            |memory: &MemoryReport| memory.all.iter().map(|bytes| *bytes as f64 / MIB).collect();
-        let memory = self.memory.iter();
-        let memory: Vec<Curve<'_>> =
-            memory.map(|memory| Curve { name: &memory.name, values: of(memory) }).collect();
-        let due = "Milliseconds until acceptance, by when a message was due";
-        Page::new(&self.title)
-            .table(&Self::RATES, &self.rates())
-            .list(&self.remarks())
-            .picture("Messages a second", &rates, seconds)
-            .picture(due, &times, seconds)
-            .picture("Resident memory, MiB", &memory, seconds)
-            .table(&Self::MEMORY, &self.memory())
-            .table(&HEADINGS, &self.all_times())
-            .end(&self.settings)
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::time::Instant;
 
     use super::{
@@ -323,7 +317,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// One accepted before; one accepted, two refused and one not sent in the overload; one after.
-    fn report() -> Report {
+    pub(crate) fn report() -> Report {
         let ledger = Ledger::new(Plan::new(2, (10.0, SECOND), (100.0, SECOND)), Instant::now());
         let asked = |due| Asked { due, written: due };
         for due in [SECOND / 2, SECOND * 3 / 2, SECOND * 5 / 2] {
@@ -338,14 +332,17 @@ mod tests {
         ledger.not_sent(SECOND * 3 / 2);
         let mib = |mib: u64| mib << 20;
         let resident = (0..30).map(|at| mib(if (10..20).contains(&at) { 9 } else { 5 })).collect();
-        let memory = vec![Memory { name: "gateway-1".to_owned(), resident }];
-        Report::new(("title".to_owned(), Value::Null), 50.0, &ledger, memory)
+        let cpu = (0..31).map(f64::from).collect();
+        let usage = [Usage { name: "gateway-1".to_owned(), is_load: false, resident, cpu }];
+        Report::new(("title".to_owned(), Value::Null), (50.0, 9.0), &ledger, &usage)
     }
 
     #[test]
     fn each_phase_tells_what_became_of_its_messages() {
         let report = report();
-        assert_eq!(report.rates()[2][1..], ["4", "0", "0 %", "2", "1"]);
+        // All answers came at the begin: in the phase before.
+        assert_eq!(report.rates()[1][2..], ["3", "6 %", "0", "0", "3333333", "0"]);
+        assert_eq!(report.rates()[2][..6], ["overload", "4", "0", "0 %", "2", "1"]);
         let overload = &report.json()["phases"][1];
         assert_eq!((&overload["accepted"], &overload["refused"]["300"]), (&json!(1), &json!(2)));
         assert!(overload["milliseconds"]["accepted_since_due"]["p99"].is_number());
@@ -354,13 +351,6 @@ mod tests {
 
     #[test]
     fn memory_is_told_before_during_and_after() {
-        assert_eq!(report().memory(), [["gateway-1", "5.0", "9.0", "5.0"]]);
-    }
-
-    #[test]
-    fn the_page_has_pictures_of_rates_times_and_memory() {
-        let page = report().page();
-        assert_eq!(page.matches("<svg").count(), 3);
-        assert_eq!(page.matches("<polyline").count(), 3 + 2 + 1);
+        assert_eq!(report().memory_rows(), [["gateway-1", "5.0", "9.0", "5.0"]]);
     }
 }
