@@ -1,5 +1,7 @@
 //! `imago bench group` and `fanout`: groups in which everybody who is online gets every message.
 
+use std::ops::Range;
+
 use anyhow::{Context, bail, ensure};
 use imago_proto::{
     LogicPacket, Status, command,
@@ -109,9 +111,12 @@ impl Group {
         let watched = target_args.watched(&target);
         let run_id: u32 = rand::random();
         let account = |number: usize| format!("bench-{run_id:08x}-{number}");
-        let mut connections = connect(&target, self.connected, account).await?;
-        let owner = connections.first_mut().context("a group has members")?;
+        // The owner comes first: members who are there are told of a new group, with all its members,
+        // and in a large one that alone is gigabytes.
+        let mut connections = connect(&target, 0..1, account).await?;
+        let owner = connections.first_mut().context("a group has an owner")?;
         let group = create(owner, (0..self.members).map(account).collect()).await?;
+        connections.extend(connect(&target, 1..self.connected, account).await?);
         let run = Run::new(self.connected as u64 - 1);
         let mut crowd = Crowd::new(self.connected);
         for (number, connection) in connections.into_iter().enumerate() {
@@ -132,12 +137,12 @@ impl Group {
 
 async fn connect(
     target: &Target,
-    count: usize,
+    numbers: Range<usize>,
     account: impl Fn(usize) -> String,
 ) -> anyhow::Result<Vec<(Reader, Writer)>> {
-    let progress = indicatif::ProgressBar::new(count as u64).with_message("connecting");
-    let mut connections = Vec::with_capacity(count);
-    for number in 0..count {
+    let progress = indicatif::ProgressBar::new(numbers.len() as u64).with_message("connecting");
+    let mut connections = Vec::with_capacity(numbers.len());
+    for number in numbers {
         let token = target.token(&account(number))?;
         connections.push(wire::connect(target.gateway(number), &token).await?);
         progress.inc(1);
