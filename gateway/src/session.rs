@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) outbox: Arc<Outbox>,
     /// Sequence and destination of its login request.
     login: (u32, String),
+    /// A request was refused that may be tried again later.
+    was_refused: AtomicBool,
 }
 
 // === impl Client ===
@@ -62,6 +64,11 @@ impl Client {
         let body = LoginResp { channel_id, account: self.session.account.clone() };
         let body = body.encode_to_vec().into();
         LogicPacket::response(&header, &self.session.channel_id, Status::Success, body).encode()
+    }
+
+    /// Whether a request was refused since the last time that may be tried again later.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.was_refused.load(Ordering::Relaxed) && self.was_refused.swap(false, Ordering::Relaxed)
     }
 
     /// The answer to a request that no logic server gives.
@@ -112,6 +119,7 @@ impl LaneOwner for Client {
             let close = Close::new(code::TRY_LATER, "login not possible now");
             return self.outbox.finish(Some(packet), close);
         }
+        self.was_refused.store(true, Ordering::Relaxed);
         self.outbox.push(packet);
     }
 }
@@ -163,7 +171,8 @@ impl Sessions {
             age: 0,
         };
         let login = (header.sequence, header.dest.clone());
-        let client = Arc::new(Client { session, outbox, login });
+        let was_refused = AtomicBool::new(false);
+        let client = Arc::new(Client { session, outbox, login, was_refused });
         self.clients.insert(id, client.clone());
         metrics::session_opened();
         Some(client)

@@ -1,6 +1,6 @@
 //! Many clients connected and logged in, some at a time.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
@@ -33,11 +33,19 @@ pub(super) fn check(option: &str, clients: usize) -> anyhow::Result<()> {
 
 /// Logs in the first so many clients, in their order.
 pub(super) async fn all(target: &Target, count: usize) -> anyhow::Result<Vec<Connection>> {
-    target.require(count)?;
-    let progress = ProgressBar::new(count as u64).with_message("connecting");
-    let mut connections = Vec::with_capacity(count);
+    some(target, 0..count).await
+}
+
+/// Logs in the clients of these numbers, in their order.
+pub(super) async fn some(
+    target: &Target,
+    numbers: Range<usize>,
+) -> anyhow::Result<Vec<Connection>> {
+    target.require(numbers.end)?;
+    let progress = ProgressBar::new(numbers.len() as u64).with_message("connecting");
+    let mut connections = Vec::with_capacity(numbers.len());
     let mut under_way: VecDeque<JoinHandle<Result<Connection, NotIn>>> = VecDeque::new();
-    for number in 0..count {
+    for number in numbers {
         if under_way.len() >= AT_ONCE {
             take(&mut under_way, &mut connections, &progress).await?;
         }

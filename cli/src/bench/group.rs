@@ -114,9 +114,12 @@ impl Group {
         let watched = target_args.watched(&target);
         let members: Vec<String> =
             (0..self.members).map(|number| target.account(number)).collect::<Result<_, _>>()?;
-        let mut connections = connect::all(&target, self.connected).await?;
-        let owner = connections.first_mut().context("a group has members")?;
+        // The owner comes first: members who are there are told of a new group, with all its
+        // members, and in a large one that alone is gigabytes.
+        let mut connections = connect::some(&target, 0..1).await?;
+        let owner = connections.first_mut().context("a group has an owner")?;
         let group = create(owner, members).await?;
+        connections.extend(connect::some(&target, 1..self.connected).await?);
         let run = Run::new(self.connected as u64 - 1);
         let mut crowd = Crowd::new(self.connected);
         for (number, connection) in connections.into_iter().enumerate() {

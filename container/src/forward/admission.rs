@@ -43,6 +43,8 @@ struct State {
     silent: Duration,
     /// Looks in a row that found more owed than it seemed to answer within the delay.
     behind: u32,
+    /// The limit has turned somebody away.
+    is_felt: bool,
 }
 
 /// What happened since the last look.
@@ -88,8 +90,8 @@ impl Admission {
         }
     }
 
-    /// Reconsiders the limit. `delay`: how long answers may take. Says whether there is one now,
-    /// if there was none before, or the other way round.
+    /// Reconsiders the limit. `delay`: how long answers may take. `Some(true)` when it has begun to
+    /// turn requests away, `Some(false)` when it is gone after that.
     pub(crate) fn look(&self, elapsed: Duration, owed: usize, delay: Duration) -> Option<bool> {
         let seen = Seen {
             elapsed,
@@ -99,11 +101,10 @@ impl Admission {
             owed,
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_limited = state.limit.is_some();
+        let was_felt = state.is_felt;
         *state = state.after(&seen, delay);
         self.limit.store(state.limit.unwrap_or(ANY), Ordering::Relaxed);
-        let is_limited = state.limit.is_some();
-        (is_limited != was_limited).then_some(is_limited)
+        (state.is_felt != was_felt).then_some(state.is_felt)
     }
 }
 
@@ -124,7 +125,8 @@ impl State {
             Some(limit) if quiet > 0 => (quiet < QUIET).then_some(limit),
             Some(limit) => Some(limit.midpoint(within_delay)),
         };
-        Self { limit: limit.map(|limit| limit.max(LEAST)), quiet, silent, behind }
+        let is_felt = limit.is_some() && (self.is_felt || seen.refused > 0);
+        Self { limit: limit.map(|limit| limit.max(LEAST)), quiet, silent, behind, is_felt }
     }
 }
 
@@ -202,8 +204,10 @@ mod tests {
     fn what_is_over_the_limit_is_turned_away_until_there_is_none() {
         let admission = Admission::default();
         admission.answered(true);
-        assert_eq!(admission.look(LOOK, 9000, DELAY), Some(true));
+        assert_eq!(admission.look(LOOK, 9000, DELAY), None, "nobody has felt it");
         assert!(admission.admits(LEAST) && !admission.admits(LEAST + 1));
+        admission.answered(false);
+        assert_eq!(admission.look(LOOK, LEAST, DELAY), Some(true));
         let looks = (0..=QUIET).map(|_| admission.look(LOOK, 0, DELAY));
         assert_eq!(looks.flatten().collect::<Vec<_>>(), [false]);
         assert!(admission.admits(9000));

@@ -197,10 +197,10 @@ impl Forwarder {
             let (peer, owed) = (&link.peer, link.pending());
             match link.admission.look(elapsed, owed, self.config.delay) {
                 Some(true) => {
-                    tracing::warn!(%peer, owed, "answers are late: refusing what is too much")
+                    tracing::warn!(%peer, owed, "answers are late: refusing what would be too much")
                 }
                 Some(false) => {
-                    tracing::info!(%peer, owed, "answers in time again: refusing nothing")
+                    tracing::info!(%peer, owed, "refusing nothing any more")
                 }
                 None => {}
             }

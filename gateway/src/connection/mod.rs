@@ -39,6 +39,10 @@ const LOGIN_PACKET_MAX: usize = 64 << 10;
 /// How long a client that reads too slowly may take the close frame.
 const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a client is not read after a request of it was refused. What it sends meanwhile is
+/// read, refused and answered in one go: whoever is short of time must not spend it on saying no.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
 /// A connection whose transport is ready.
 pub(crate) struct Connection<S> {
     stream: S,
@@ -68,6 +72,8 @@ struct Times {
     heard: Instant,
     /// The client took something, or had nothing to take.
     took: Instant,
+    /// Until then the client is not read.
+    paused: Option<Instant>,
     /// Nothing but the end is left.
     closing: Option<Instant>,
 }
@@ -113,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             outbox: Arc::new(Outbox::new(limits.queue_messages, limits.queue_bytes)),
             rate: shared.rate_limit.connection(),
             online: None,
-            times: Times { login_by, heard: now, took: now, closing: None },
+            times: Times { login_by, heard: now, took: now, paused: None, closing: None },
             shared,
         }
     }
@@ -153,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if !may_read {
                 self.times.heard = Instant::now();
             }
+            let paused = self.paused();
             let (deadline, overdue) = self.deadline();
             if deadline <= Instant::now() {
                 self.overdue(overdue)?;
@@ -161,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let online = self.online.as_ref();
             let (is_leaving, is_closing) = (outbox.is_leaving(), outbox.is_closing());
             tokio::select! {
-                moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read) => match moved? {
+                moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none()) => match moved? {
                     Moved::In(0) => return Ok(None),
                     Moved::In(_) => {}
                     Moved::Out(len) => {
@@ -175,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
                     outbox.finish(None, going_away());
                 }
-                () = sleep_until(deadline) => {}
+                () = sleep_until(paused.map_or(deadline, |paused| paused.min(deadline))) => {}
             }
         }
     }
@@ -183,6 +190,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Whether the client's next request may be taken.
     fn may_read(&self) -> bool {
         self.outbox.invites() && self.online.as_ref().is_none_or(|online| online.lane.has_room())
+    }
+
+    /// Until when the client is not read, though it may be.
+    fn paused(&mut self) -> Option<Instant> {
+        if self.online.as_ref().is_some_and(|online| online.client.was_refused()) {
+            self.times.paused = Some(Instant::now() + REFUSED_PAUSE);
+        }
+        self.times.paused = self.times.paused.filter(|until| *until > Instant::now());
+        self.times.paused
     }
 
     /// Lays out what is to be written, once the last is. Says when there is nothing but the end.

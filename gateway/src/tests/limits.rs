@@ -65,6 +65,46 @@ async fn clients_over_the_limit_wait_until_another_leaves() {
     assert_eq!(third.recv_logic().await.header.status, 0);
 }
 
+#[tokio::test]
+async fn clients_of_a_stuck_server_are_told_at_once_and_served_when_it_goes_on() {
+    let patient = [("forward.delay", "50ms"), ("forward.timeout", "1m")];
+    let world = World::start(&[FAST, &patient].concat()).await;
+    // As many as a gateway lets a server owe in any case, and some more.
+    let (mut waiting, each) = (Vec::new(), 64);
+    for number in 0..5 {
+        let mut client = world.client(&format!("waits-{number}")).await;
+        for _ in 0..each {
+            client.request("test.late", "").await;
+        }
+        waiting.push(client);
+    }
+    let mut other = world.client("other").await;
+    let busy = loop {
+        other.request("test.echo", "").await;
+        let packet = other.recv_logic().await;
+        if packet.header.status != 0 {
+            break packet.header.status;
+        }
+    };
+    assert_eq!(busy, 300);
+    // Each is answered, also those that come while the client is not read.
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        asked.push(other.request("test.echo", "").await);
+    }
+    for sequence in asked {
+        let header = other.recv_logic().await.header;
+        assert_eq!((header.sequence, header.status), (sequence, busy));
+    }
+    world.logic.release(waiting.len() * each);
+    for client in &mut waiting {
+        for _ in 0..each {
+            assert_eq!(client.recv_logic().await.header.status, 0);
+        }
+    }
+    other.echo("served again").await;
+}
+
 struct Nobody;
 
 #[async_trait]
