@@ -87,6 +87,8 @@ pub struct GatewayCore {
     /// Logic servers of the newest snapshot read after our registration was visible.
     servers: Option<BTreeMap<ServiceId, LogicRecord>>,
     links: BTreeMap<ServiceId, Link>,
+    /// Lives that said that they are Adult: they are, though the newest snapshot may be older.
+    told: BTreeMap<ServiceId, Incarnation>,
     /// Servers waited for, and since when.
     waiting: BTreeMap<ServiceId, Instant>,
     last_redelivery: Option<Instant>,
@@ -102,6 +104,7 @@ impl GatewayCore {
             visible: false,
             servers: None,
             links: BTreeMap::new(),
+            told: BTreeMap::new(),
             waiting: BTreeMap::new(),
             last_redelivery: None,
         }
@@ -112,7 +115,8 @@ impl GatewayCore {
         self.phase
     }
 
-    /// Registered servers with their flag up that it has no synced link with, and since when.
+    /// Registered servers with their flag up, or that said that they are Adult, that it has no
+    /// synced link with, and since when.
     pub fn waiting_for(&self) -> &BTreeMap<ServiceId, Instant> {
         &self.waiting
     }
@@ -147,6 +151,7 @@ impl GatewayCore {
             GatewayEvent::Snapshot(servers) if self.visible => self.snapshot(servers, &mut actions),
             GatewayEvent::Snapshot(_) | GatewayEvent::Tick => {}
             GatewayEvent::LinkUp(peer, state) => {
+                self.remember(&peer, state);
                 let link = Link { incarnation: peer.incarnation, state, synced: false };
                 self.links.insert(peer.service_id, link);
             }
@@ -154,6 +159,7 @@ impl GatewayCore {
             GatewayEvent::LinkState { peer, state } => {
                 if let Some(link) = self.link_mut(&peer) {
                     link.state = state;
+                    self.remember(&peer, state);
                 }
             }
             GatewayEvent::LinkDown(peer) => self.link_down(&peer, now, &mut actions),
@@ -165,6 +171,14 @@ impl GatewayCore {
 
     fn link_mut(&mut self, peer: &PeerId) -> Option<&mut Link> {
         self.links.get_mut(&peer.service_id).filter(|link| link.incarnation == peer.incarnation)
+    }
+
+    fn remember(&mut self, peer: &PeerId, state: ServerState) {
+        if state == ServerState::Adult {
+            self.told.insert(peer.service_id.clone(), peer.incarnation);
+        } else {
+            self.told.remove(&peer.service_id);
+        }
     }
 
     fn snapshot(&mut self, servers: Vec<LogicRecord>, actions: &mut Vec<GatewayAction>) {
@@ -180,6 +194,7 @@ impl GatewayCore {
                 actions.push(GatewayAction::Vanished(id.clone()));
             }
         }
+        self.told.retain(|id, _| servers.contains_key(id) || self.links.contains_key(id));
         self.servers = Some(servers);
     }
 
@@ -296,12 +311,17 @@ impl GatewayCore {
             .is_some_and(|link| link.incarnation == peer.incarnation && link.synced)
     }
 
+    /// Whether it is Adult or about to be, as far as the registry or the server itself has said.
+    fn is_grown(&self, record: &LogicRecord) -> bool {
+        record.flag_up || self.told.get(&record.peer.service_id) == Some(&record.peer.incarnation)
+    }
+
     fn update_waiting(&mut self, now: Instant) {
         let missing: BTreeSet<ServiceId> = self
             .servers
             .iter()
             .flat_map(BTreeMap::values)
-            .filter(|record| record.flag_up && !record.leaving)
+            .filter(|record| self.is_grown(record) && !record.leaving)
             .filter(|record| !is_gone(record.critical_since, self.timing.critical_grace, now))
             .filter(|record| !self.is_synced(&record.peer))
             .map(|record| record.peer.service_id.clone())

@@ -167,6 +167,21 @@ fn a_gateway_opens_only_when_linked_with_every_server_whose_flag_is_up() {
 }
 
 #[test]
+fn a_server_that_said_it_is_adult_is_waited_for_before_the_registry_shows_its_flag() {
+    let now = Instant::now();
+    let mut core = young_gateway(&[logic("l1", false), logic("l2", true)], now);
+    core.on(GatewayEvent::LinkUp(peer("l1", 1), ServerState::Adult), now);
+    core.on(GatewayEvent::LinkSynced(peer("l1", 1)), now);
+    core.on(GatewayEvent::LinkDown(peer("l1", 1)), now);
+    core.on(GatewayEvent::LinkUp(peer("l2", 1), ServerState::Adult), now);
+    assert!(core.on(GatewayEvent::LinkSynced(peer("l2", 1)), now).is_empty());
+    assert_eq!(core.waiting_for().keys().map(ServiceId::as_str).collect::<Vec<_>>(), ["l1"]);
+    core.on(GatewayEvent::LinkUp(peer("l1", 1), ServerState::Adult), now);
+    let actions = core.on(GatewayEvent::LinkSynced(peer("l1", 1)), now);
+    assert_eq!(actions, [GatewayAction::OpenDoors]);
+}
+
+#[test]
 fn with_no_adult_server_there_is_nobody_to_serve() {
     let now = Instant::now();
     let core = young_gateway(&[], now);

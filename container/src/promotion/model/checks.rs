@@ -3,9 +3,20 @@
 use super::*;
 use crate::promotion::{GatewayPhase, LogicPhase};
 
+impl Gateway {
+    /// Whether the registry shows it this life, and it read the flag or was told over a link.
+    fn knows_adult(&self, logic: &PeerId) -> bool {
+        self.shown.get(&logic.service_id).is_some_and(|shown| {
+            shown.peer == *logic && (shown.flag_up || self.told.contains(logic))
+        })
+    }
+}
+
 impl World {
-    /// I1: a promotion leaves out no gateway with open doors, but for those it names.
-    pub(super) fn check_promoted(&self, promoted: &PeerId) {
+    /// I1: a promotion leaves out no gateway with open doors, but for those it names. Returns the
+    /// gateways that it is linked with or names.
+    pub(super) fn check_promoted(&self, promoted: &PeerId) -> BTreeSet<PeerId> {
+        let mut accounted = BTreeSet::new();
         let logic = self.logics.iter().flatten().find(|logic| logic.peer == *promoted).unwrap();
         for gateway in self.gateways.iter().flatten() {
             let linked = self
@@ -18,20 +29,48 @@ impl World {
                 "I1: {promoted} promoted without {}",
                 gateway.peer
             );
+            if linked || excluded {
+                accounted.insert(gateway.peer.clone());
+            }
         }
+        accounted
     }
 
-    /// I2: nobody is let in before the gateway has every Adult logic server.
+    /// I2: nobody is let in before the gateway has every Adult logic server. Of the two, one saw
+    /// the other: a gateway that knows of the server has its link, and a server that the gateway
+    /// cannot know of had the link at its promotion (and a lost link closes no doors), or named
+    /// the gateway, which has yet to find that and to fence itself.
     pub(super) fn check_opened(&self, opened: &PeerId) {
+        let gateway =
+            self.gateways.iter().flatten().find(|gateway| gateway.peer == *opened).unwrap();
         for logic in self.logics.iter().flatten() {
+            if logic.core.phase() != LogicPhase::Adult {
+                continue;
+            }
             let linked = self
                 .links
                 .iter()
                 .any(|link| link.gateway == *opened && link.logic == logic.peer && link.synced);
+            let accounted = !gateway.knows_adult(&logic.peer)
+                && self.grown.get(&logic.peer).is_some_and(|known| known.contains(opened));
+            assert!(linked || accounted, "I2: {opened} opened without {}", logic.peer);
+        }
+    }
+
+    /// A gateway that finds itself left out by a server that it cannot reach has closed its doors.
+    fn check_fenced(&self, gateway: &Gateway) {
+        for record in gateway.shown.values() {
+            let excluded = record.flag_up
+                && record.critical_since.is_none()
+                && record.excluded.contains(&gateway.peer.service_id);
+            let linked = self.links.iter().any(|link| {
+                link.gateway == gateway.peer && link.logic == record.peer && link.synced
+            });
             assert!(
-                logic.core.phase() != LogicPhase::Adult || linked,
-                "I2: {opened} opened without {}",
-                logic.peer
+                !excluded || linked || gateway.core.phase() != GatewayPhase::Adult,
+                "step 5: {} is open, left out by {}",
+                gateway.peer,
+                record.peer
             );
         }
     }
@@ -39,11 +78,12 @@ impl World {
     /// I1 (the chosen are Adult) and I4 (no stale life is chosen), at every moment.
     pub(super) fn check(&self) {
         for gateway in self.gateways.iter().flatten() {
+            self.check_fenced(gateway);
             for link in self.links.iter().filter(|link| link.gateway == gateway.peer) {
                 if !gateway.core.is_usable(&link.logic) {
                     continue;
                 }
-                let grown = self.grown.contains(&link.logic);
+                let grown = self.grown.contains_key(&link.logic);
                 assert!(
                     grown,
                     "I1: {} chooses {}, which was never adult",
@@ -57,7 +97,8 @@ impl World {
                         incarnation: Incarnation(life),
                     };
                     let newer = gateway.shown.get(&peer.service_id);
-                    let is_stale = newer.is_some_and(|shown| shown.incarnation > peer.incarnation);
+                    let is_stale =
+                        newer.is_some_and(|shown| shown.peer.incarnation > peer.incarnation);
                     assert!(
                         !(is_stale && gateway.core.is_usable(&peer)),
                         "I4: {} may choose {peer} after {newer:?}",

@@ -46,7 +46,7 @@ impl World {
             Pending::Arrive { records, .. } => {
                 gateway.shown = records
                     .iter()
-                    .map(|record| (record.peer.service_id.clone(), record.peer.clone()))
+                    .map(|record| (record.peer.service_id.clone(), record.clone()))
                     .collect();
                 self.tell_gateway(&peer, GatewayEvent::Snapshot(records));
             }
@@ -94,6 +94,11 @@ impl World {
         let now = self.now;
         let found = self.gateways.iter_mut().flatten().find(|gateway| gateway.peer == *peer);
         let Some(gateway) = found else { return };
+        if let GatewayEvent::LinkUp(logic, ServerState::Adult)
+        | GatewayEvent::LinkState { peer: logic, state: ServerState::Adult } = &event
+        {
+            gateway.told.insert(logic.clone());
+        }
         let actions = gateway.core.on(event, now);
         let mut stale = Vec::new();
         let mut opened = false;
@@ -137,8 +142,8 @@ impl World {
         }
         let promoted = was == LogicPhase::Young && logic.core.phase() == LogicPhase::Adult;
         if promoted {
-            self.grown.insert(peer.clone());
-            self.check_promoted(peer);
+            let accounted = self.check_promoted(peer);
+            self.grown.insert(peer.clone(), accounted);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod checks;
 mod deliver;
+mod stories;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -45,8 +46,10 @@ struct Gateway {
     core: GatewayCore,
     pending: VecDeque<Pending<LogicRecord, ()>>,
     dialling: BTreeSet<ServiceId>,
-    /// Life that the registry last showed for each server.
-    shown: BTreeMap<ServiceId, PeerId>,
+    /// What the registry last showed of each server.
+    shown: BTreeMap<ServiceId, LogicRecord>,
+    /// Every life of a logic server that said over a link that it is Adult.
+    told: BTreeSet<PeerId>,
 }
 
 /// A link, with what travels on it from the logic server.
@@ -70,8 +73,9 @@ pub(in crate::promotion) struct World {
     logic_records: BTreeMap<ServiceId, LogicRecord>,
     links: Vec<Link>,
     blocked: BTreeSet<(usize, usize)>,
-    /// Every life of a logic server that was ever Adult.
-    grown: BTreeSet<PeerId>,
+    /// Every life of a logic server that was ever Adult, with the gateways that it was linked with
+    /// at its promotion, or named as left out.
+    grown: BTreeMap<PeerId, BTreeSet<PeerId>>,
 }
 
 fn name(kind: &str, number: usize) -> ServiceId {
@@ -89,7 +93,7 @@ impl World {
             logic_records: BTreeMap::new(),
             links: Vec::new(),
             blocked: BTreeSet::new(),
-            grown: BTreeSet::new(),
+            grown: BTreeMap::new(),
         }
     }
 
@@ -174,6 +178,7 @@ impl World {
             pending: VecDeque::from([Pending::Write(())]),
             dialling: BTreeSet::new(),
             shown: BTreeMap::new(),
+            told: BTreeSet::new(),
         });
     }
 
