@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, Status, link};
 
 /// One life of one server: a restart under the same service id is another peer.
@@ -58,8 +59,10 @@ pub trait GatewayRole: Send + Sync + 'static {
     fn session_ids(&self) -> Vec<SessionId>;
     /// A session, if it still lives.
     fn session(&self, id: SessionId) -> Option<link::Session>;
-    /// A packet for the clients of these sessions; unknown ones are skipped.
-    fn push(&self, sessions: &[u64], packet: Bytes);
+    /// A packet for the clients of these sessions; unknown ones are skipped. `Some` where clients
+    /// cannot keep up through no fault of theirs: nothing more comes over this link until it
+    /// resolves, soon, and whatever the clients do.
+    fn push(&self, sessions: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>>;
     /// A newer login took the session's place: send the notice, then close. Unknown: nothing.
     fn kick(&self, session: SessionId, notice: Bytes);
     /// From now on clients may be accepted. May be called again after [`fence`](Self::fence).

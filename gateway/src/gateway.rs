@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use imago_container::{GatewayHandle, GatewayRole};
 use imago_proto::{Limits, SessionId, link};
 use rand::RngExt;
@@ -17,6 +18,7 @@ use crate::{
     Extensions,
     auth::Authenticator,
     config::ClientLimits,
+    fan_out::{self, FanOut},
     limit::{Acceptor, RateLimit},
     outbox::{Close, code},
     session::{Client, Sessions},
@@ -39,6 +41,7 @@ pub(crate) enum Doors {
 pub(crate) struct Shared {
     pub(crate) handle: GatewayHandle,
     pub(crate) sessions: Sessions,
+    pub(crate) fan_out: Arc<FanOut>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) acceptor: Arc<dyn Acceptor>,
     pub(crate) rate_limit: Arc<dyn RateLimit>,
@@ -63,6 +66,7 @@ impl Shared {
         Arc::new(Self {
             handle,
             sessions: Sessions::new(limits.connections_per_account),
+            fan_out: Arc::default(),
             authenticator: extensions.authenticator,
             acceptor: extensions.acceptor,
             rate_limit: extensions.rate_limit,
@@ -144,15 +148,19 @@ impl GatewayRole for Gateway {
         self.shared.sessions.get(id).map(|client| client.told())
     }
 
-    fn push(&self, sessions: &[u64], packet: Bytes) {
+    fn push(&self, receivers: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {
         if packet.len() > Limits::OUTBOUND_PAYLOAD {
-            return tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
+            tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
+            return None;
         }
-        for id in sessions {
-            if let Some(client) = self.shared.sessions.get(SessionId(*id)) {
-                client.outbox.push(packet.clone());
-            }
+        let Shared { sessions, fan_out, tasks, .. } = &*self.shared;
+        if receivers.len() > fan_out::AT_ONCE {
+            return fan_out.push(sessions, receivers, &packet, tasks);
         }
+        for id in receivers {
+            sessions.with(SessionId(*id), |client| client.outbox.push(packet.clone()));
+        }
+        None
     }
 
     fn kick(&self, session: SessionId, notice: Bytes) {

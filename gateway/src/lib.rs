@@ -9,6 +9,7 @@ mod auth;
 pub mod cli;
 mod config;
 mod connection;
+mod fan_out;
 mod gateway;
 mod limit;
 mod metrics;

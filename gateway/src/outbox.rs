@@ -4,17 +4,20 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context as TaskContext, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use imago_proto::Frame;
-use tokio::sync::Notify;
 
 /// Frames written in one go at most. Few, so that what is not in the queue any more is small too.
 const BATCH_FRAMES: usize = 64;
 /// Bytes written in one go, if the first frame alone is not larger.
 const BATCH_BYTES: usize = 128 << 10;
+/// Frames that may be queued while a connection waits for its turn. As many are written in one go
+/// for little more than one.
+const BEHIND_FRAMES: usize = 16;
 
 /// Why and how a connection ends (client wire, section 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +52,11 @@ pub(crate) struct Outbox {
     max_frames: usize,
     max_bytes: usize,
     state: Mutex<State>,
-    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    deferred: Option<Backlog>,
     frames: VecDeque<Frame>,
     /// What came before the login answer, which has to be the first frame.
     early: VecDeque<Frame>,
@@ -62,27 +65,69 @@ struct State {
     leaving: bool,
     close: Option<Close>,
     cut_off: bool,
+    has_changed: bool,
+    /// Of the task that takes, while it waits.
+    waker: Option<Waker>,
+}
+
+/// What was queued since the connection waits for its turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backlog {
+    frames: usize,
+    bytes: usize,
+}
+
+/// What became of a packet that does not wake the connection by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deferred {
+    /// The connection has to be [woken](Outbox::wake) in its turn.
+    First,
+    /// It waits for its turn already, or has ended.
+    Again,
+    /// As before, and so much is queued that its turn should come before anything more is.
+    Behind,
 }
 
 /// What its connection has to do next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing is to be written.
+    /// Nothing new is to be written.
     Idle,
     /// Frames are to be written.
     Write,
     /// Everything is written: the end.
     Close(Close),
+    /// The end at once, even in the middle of a write: the client reads too slowly.
+    CutOff(Close),
+}
+
+/// All that its connection asks of an outbox, in one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) next: Next,
+    /// The connection is to end when the client has its answers.
+    pub(crate) is_leaving: bool,
+    pub(crate) is_closing: bool,
 }
 
 impl Outbox {
     pub(crate) fn new(max_frames: usize, max_bytes: usize) -> Self {
-        Self { max_frames, max_bytes, state: Mutex::default(), changed: Notify::new() }
+        Self { max_frames, max_bytes, state: Mutex::default() }
     }
 
     /// Frames stay whole whatever panicked while they were locked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the connection, unlocked: it looks at once.
+    fn changed(mut state: MutexGuard<'_, State>) {
+        state.has_changed = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Queues a packet; before the login is answered it waits behind that answer.
@@ -95,6 +140,37 @@ impl Outbox {
         if state.close.is_some() {
             return;
         }
+        self.put(&mut state, frame);
+        Self::changed(state);
+    }
+
+    /// Queues a packet without waking the connection for it.
+    pub(crate) fn defer(&self, packet: Bytes) -> Deferred {
+        let mut state = self.lock();
+        if state.close.is_some() {
+            return Deferred::Again;
+        }
+        let weight = packet.len();
+        self.put(&mut state, Frame::binary(packet));
+        let Some(backlog) = &mut state.deferred else {
+            state.deferred = Some(Backlog { frames: 1, bytes: weight });
+            return Deferred::First;
+        };
+        backlog.frames += 1;
+        backlog.bytes += weight;
+        let is_behind = backlog.frames >= BEHIND_FRAMES.min(self.max_frames.div_ceil(4))
+            || backlog.bytes >= self.max_bytes.div_ceil(4);
+        if is_behind { Deferred::Behind } else { Deferred::Again }
+    }
+
+    /// Wakes the connection for what was deferred.
+    pub(crate) fn wake(&self) {
+        let mut state = self.lock();
+        state.deferred = None;
+        Self::changed(state);
+    }
+
+    fn put(&self, state: &mut State, frame: Frame) {
         let (waiting, weight) = (state.waiting(), frame.payload.len());
         if waiting >= self.max_frames || (waiting > 0 && state.bytes + weight > self.max_bytes) {
             state.cut_off();
@@ -104,8 +180,6 @@ impl Outbox {
             let logged_in = state.logged_in;
             if logged_in { &mut state.frames } else { &mut state.early }.push_back(frame);
         }
-        drop(state);
-        self.changed.notify_one();
     }
 
     /// Queues the answer to the login, and what waited for it.
@@ -115,8 +189,7 @@ impl Outbox {
             return;
         }
         state.log_in(packet);
-        drop(state);
-        self.changed.notify_one();
+        Self::changed(state);
     }
 
     /// Sends a last packet, then closes.
@@ -128,8 +201,7 @@ impl Outbox {
         state.early.clear();
         state.frames.extend(last.map(Frame::binary));
         state.close = Some(close);
-        drop(state);
-        self.changed.notify_one();
+        Self::changed(state);
     }
 
     /// Sends a notice, then closes. A login that is not answered yet is answered first: clients
@@ -144,25 +216,21 @@ impl Outbox {
         }
         state.frames.push_back(Frame::binary(notice));
         state.close = Some(close);
-        drop(state);
-        self.changed.notify_one();
+        Self::changed(state);
     }
 
     /// Asks the connection to end when the client has its answers.
     pub(crate) fn leave(&self) {
-        self.lock().leaving = true;
-        self.changed.notify_one();
+        let mut state = self.lock();
+        state.leaving = true;
+        Self::changed(state);
     }
 
     pub(crate) fn is_logged_in(&self) -> bool {
         self.lock().logged_in
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        let state = self.lock();
-        state.leaving && state.close.is_none()
-    }
-
+    #[cfg(test)]
     pub(crate) fn is_closing(&self) -> bool {
         self.lock().close.is_some()
     }
@@ -176,43 +244,55 @@ impl Outbox {
         idle && !state.leaving && state.close.is_none()
     }
 
-    /// The end, at once, of a client that reads too slowly: even in the middle of a write.
-    pub(crate) fn cut_off(&self) -> Option<Close> {
-        let state = self.lock();
-        if state.cut_off { state.close.clone() } else { None }
-    }
-
-    /// What to do next; moves the frames to be written into `batch`.
-    pub(crate) fn next(&self, batch: &mut VecDeque<Frame>) -> Next {
+    /// What to do next. Where `batch` is given, the frames to be written are moved there.
+    pub(crate) fn look(&self, batch: Option<&mut VecDeque<Frame>>) -> Look {
         let mut state = self.lock();
-        let mut bytes = 0;
-        while let Some(frame) = state.frames.front() {
-            let weight = frame.payload.len();
-            let full = batch.len() >= BATCH_FRAMES || bytes + weight > BATCH_BYTES;
-            if full && !batch.is_empty() {
-                break;
-            }
-            bytes += weight;
-            batch.extend(state.frames.pop_front());
-        }
-        state.bytes = state.bytes.saturating_sub(bytes);
-        match &state.close {
-            _ if !batch.is_empty() => Next::Write,
-            Some(close) => Next::Close(close.clone()),
-            None => Next::Idle,
-        }
+        state.has_changed = false;
+        let has_taken_all = batch.is_some();
+        let has_frames = batch.is_some_and(|batch| state.take(batch));
+        let next = match &state.close {
+            Some(close) if state.cut_off => Next::CutOff(close.clone()),
+            _ if has_frames => Next::Write,
+            Some(close) if has_taken_all => Next::Close(close.clone()),
+            _ => Next::Idle,
+        };
+        let is_closing = state.close.is_some();
+        Look { next, is_leaving: state.leaving && !is_closing, is_closing }
     }
 
-    /// Resolves when something has changed since the last time it did. For the one task that
-    /// takes.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    /// Ready when something has changed since the last time it was. For the one task that takes.
+    pub(crate) fn poll_changed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.has_changed) {
+            return Poll::Ready(());
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
 impl State {
     fn waiting(&self) -> usize {
         self.frames.len() + self.early.len()
+    }
+
+    /// Moves frames into an empty batch, not too many. Says whether there are any.
+    fn take(&mut self, batch: &mut VecDeque<Frame>) -> bool {
+        let mut bytes = 0;
+        while let Some(frame) = self.frames.front() {
+            let weight = frame.payload.len();
+            let full = batch.len() >= BATCH_FRAMES || bytes + weight > BATCH_BYTES;
+            if full && !batch.is_empty() {
+                break;
+            }
+            bytes += weight;
+            batch.extend(self.frames.pop_front());
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        !batch.is_empty()
     }
 
     fn log_in(&mut self, answer: Bytes) {

@@ -207,6 +207,13 @@ impl Sessions {
         self.clients.get(&id).map(|client| client.value().clone())
     }
 
+    /// Does something with a session, if it still lives. Not with the table.
+    pub(crate) fn with(&self, id: SessionId, use_it: impl FnOnce(&Client)) {
+        if let Some(client) = self.clients.get(&id) {
+            use_it(&client);
+        }
+    }
+
     pub(crate) fn ids(&self) -> Vec<SessionId> {
         self.clients.iter().map(|client| *client.key()).collect()
     }

@@ -286,7 +286,11 @@ impl FrameSink for Links {
                 let session = SessionId(reply.session);
                 self.forwarder.answered(session, reply.request, reply.status, frame.payload);
             }
-            Kind::Push(push) => role.push(&push.sessions, frame.payload),
+            Kind::Push(push) => {
+                if let Some(behind) = role.push(&push.sessions, frame.payload) {
+                    behind.await;
+                }
+            }
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
             Kind::SyncAck(_) => {
                 link.set_synced();

@@ -28,7 +28,7 @@ use crate::{
     gateway::Shared,
     limit::ConnectionRate,
     metrics,
-    outbox::{Close, Next, Outbox, code},
+    outbox::{Close, Look, Next, Outbox, code},
     read_buffer::ReadBuffer,
     session::{Client, SessionGuard},
     transport::{Framing, Transport, linger},
@@ -146,28 +146,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn serve(&mut self) -> io::Result<Option<End>> {
         let outbox = self.outbox.clone();
         let mut batch = VecDeque::new();
+        // Kept from turn to turn: deadlines move, mostly away, and a timer that fires too early
+        // costs less than one that is set anew each time.
+        let mut timer = pin!(sleep_until(self.times.login_by));
         loop {
             self.take_packets().await;
-            if let Some(close) = outbox.cut_off() {
-                tracing::info!(remote = %self.remote, "client reads too slowly, cut off");
-                return Ok(Some(End { close, patience: CUT_OFF_PATIENCE }));
-            }
-            if let Some(close) = self.lay_out(&mut batch) {
-                return Ok(Some(End { close, patience: self.shared.limits.write_timeout }));
+            let now = Instant::now();
+            let Look { next, is_leaving, is_closing } = self.lay_out(&mut batch, now);
+            match next {
+                Next::CutOff(close) => {
+                    tracing::info!(remote = %self.remote, "client reads too slowly, cut off");
+                    return Ok(Some(End { close, patience: CUT_OFF_PATIENCE }));
+                }
+                Next::Close(close) => {
+                    let patience = self.shared.limits.write_timeout;
+                    return Ok(Some(End { close, patience }));
+                }
+                Next::Write | Next::Idle => {}
             }
             let may_read = self.may_read();
             if !may_read {
-                self.times.heard = Instant::now();
+                self.times.heard = now;
             }
-            let paused = self.paused();
+            let paused = self.paused(now);
             let (deadline, overdue) = self.deadline();
-            if deadline <= Instant::now() {
+            if deadline <= now {
                 self.overdue(overdue)?;
                 continue;
             }
+            let wake_at = paused.map_or(deadline, |paused| paused.min(deadline));
+            if wake_at < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(wake_at);
+            }
             let online = self.online.as_ref();
-            let (is_leaving, is_closing) = (outbox.is_leaving(), outbox.is_closing());
             tokio::select! {
+                biased;
                 moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none()) => match moved? {
                     Moved::In(0) => return Ok(None),
                     Moved::In(_) => {}
@@ -176,13 +189,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         self.times.took = Instant::now();
                     }
                 },
-                () = outbox.changed() => {}
+                () = poll_fn(|cx| outbox.poll_changed(cx)) => {}
                 () = Online::room(online), if !may_read => {}
                 () = Online::answered(online), if is_leaving => outbox.finish(None, going_away()),
                 () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
                     outbox.finish(None, going_away());
                 }
-                () = sleep_until(paused.map_or(deadline, |paused| paused.min(deadline))) => {}
+                () = &mut timer => {}
             }
         }
     }
@@ -193,30 +206,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Until when the client is not read, though it may be.
-    fn paused(&mut self) -> Option<Instant> {
+    fn paused(&mut self, now: Instant) -> Option<Instant> {
         if self.online.as_ref().is_some_and(|online| online.client.was_refused()) {
-            self.times.paused = Some(Instant::now() + REFUSED_PAUSE);
+            self.times.paused = Some(now + REFUSED_PAUSE);
         }
-        self.times.paused = self.times.paused.filter(|until| *until > Instant::now());
+        self.times.paused = self.times.paused.filter(|until| *until > now);
         self.times.paused
     }
 
-    /// Lays out what is to be written, once the last is. Says when there is nothing but the end.
-    fn lay_out(&mut self, batch: &mut VecDeque<Frame>) -> Option<Close> {
-        if self.output.is_empty() {
-            let next = self.outbox.next(batch);
+    /// Lays out what is to be written, once the last is. Says what is left to do.
+    fn lay_out(&mut self, batch: &mut VecDeque<Frame>, now: Instant) -> Look {
+        let is_written = self.output.is_empty();
+        let look = self.outbox.look(is_written.then_some(&mut *batch));
+        if is_written {
             for frame in batch.drain(..) {
                 self.framing.encode(&frame, &mut self.output);
             }
-            self.times.took = Instant::now();
-            if let Next::Close(close) = next {
-                return Some(close);
-            }
+            self.times.took = now;
         }
-        if self.times.closing.is_none() && self.outbox.is_closing() {
-            self.times.closing = Some(Instant::now());
+        if look.is_closing && self.times.closing.is_none() {
+            self.times.closing = Some(now);
         }
-        None
+        look
     }
 
     /// How long there is time, and for what.

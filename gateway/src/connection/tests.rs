@@ -5,6 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use imago_container::{Container, GatewayHandle, ServerInfo};
 use imago_proto::{BasicPacket, LogicPacket, Opcode, msg::LoginReq};
 use tokio::{
@@ -51,7 +52,9 @@ impl imago_container::GatewayRole for NoRole {
     fn session(&self, _: imago_proto::SessionId) -> Option<imago_proto::link::Session> {
         None
     }
-    fn push(&self, _: &[u64], _: Bytes) {}
+    fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
     fn kick(&self, _: imago_proto::SessionId, _: Bytes) {}
     fn open_doors(&self) {}
     fn fence(&self) {}

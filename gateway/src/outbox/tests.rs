@@ -1,5 +1,13 @@
 //! The order of what a client gets, and the bounds on it.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Wake,
+};
+
 use super::*;
 
 fn outbox() -> Outbox {
@@ -15,7 +23,7 @@ fn drained(outbox: &Outbox) -> (Vec<String>, Next) {
     let mut texts = Vec::new();
     loop {
         let mut batch = VecDeque::new();
-        let next = outbox.next(&mut batch);
+        let next = outbox.look(Some(&mut batch)).next;
         if next != Next::Write {
             return (texts, next);
         }
@@ -42,9 +50,11 @@ fn a_slow_reader_is_cut_off_by_count_and_by_bytes() {
         for _ in 0..fits {
             outbox.push(Bytes::from(vec![0; size]));
         }
-        assert!(outbox.cut_off().is_none() && !outbox.is_closing());
+        assert!(!outbox.is_closing());
         outbox.push(Bytes::from(vec![0; size]));
-        assert_eq!(outbox.cut_off().map(|close| close.code), Some(code::TRY_LATER));
+        // Even in the middle of a write.
+        let Next::CutOff(close) = outbox.look(None).next else { panic!("not cut off") };
+        assert_eq!(close.code, code::TRY_LATER);
     }
 }
 
@@ -102,7 +112,7 @@ fn large_batches_are_written_in_pieces() {
         outbox.push(packet("x"));
     }
     let mut batch = VecDeque::new();
-    assert_eq!(outbox.next(&mut batch), Next::Write);
+    assert_eq!(outbox.look(Some(&mut batch)).next, Next::Write);
     assert_eq!(batch.len(), BATCH_FRAMES);
     assert_eq!(drained(&outbox).0.len(), 201 - BATCH_FRAMES);
 }
@@ -119,5 +129,58 @@ fn a_client_is_not_read_while_half_of_its_queue_is_full_or_it_leaves() {
     drained(&outbox);
     assert!(outbox.invites());
     outbox.leave();
-    assert!(outbox.is_leaving() && !outbox.invites());
+    assert!(outbox.look(None).is_leaving && !outbox.invites());
+}
+
+#[test]
+fn what_is_deferred_is_written_in_order_with_what_is_not() {
+    let outbox = outbox();
+    outbox.login_answered(packet("welcome"));
+    assert_eq!(outbox.defer(packet("1")), Deferred::First);
+    outbox.push(packet("2"));
+    assert_eq!(outbox.defer(packet("3")), Deferred::Again);
+    assert_eq!(drained(&outbox).0, ["welcome", "1", "2", "3"]);
+    outbox.wake();
+    assert_eq!(outbox.defer(packet("4")), Deferred::First);
+}
+
+#[test]
+fn a_turn_that_is_far_behind_is_told_by_count_and_by_bytes() {
+    let by_count = Outbox::new(40, 10_000);
+    by_count.login_answered(packet("welcome"));
+    assert_eq!(by_count.defer(packet("x")), Deferred::First);
+    for _ in 0..8 {
+        assert_eq!(by_count.defer(packet("x")), Deferred::Again);
+    }
+    assert_eq!(by_count.defer(packet("x")), Deferred::Behind);
+    by_count.wake();
+    assert_eq!(by_count.defer(packet("x")), Deferred::First);
+
+    let by_bytes = Outbox::new(1000, 4000);
+    assert_eq!(by_bytes.defer(vec![0; 600].into()), Deferred::First);
+    assert_eq!(by_bytes.defer(vec![0; 600].into()), Deferred::Behind);
+}
+
+#[test]
+fn only_what_wakes_a_connection_wakes_it() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let is_woken = || woken.0.swap(false, Ordering::SeqCst);
+    let (outbox, waker) = (outbox(), Waker::from(woken.clone()));
+    let mut cx = TaskContext::from_waker(&waker);
+    assert!(outbox.poll_changed(&mut cx).is_pending());
+    outbox.defer(packet("deferred"));
+    assert!(!is_woken());
+    outbox.wake();
+    assert!(is_woken() && outbox.poll_changed(&mut cx).is_ready());
+    assert!(outbox.poll_changed(&mut cx).is_pending(), "once for each change");
+    outbox.push(packet("push"));
+    assert!(is_woken());
+    outbox.look(None);
+    assert!(outbox.poll_changed(&mut cx).is_pending(), "seen by the look");
 }

@@ -2,6 +2,7 @@
 //! the tests need of a logic server.
 
 mod doors;
+mod fan_out;
 mod limits;
 mod sessions;
 pub(crate) mod support;

@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use imago_naming::{Memory, Naming};
 use imago_proto::{SessionId, Status, link};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
@@ -140,8 +141,9 @@ impl GatewayRole for GatewayNotes {
         self.sessions.lock().unwrap().get(&id.0).cloned()
     }
 
-    fn push(&self, _: &[u64], packet: Bytes) {
+    fn push(&self, _: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {
         self.pushed.lock().unwrap().push(packet);
+        None
     }
 
     fn kick(&self, _: SessionId, _: Bytes) {}

@@ -75,6 +75,14 @@ impl FakeLogic {
         self.handle().push(&gateway, vec![session.id], packet);
     }
 
+    /// To all sessions of the one gateway, in one frame.
+    pub(crate) fn push_to_all(&self, body: impl Into<Bytes>) {
+        let packet = LogicPacket::push("test.push", "", body.into()).encode();
+        let sessions = self.sessions.lock().unwrap();
+        let Some((gateway, _)) = sessions.values().next() else { return };
+        self.handle().push(gateway, sessions.keys().copied().collect(), packet);
+    }
+
     pub(crate) fn kick(&self, account: &str) {
         let (gateway, session) = self.session_of(account).unwrap();
         self.handle().kick(&gateway, SessionId(session.id), notice(&session.channel_id));
