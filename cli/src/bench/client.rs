@@ -104,7 +104,7 @@ async fn receive(
             packet = reader.message() => packet?,
             () = &mut ended => return Ok(inbox.tally()),
         };
-        match Glance::at(packet)? {
+        match Glance::at(&packet)? {
             Glance::Answer { is_ack: true, .. } | Glance::Other => {}
             Glance::Message(push) if !push.is_of(&run.mark) => {}
             Glance::Answer { sequence, status, .. } => {
@@ -112,9 +112,8 @@ async fn receive(
                 room.add_permits(1);
             }
             Glance::Message(push) => {
-                if inbox.take(&push.body, run)?.is_multiple_of(ACK_EVERY) {
-                    let conversation = String::from_utf8(push.conversation.into())?;
-                    writer.lock().await.send([ack(conversation, push.seq)]).await?;
+                if inbox.take(push.body, run)?.is_multiple_of(ACK_EVERY) {
+                    writer.lock().await.send([ack(push.conversation()?, push.seq)]).await?;
                 }
             }
         }

@@ -47,6 +47,10 @@ pub(super) struct LoadArgs {
     /// Closed loop: messages that each sender may have unanswered
     #[arg(long, default_value_t = 1, conflicts_with = "rate")]
     window: usize,
+    /// Closed loop: a message makes room for the next when all of its receivers have it, not when
+    /// it is answered
+    #[arg(long, conflicts_with = "rate")]
+    whole: bool,
     /// Open loop: messages a second of all senders together, sent when they are due whatever the
     /// answers do; times count from when a message was due
     #[arg(long, value_name = "PER_SECOND")]
@@ -69,7 +73,7 @@ impl LoadArgs {
         (warm_up, duration): (Duration, Duration),
         size: usize,
     ) -> Self {
-        Self { window, rate: None, duration, warm_up, size }
+        Self { window, whole: false, rate: None, duration, warm_up, size }
     }
 
     /// The pace of each of so many senders.
@@ -81,7 +85,10 @@ impl LoadArgs {
             stamp::SIZE_MIN
         );
         TimeArgs { duration: self.duration, warm_up: self.warm_up }.checked()?;
-        let Some(rate) = self.rate else { return Ok(Pace::Window(self.window)) };
+        let Some(rate) = self.rate else {
+            let pace = if self.whole { Pace::Whole } else { Pace::Window };
+            return Ok(pace(self.window));
+        };
         let range = 0.001..=10_000_000.0;
         ensure!(range.contains(&rate), "--rate: expected 0.001 to 10000000 messages a second");
         Ok(Pace::Every(Duration::from_secs_f64(senders as f64 / rate)))
@@ -91,6 +98,7 @@ impl LoadArgs {
     pub(super) fn pace_in_words(&self) -> String {
         match self.rate {
             Some(rate) => format!("{rate} messages a second due"),
+            None if self.whole => format!("window {} until all have it", self.window),
             None => format!("window {}", self.window),
         }
     }
@@ -99,6 +107,7 @@ impl LoadArgs {
     pub(super) fn json(&self) -> Value {
         json!({
             "window": self.rate.is_none().then_some(self.window),
+            "whole": self.whole,
             "rate": self.rate,
             "duration_s": self.duration.as_secs_f64(),
             "warm_up_s": self.warm_up.as_secs_f64(),

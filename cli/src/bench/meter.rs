@@ -50,12 +50,12 @@ pub(super) struct Times {
 }
 
 impl Meter {
-    /// It happened, and took so long.
-    pub(super) fn record(&self, client: usize, time: Duration) {
-        self.count.fetch_add(1, Ordering::SeqCst);
+    /// It happened, and took so long. Says how often it has happened, measured or not.
+    pub(super) fn record(&self, client: usize, time: Duration) -> u64 {
         if self.is_measuring() {
             self.times.record(client, time);
         }
+        self.count.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// How often it has happened, measured or not.

@@ -16,6 +16,8 @@ use super::run::Run;
 pub(super) enum Pace {
     /// Closed loop: as soon as fewer than this are unanswered.
     Window(usize),
+    /// Closed loop: as soon as fewer than this, of each sender, are not with all their receivers.
+    Whole(usize),
     /// Open loop: at fixed intervals, whatever the answers do.
     Every(Duration),
 }
@@ -26,7 +28,7 @@ pub(super) struct Pacer<'a> {
     client: usize,
     run: &'a Run,
     over: Pin<Box<WaitForCancellationFuture<'a>>>,
-    /// Gets a permit with each answer.
+    /// Gets a permit for each message that makes room.
     room: &'a Semaphore,
     begun: Instant,
     offset: Duration,
@@ -35,7 +37,11 @@ pub(super) struct Pacer<'a> {
 
 impl<'a> Pacer<'a> {
     pub(super) fn new(pace: Pace, client: usize, run: &'a Run, room: &'a Semaphore) -> Self {
-        if let Pace::Window(window) = pace {
+        let room = match pace {
+            Pace::Whole(_) => run.room(),
+            Pace::Window(_) | Pace::Every(_) => room,
+        };
+        if let Pace::Window(window) | Pace::Whole(window) = pace {
             room.add_permits(window);
         }
         let (begun, offset) = (Instant::now(), run.now());
@@ -46,7 +52,7 @@ impl<'a> Pacer<'a> {
     /// the run is over.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<(u64, Duration)>> {
         let due = match self.pace {
-            Pace::Window(_) => {
+            Pace::Window(_) | Pace::Whole(_) => {
                 let permit = tokio::select! {
                     biased;
                     permit = self.room.acquire() => permit,

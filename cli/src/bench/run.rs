@@ -10,6 +10,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
@@ -42,6 +43,8 @@ pub(super) struct Run {
     measured_accepted: AtomicU64,
     /// How many receive each message.
     fan_out: u64,
+    /// Gets a permit for each message that has arrived everywhere, or never will.
+    room: Semaphore,
 }
 
 /// Counts over a whole run, warm-up and end included.
@@ -89,6 +92,7 @@ impl Run {
             accepted: AtomicU64::new(0),
             measured_accepted: AtomicU64::new(0),
             fan_out,
+            room: Semaphore::new(0),
         })
     }
 
@@ -128,7 +132,15 @@ impl Run {
 
     /// A message arrived that was due then.
     pub(super) fn delivered(&self, client: usize, due: Duration) {
-        self.delivery.record(client, self.now().saturating_sub(due));
+        let count = self.delivery.record(client, self.now().saturating_sub(due));
+        if count.is_multiple_of(self.fan_out) {
+            self.room.add_permits(1);
+        }
+    }
+
+    /// Gets a permit for each message that has arrived everywhere, or never will.
+    pub(super) fn room(&self) -> &Semaphore {
+        &self.room
     }
 
     /// A request was answered that was due then.
@@ -143,6 +155,7 @@ impl Run {
         } else {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             *refused.entry(status).or_default() += 1;
+            self.room.add_permits(1);
         }
         self.answers.fetch_add(1, Ordering::SeqCst);
     }

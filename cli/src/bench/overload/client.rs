@@ -16,7 +16,7 @@ use super::{
     super::{
         client::{ack, message, request},
         connect::Connection,
-        glance::{Glance, Pushed},
+        glance::Glance,
         stamp,
         wire::{Reader, Writer},
     },
@@ -47,7 +47,7 @@ struct State {
     unanswered: Unanswered,
     /// How far it has received: told with the next messages that it sends, because a receiver that
     /// waited for room to tell it could not read meanwhile.
-    ack: Option<Pushed>,
+    ack: Option<(String, u64)>,
 }
 
 impl Client {
@@ -68,8 +68,8 @@ impl Client {
         while let Some(first) = schedule.peek() {
             sleep_until(self.ledger.moment(*first)).await;
             let now = self.ledger.now();
-            if let Some(Pushed { conversation, seq, .. }) = lock(state).ack.take() {
-                packets.push(ack(String::from_utf8(conversation.into())?, seq));
+            if let Some((conversation, seq)) = lock(state).ack.take() {
+                packets.push(ack(conversation, seq));
             }
             while packets.len() < BATCH
                 && let Some(due) = schedule.next_if(|due| *due <= now)
@@ -104,7 +104,7 @@ impl Client {
                 packet = reader.message() => packet?,
                 () = &mut end => return Ok(()),
             };
-            match Glance::at(packet)? {
+            match Glance::at(&packet)? {
                 Glance::Answer { is_ack: true, .. } | Glance::Other => {}
                 Glance::Answer { sequence, status, .. } => {
                     let asked = lock(state).unanswered.take(sequence);
@@ -113,7 +113,7 @@ impl Client {
                 }
                 Glance::Message(push) if !push.is_of(&self.ledger.mark) => {}
                 Glance::Message(push) => {
-                    let read = read(&push.body);
+                    let read = read(push.body);
                     let (number, asked) = read.context("a message without a stamp")?;
                     if number < next {
                         self.ledger.again();
@@ -122,7 +122,7 @@ impl Client {
                     self.ledger.delivered(self.number, asked);
                     (received, next) = (received + 1, number + 1);
                     if received.is_multiple_of(ACK_EVERY) {
-                        lock(state).ack = Some(push);
+                        lock(state).ack = Some((push.conversation()?, push.seq));
                     }
                 }
             }
