@@ -2,7 +2,6 @@
 
 use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
 use imago_logic::handlers;
-use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 /// Flags of a server.
@@ -32,10 +31,11 @@ fn shutdown_of(args: &ServeArgs) -> anyhow::Result<CancellationToken> {
     let shutdown = shutdown_on_signal()?;
     if args.stop_with_stdin {
         let shutdown = shutdown.clone();
-        tokio::spawn(async move {
-            let mut sink = [0; 64];
+        // A thread of our own: the runtime would not end before its reading of standard input does,
+        // and a server that fails would stay.
+        std::thread::spawn(move || {
             // Whatever is written there means nothing; its end does.
-            while matches!(tokio::io::stdin().read(&mut sink).await, Ok(1..)) {}
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
             shutdown.cancel();
         });
     }

@@ -83,6 +83,10 @@ async fn group_and_fanout_deliver_to_everybody_online_but_the_sender() {
     let to_seven = ["fanout", "--receivers", "7"];
     let (_, figures) = cluster.bench(&[&to_seven[..], &BRIEFLY].concat()).await;
     assert_eq!(number(&figures, "delivered"), number(&figures, "accepted") * 7.0);
+    let (text, figures) = cluster.bench(&[&to_seven[..], &["--whole"], &BRIEFLY].concat()).await;
+    assert!(number(&figures, "accepted") > 0.0, "{figures}");
+    assert_eq!(number(&figures, "delivered"), number(&figures, "accepted") * 7.0);
+    assert!(text.contains("until all have it"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use imago_container::{Container, GatewayRole, LogicRole, PeerId, ServerInfo};
 use imago_naming::{Consul, ConsulOptions, Naming};
 use imago_proto::{SessionId, link};
@@ -79,7 +80,9 @@ impl GatewayRole for Gateway {
         None
     }
 
-    fn push(&self, _: &[u64], _: Bytes) {}
+    fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
     fn kick(&self, _: SessionId, _: Bytes) {}
 
     fn open_doors(&self) {

@@ -110,6 +110,26 @@ fn all_end(pids: &[u64]) {
 }
 
 #[test]
+fn dev_says_at_once_why_a_server_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flag, url, why) in [
+        ("--store", "nonsense://", "store.url"),
+        ("--directory", "nonsense://", "directory.url"),
+        ("--naming", "nonsense://x", "unknown scheme nonsense"),
+        ("--store", "sqlite:///dev/null/imago.db", "/dev/null/imago.db"),
+    ] {
+        let begun = Instant::now();
+        let mut dev = Terminal::run(folder.path(), &["dev", flag, url]);
+        dev.shows("did not start, see");
+        let screen = dev.shows(why);
+        assert!(screen.contains(": error: "), "{screen}");
+        assert_eq!(dev.ends(), 1, "{flag} {url}");
+        // It would wait for 20 s for a server that says nothing.
+        assert!(begun.elapsed() < Duration::from_secs(15), "{flag} {url}:\n{screen}");
+    }
+}
+
+#[test]
 fn two_people_start_a_cluster_and_chat() {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = Terminal::run(folder.path(), &["dev"]);

@@ -13,6 +13,8 @@ use super::state::Member;
 
 /// Time until a server has said where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for what a server that did not start has said.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Time to drain before a server is killed: more than its own `drain.timeout`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -56,11 +58,13 @@ impl Server {
         let stderr = process.stderr.take().context("server has no standard error")?;
         let log_file = tokio::fs::File::create(log).await;
         let log_file = log_file.with_context(|| format!("cannot write {}", log.display()))?;
-        tokio::spawn(copy_log(launch.id.clone(), stderr, log_file));
+        let copying = tokio::spawn(copy_log(launch.id.clone(), stderr, log_file));
 
         let mut line = String::new();
         let read = timeout(START_TIMEOUT, BufReader::new(stdout).read_line(&mut line)).await;
         if !matches!(read, Ok(Ok(1..))) {
+            // What it said last is on its way.
+            let _ = timeout(LAST_WORDS, copying).await;
             bail!("{} did not start, see {}", launch.id, log.display());
         }
         let ports: serde_json::Value = serde_json::from_str(&line)
@@ -100,8 +104,11 @@ impl Server {
 /// Keeps a server's log, and shows what people should see at once.
 async fn copy_log(id: String, stderr: ChildStderr, mut file: tokio::fs::File) {
     let mut lines = BufReader::new(stderr).lines();
+    let mut is_end = false;
     while let Ok(Some(line)) = lines.next_line().await {
-        if line.contains(" WARN ") || line.contains(" ERROR ") || line.starts_with("error:") {
+        // The error that ends it may have several lines.
+        is_end |= line.starts_with("error:");
+        if is_end || line.contains(" WARN ") || line.contains(" ERROR ") {
             eprintln!("{id}: {line}");
         }
         let written = async {

@@ -149,9 +149,13 @@ async fn start(
     while let Some(server) = starting.next().await {
         match server {
             Ok(server) => servers.push(server),
-            Err(error) => failed = Err(error),
+            Err(error) => {
+                failed = Err(error);
+                break;
+            }
         }
     }
+    // Where one has failed, those that have not started end with this.
     drop(starting);
     servers.sort_by(|a, b| a.member.id.cmp(&b.member.id));
     state.members = servers.iter().map(|server| server.member.clone()).collect();
