@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use imago_tests::{Server, World, eventually, program};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 struct Cluster {
     world: World,
@@ -53,6 +53,20 @@ impl Cluster {
         }
         (String::from_utf8_lossy(&ran.stdout).into_owned(), figures)
     }
+}
+
+/// `imago dev` with its data in this folder, grown up.
+async fn dev(folder: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(program("imago"));
+    command.args(["dev", "--data", "."]).args(arguments).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let running = command.spawn().unwrap();
+    let state = folder.join("dev.json");
+    eventually(Duration::from_secs(60), "the cluster is there", || async {
+        state.exists().then_some(())
+    })
+    .await;
+    running
 }
 
 const BRIEFLY: [&str; 4] = ["--duration", "400ms", "--warm-up", "100ms"];
@@ -119,6 +133,33 @@ async fn limit_shows_what_is_bare_beside_what_imago_does() {
         assert!(text.contains("OF THE LIMIT"), "{text}");
         let page = std::fs::read_to_string(&page).unwrap();
         assert_eq!(page.matches("<rect").count(), 2 * names.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limit_measures_another_cluster_beside_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    let mut clusters = Vec::new();
+    for (data, store) in [(&one, "null://"), (&other, "sqlite://imago.db")] {
+        std::fs::create_dir(data).unwrap();
+        let small = ["--gateways", "1", "--logics", "1", "--store", store];
+        clusters.push(dev(data, &small).await);
+    }
+    let mut command = Command::new(program("imago"));
+    command.args(["bench", "limit", "--clients", "4", "--data", "one", "--beside", "other"]);
+    command.args(BRIEFLY).args(["--json", "figures.json"]).current_dir(&folder);
+    let ran = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let figures = std::fs::read(folder.path().join("figures.json")).unwrap();
+    let figures: Value = serde_json::from_slice(&figures).unwrap();
+    let sides = figures["figures"].as_array().unwrap();
+    let names: Vec<_> = sides.iter().map(|side| side["what"].as_str().unwrap()).collect();
+    assert_eq!(names[2..], ["imago, 1:1 talk", "other, 1:1 talk"]);
+    for side in &sides[2..] {
+        assert!(number(side, "per_second") > 0.0, "{side}");
+        // The servers of each cluster, not of the other alone.
+        assert!(number(side, "cpu_us_per_delivery") > 0.0, "{side}");
     }
 }
 
@@ -205,15 +246,7 @@ async fn idle_clients_are_held_and_ping() {
 #[tokio::test(flavor = "multi_thread")]
 async fn promote_shows_what_just_the_bytes_of_the_sessions_take() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(program("imago"));
-    command.args(["dev", "--gateways", "3", "--logics", "1", "--data", "."]);
-    command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-    let _dev = command.spawn().unwrap();
-    let state = folder.path().join("dev.json");
-    eventually(Duration::from_secs(60), "the cluster is there", || async {
-        state.exists().then_some(())
-    })
-    .await;
+    let _dev = dev(folder.path(), &["--gateways", "3", "--logics", "1"]).await;
     let mut command = Command::new(program("imago"));
     command.args(["bench", "promote", "--times", "2", "--sessions", "31", "--data", "."]);
     command.args(["--json", "figures.json"]).current_dir(&folder).kill_on_drop(true);
