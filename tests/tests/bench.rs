@@ -196,7 +196,7 @@ async fn login_counts_logins_and_failures() {
     assert!(number(&figures, "logins") > 0.0 && number(&figures["logged_in_ms"], "p99") > 0.0);
     assert_eq!(figures["failures"], Value::Object(serde_json::Map::new()));
     assert!(figures["cpu_seconds"]["this"].is_number(), "{figures}");
-    assert!(text.contains("logins a second") && text.contains("cpu of this"), "{text}");
+    assert!(text.contains("logins a second") && text.contains("this: CPU"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

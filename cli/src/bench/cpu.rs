@@ -37,25 +37,43 @@ pub(super) fn seconds(watched: &[Watched]) -> anyhow::Result<Vec<f64>> {
     watched.iter().map(|process| used(process.pid)).collect()
 }
 
-/// CPU seconds that each has used since then, by name.
-pub(super) fn spent(watched: &[Watched], before: &[f64]) -> anyhow::Result<Vec<(String, f64)>> {
-    let after = seconds(watched)?;
-    let spent = watched.iter().zip(before.iter().zip(after));
-    Ok(spent.map(|(process, (before, after))| (process.name.clone(), after - before)).collect())
+/// What a process has used.
+#[derive(Clone, Debug)]
+pub(super) struct Spent {
+    pub(super) name: String,
+    /// CPU time, in seconds.
+    pub(super) seconds: f64,
+    /// Resident memory in the end, in bytes.
+    pub(super) resident: u64,
+}
+
+/// What each has used since then.
+pub(super) fn spent(watched: &[Watched], before: &[f64]) -> anyhow::Result<Vec<Spent>> {
+    let each = watched.iter().zip(before).map(|(process, before)| {
+        let (seconds, resident) = (used(process.pid)? - before, resident(process.pid)?);
+        Ok(Spent { name: process.name.clone(), seconds, resident })
+    });
+    each.collect()
 }
 
 /// What each used within so many seconds, in words.
-pub(super) fn in_words(spent: &[(String, f64)], seconds: f64) -> Vec<String> {
-    let line = |(name, used): &(String, f64)| {
+pub(super) fn in_words(spent: &[Spent], seconds: f64) -> Vec<String> {
+    let line = |Spent { name, seconds: used, resident }: &Spent| {
         let share = used / seconds.max(0.001) * 100.0;
-        format!("cpu of {name}: {used:.2} s, {share:.0} % of one core")
+        let mib = *resident as f64 / f64::from(1 << 20);
+        format!("{name}: CPU {used:.2} s, {share:.0} % of one core; memory {mib:.1} MiB")
     };
     spent.iter().map(line).collect()
 }
 
-/// What each used, for a file.
-pub(super) fn json(spent: &[(String, f64)]) -> Value {
-    Value::Object(spent.iter().map(|(name, used)| (name.clone(), json!(used))).collect())
+/// The CPU time of each, for a file.
+pub(super) fn json(spent: &[Spent]) -> Value {
+    Value::Object(spent.iter().map(|each| (each.name.clone(), json!(each.seconds))).collect())
+}
+
+/// The memory of each, for a file.
+pub(super) fn memory_json(spent: &[Spent]) -> Value {
+    Value::Object(spent.iter().map(|each| (each.name.clone(), json!(each.resident))).collect())
 }
 
 fn used(pid: u32) -> anyhow::Result<f64> {
@@ -101,7 +119,8 @@ mod tests {
         while seconds(&own).unwrap() == before {
             std::hint::black_box(before.len());
         }
-        assert!(spent(&own, &before).unwrap()[0].1 > 0.0);
-        assert!(resident(std::process::id()).unwrap() > 1 << 20);
+        let spent = spent(&own, &before).unwrap();
+        assert!(spent[0].seconds > 0.0 && spent[0].resident > 1 << 20, "{spent:?}");
+        assert!(in_words(&spent, 1.0)[0].contains("MiB"));
     }
 }

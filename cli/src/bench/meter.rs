@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::{
-    cpu::{self, Watched},
+    cpu::{self, Spent, Watched},
     recorder::{Recorder, histogram, millis},
 };
 
@@ -38,8 +38,8 @@ pub(super) struct Metered {
     pub(super) count: u64,
     pub(super) times: Histogram<u64>,
     pub(super) timeline: Vec<Second>,
-    /// CPU seconds of each watched process.
-    pub(super) cpu: Vec<(String, f64)>,
+    /// What each watched process used.
+    pub(super) cpu: Vec<Spent>,
 }
 
 /// How long something is measured.

@@ -105,7 +105,7 @@ impl Report {
 
     /// Microseconds of CPU time of the watched processes for each delivery.
     pub(super) fn cpu_each(&self) -> f64 {
-        let cpu: f64 = self.measured.cpu.iter().map(|(_, seconds)| seconds).sum();
+        let cpu: f64 = self.measured.cpu.iter().map(|used| used.seconds).sum();
         cpu * 1e6 / (self.measured.delivered as f64).max(1.0)
     }
 
@@ -181,6 +181,7 @@ impl Report {
             "expected": totals.expected, "refused": totals.refused,
             "again": self.tally.again, "late": self.tally.late,
             "cpu_seconds": cpu::json(&measured.cpu),
+            "resident_bytes": cpu::memory_json(&measured.cpu),
             "timeline": timeline_json(&measured.timeline),
         });
         if let (name, Some(all)) = (extra.json.0, figures.as_object_mut())

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{
     client::is_accepted,
-    cpu::Watched,
+    cpu::{Spent, Watched},
     meter::{Meter, Second, Times},
     recorder::Recorder,
 };
@@ -68,8 +68,8 @@ pub(super) struct Measured {
     pub(super) delivery: Histogram<u64>,
     pub(super) answer: Histogram<u64>,
     pub(super) timeline: Vec<Second>,
-    /// CPU seconds of each watched process.
-    pub(super) cpu: Vec<(String, f64)>,
+    /// What each watched process used.
+    pub(super) cpu: Vec<Spent>,
 }
 
 /// What the messages of one run carry.

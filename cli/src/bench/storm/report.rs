@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        cpu,
+        cpu::{self, Spent},
         html::Page,
         picture::Curve,
         recorder::{HEADINGS, histogram, percentiles, row},
@@ -28,7 +28,7 @@ pub(super) struct Report {
     pub(super) deadline: Duration,
     pub(super) settings: Value,
     pub(super) rounds: Vec<Figures>,
-    pub(super) cpu: Vec<(String, f64)>,
+    pub(super) cpu: Vec<Spent>,
 }
 
 impl Report {
@@ -80,7 +80,8 @@ impl Report {
             *failures.entry(kind).or_default() += times;
         }
         let failures = failures.iter().map(|(kind, times)| format!("{kind}: {times} times"));
-        let cpu = self.cpu.iter().map(|(name, used)| format!("cpu of {name}: {used:.2} s"));
+        let cpu =
+            self.cpu.iter().map(|used| format!("cpu of {}: {:.2} s", used.name, used.seconds));
         failures.chain(cpu).collect()
     }
 
