@@ -127,7 +127,7 @@ mod tests {
         for number in 0..count {
             let outbox = Arc::new(Outbox::new(max_frames, 1 << 20));
             outbox.login_answered(Bytes::from_static(b"welcome"));
-            outbox.look(Some(&mut Batch::new()));
+            outbox.look(Some(&mut Batch::new()), false);
             let identity = Identity {
                 account: format!("account{number}").into(),
                 app: "kim".into(),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     async fn is_woken(outbox: &Outbox) -> bool {
-        poll_fn(|cx| Poll::Ready(outbox.poll_changed(cx).is_ready())).await
+        poll_fn(|cx| Poll::Ready(outbox.poll_changed(cx, false).is_ready())).await
     }
 
     #[tokio::test]
@@ -176,7 +176,7 @@ mod tests {
         for outbox in &outboxes {
             assert!(is_woken(outbox).await);
             let mut batch = Batch::new();
-            assert_eq!(outbox.look(Some(&mut batch)).next, Next::Write);
+            assert_eq!(outbox.look(Some(&mut batch), false).next, Next::Write);
             assert_eq!(batch.len(), packets, "in one go");
         }
         assert!(push().is_none(), "nobody is behind any more");

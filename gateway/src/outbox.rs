@@ -66,6 +66,8 @@ struct State {
     close: Option<Close>,
     cut_off: bool,
     has_changed: bool,
+    /// The task that takes has time: frames alone do not wake it, unless there are many.
+    is_patient: bool,
     /// Of the task that takes, while it waits.
     waker: Option<Waker>,
 }
@@ -120,9 +122,12 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the connection, unlocked: it looks at once.
-    fn changed(mut state: MutexGuard<'_, State>) {
+    /// Wakes the connection where it should look at once, and unlocked.
+    fn changed(&self, mut state: MutexGuard<'_, State>) {
         state.has_changed = true;
+        if state.is_patient && !self.is_pressing(&state) {
+            return;
+        }
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -141,7 +146,7 @@ impl Outbox {
             return;
         }
         self.put(&mut state, frame);
-        Self::changed(state);
+        self.changed(state);
     }
 
     /// Queues a packet without waking the connection for it.
@@ -167,7 +172,7 @@ impl Outbox {
     pub(crate) fn wake(&self) {
         let mut state = self.lock();
         state.deferred = None;
-        Self::changed(state);
+        self.changed(state);
     }
 
     fn put(&self, state: &mut State, frame: Frame) {
@@ -189,7 +194,7 @@ impl Outbox {
             return;
         }
         state.log_in(packet);
-        Self::changed(state);
+        self.changed(state);
     }
 
     /// Sends a last packet, then closes.
@@ -201,7 +206,7 @@ impl Outbox {
         state.early.clear();
         state.frames.extend(last.map(Frame::binary));
         state.close = Some(close);
-        Self::changed(state);
+        self.changed(state);
     }
 
     /// Sends a notice, then closes. A login that is not answered yet is answered first: clients
@@ -216,14 +221,14 @@ impl Outbox {
         }
         state.frames.push_back(Frame::binary(notice));
         state.close = Some(close);
-        Self::changed(state);
+        self.changed(state);
     }
 
     /// Asks the connection to end when the client has its answers.
     pub(crate) fn leave(&self) {
         let mut state = self.lock();
         state.leaving = true;
-        Self::changed(state);
+        self.changed(state);
     }
 
     pub(crate) fn is_logged_in(&self) -> bool {
@@ -244,10 +249,20 @@ impl Outbox {
         idle && !state.leaving && state.close.is_none()
     }
 
-    /// What to do next. Where `batch` is given, the frames to be written are moved there.
-    pub(crate) fn look(&self, batch: Option<&mut VecDeque<Frame>>) -> Look {
+    /// Whether even a patient connection should look.
+    fn is_pressing(&self, state: &State) -> bool {
+        state.leaving
+            || state.close.is_some()
+            || state.waiting() >= BATCH_FRAMES.min(self.max_frames.div_ceil(4))
+            || state.bytes >= BATCH_BYTES.min(self.max_bytes.div_ceil(4))
+    }
+
+    /// What to do next. Where `batch` is given, the frames to be written are moved there, but none
+    /// where the connection is patient and there are few.
+    pub(crate) fn look(&self, batch: Option<&mut VecDeque<Frame>>, is_patient: bool) -> Look {
         let mut state = self.lock();
         state.has_changed = false;
+        let batch = batch.filter(|_| !is_patient || self.is_pressing(&state));
         let has_taken_all = batch.is_some();
         let has_frames = batch.is_some_and(|batch| state.take(batch));
         let next = match &state.close {
@@ -260,10 +275,13 @@ impl Outbox {
         Look { next, is_leaving: state.leaving && !is_closing, is_closing }
     }
 
-    /// Ready when something has changed since the last time it was. For the one task that takes.
-    pub(crate) fn poll_changed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+    /// Ready when something has changed since the last time it was; for a patient connection,
+    /// something pressing. For the one task that takes.
+    pub(crate) fn poll_changed(&self, cx: &mut TaskContext<'_>, is_patient: bool) -> Poll<()> {
         let mut state = self.lock();
-        if std::mem::take(&mut state.has_changed) {
+        state.is_patient = is_patient;
+        if state.has_changed && (!is_patient || self.is_pressing(&state)) {
+            state.has_changed = false;
             return Poll::Ready(());
         }
         match &mut state.waker {

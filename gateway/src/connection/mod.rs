@@ -40,7 +40,8 @@ const LOGIN_PACKET_MAX: usize = 64 << 10;
 const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a client is not read after a request of it was refused. What it sends meanwhile is
-/// read, refused and answered in one go: whoever is short of time must not spend it on saying no.
+/// read, refused and answered in one go, and what comes for it is written in one go: whoever is
+/// short of time must not spend it on saying no, nor on one system call for each packet.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection whose transport is ready.
@@ -189,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                         self.times.took = Instant::now();
                     }
                 },
-                () = poll_fn(|cx| outbox.poll_changed(cx)) => {}
+                () = poll_fn(|cx| outbox.poll_changed(cx, paused.is_some())) => {}
                 () = Online::room(online), if !may_read => {}
                 () = Online::answered(online), if is_leaving => outbox.finish(None, going_away()),
                 () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
@@ -217,7 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Lays out what is to be written, once the last is. Says what is left to do.
     fn lay_out(&mut self, batch: &mut VecDeque<Frame>, now: Instant) -> Look {
         let is_written = self.output.is_empty();
-        let look = self.outbox.look(is_written.then_some(&mut *batch));
+        let is_paused = self.times.paused.is_some_and(|until| until > now);
+        let look = self.outbox.look(is_written.then_some(&mut *batch), is_paused);
         if is_written {
             for frame in batch.drain(..) {
                 self.framing.encode(&frame, &mut self.output);

@@ -23,7 +23,7 @@ fn drained(outbox: &Outbox) -> (Vec<String>, Next) {
     let mut texts = Vec::new();
     loop {
         let mut batch = VecDeque::new();
-        let next = outbox.look(Some(&mut batch)).next;
+        let next = outbox.look(Some(&mut batch), false).next;
         if next != Next::Write {
             return (texts, next);
         }
@@ -53,7 +53,7 @@ fn a_slow_reader_is_cut_off_by_count_and_by_bytes() {
         assert!(!outbox.is_closing());
         outbox.push(Bytes::from(vec![0; size]));
         // Even in the middle of a write.
-        let Next::CutOff(close) = outbox.look(None).next else { panic!("not cut off") };
+        let Next::CutOff(close) = outbox.look(None, false).next else { panic!("not cut off") };
         assert_eq!(close.code, code::TRY_LATER);
     }
 }
@@ -112,7 +112,7 @@ fn large_batches_are_written_in_pieces() {
         outbox.push(packet("x"));
     }
     let mut batch = VecDeque::new();
-    assert_eq!(outbox.look(Some(&mut batch)).next, Next::Write);
+    assert_eq!(outbox.look(Some(&mut batch), false).next, Next::Write);
     assert_eq!(batch.len(), BATCH_FRAMES);
     assert_eq!(drained(&outbox).0.len(), 201 - BATCH_FRAMES);
 }
@@ -129,7 +129,7 @@ fn a_client_is_not_read_while_half_of_its_queue_is_full_or_it_leaves() {
     drained(&outbox);
     assert!(outbox.invites());
     outbox.leave();
-    assert!(outbox.look(None).is_leaving && !outbox.invites());
+    assert!(outbox.look(None, false).is_leaving && !outbox.invites());
 }
 
 #[test]
@@ -173,14 +173,50 @@ fn only_what_wakes_a_connection_wakes_it() {
     let is_woken = || woken.0.swap(false, Ordering::SeqCst);
     let (outbox, waker) = (outbox(), Waker::from(woken.clone()));
     let mut cx = TaskContext::from_waker(&waker);
-    assert!(outbox.poll_changed(&mut cx).is_pending());
+    assert!(outbox.poll_changed(&mut cx, false).is_pending());
     outbox.defer(packet("deferred"));
     assert!(!is_woken());
     outbox.wake();
-    assert!(is_woken() && outbox.poll_changed(&mut cx).is_ready());
-    assert!(outbox.poll_changed(&mut cx).is_pending(), "once for each change");
+    assert!(is_woken() && outbox.poll_changed(&mut cx, false).is_ready());
+    assert!(outbox.poll_changed(&mut cx, false).is_pending(), "once for each change");
     outbox.push(packet("push"));
     assert!(is_woken());
-    outbox.look(None);
-    assert!(outbox.poll_changed(&mut cx).is_pending(), "seen by the look");
+    outbox.look(None, false);
+    assert!(outbox.poll_changed(&mut cx, false).is_pending(), "seen by the look");
+}
+
+#[test]
+fn a_patient_connection_is_woken_by_what_is_pressing_alone() {
+    for what in ["the end", "a hand-over", "many frames", "many bytes"] {
+        let outbox = Outbox::new(160, 1000);
+        outbox.login_answered(Bytes::new());
+        drained(&outbox);
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let mut batch = VecDeque::new();
+        outbox.push(packet("x"));
+        assert!(outbox.poll_changed(&mut cx, true).is_pending(), "{what}");
+        assert_eq!(outbox.look(Some(&mut batch), true).next, Next::Idle, "{what}");
+        match what {
+            "the end" => outbox.finish(None, Close::new(code::NORMAL, "")),
+            "a hand-over" => outbox.leave(),
+            "many frames" => (0..40).for_each(|_| outbox.push(packet("x"))),
+            _ => outbox.push(Bytes::from(vec![0; 300])),
+        }
+        assert!(outbox.poll_changed(&mut cx, true).is_ready(), "{what}");
+        assert_eq!(outbox.look(Some(&mut batch), true).next, Next::Write, "{what}");
+        assert_eq!(batch.pop_front().unwrap().payload, "x", "in order: {what}");
+    }
+}
+
+#[test]
+fn frames_that_came_while_it_was_patient_are_seen_when_it_is_no_more() {
+    let outbox = outbox();
+    outbox.login_answered(packet("welcome"));
+    drained(&outbox);
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    assert!(outbox.poll_changed(&mut cx, true).is_pending());
+    outbox.push(packet("x"));
+    assert!(outbox.poll_changed(&mut cx, true).is_pending());
+    assert!(outbox.poll_changed(&mut cx, false).is_ready());
+    assert_eq!(drained(&outbox).0, ["x"]);
 }
