@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{Result, StoreError},
-    batch::{Batch, Known},
+    batch::{Batch, Memory},
 };
 use crate::metrics;
 
@@ -90,8 +90,7 @@ impl Writer {
 
 /// Ends when the store is dropped.
 fn write(mut connection: Connection, mut inbox: mpsc::Receiver<Box<dyn Job>>, most: usize) {
-    let mut seen_version = data_version(&connection);
-    let mut known = Known::default();
+    let mut memory = Memory::default();
     while let Some(first) = inbox.blocking_recv() {
         let mut jobs = vec![first];
         while jobs.len() < most {
@@ -100,18 +99,10 @@ fn write(mut connection: Connection, mut inbox: mpsc::Receiver<Box<dyn Job>>, mo
         }
         // Who gave up was told that it failed: a store that is behind leaves that out.
         jobs.retain(|job| job.is_wanted());
-        write_batch(&mut connection, &mut known, jobs);
-        let version = data_version(&connection);
-        if version != seen_version {
-            seen_version = version;
+        if write_batch(&mut connection, &mut memory, jobs) {
             thread::sleep(TURN);
         }
     }
-}
-
-/// Changes when another connection has written (SQLite, "PRAGMA data_version").
-fn data_version(connection: &Connection) -> i64 {
-    connection.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap_or(0)
 }
 
 /// Why nothing of a batch was committed.
@@ -122,18 +113,25 @@ enum Failure {
     Batch(rusqlite::Error),
 }
 
-/// Commits all jobs but bad ones: those must not fail their neighbours.
-pub(super) fn write_batch(
+/// Commits all jobs but bad ones: those must not fail their neighbours. Tells whether another process
+/// writes too.
+fn write_batch(
     connection: &mut Connection,
-    known: &mut Known,
+    memory: &mut Memory,
     mut jobs: Vec<Box<dyn Job>>,
-) {
+) -> bool {
     while !jobs.is_empty() {
         let started = Instant::now();
-        let failure = commit(connection, known, &mut jobs);
+        let committed = commit(connection, memory, &mut jobs);
         metrics::store_commit(jobs.len(), started.elapsed());
-        match failure {
-            Ok(()) => return jobs.into_iter().for_each(|job| job.finish(Ok(()))),
+        if committed.is_err() {
+            *memory = Memory::default();
+        }
+        match committed {
+            Ok(is_shared) => {
+                jobs.into_iter().for_each(|job| job.finish(Ok(())));
+                return is_shared;
+            }
             Err(Failure::Job(position, error)) => {
                 tracing::warn!(%error, "cannot write");
                 jobs.remove(position).finish(Err(error.into()));
@@ -146,21 +144,22 @@ pub(super) fn write_batch(
                     let failed = StoreError::Failed(text.clone());
                     job.finish(Err(if is_busy { StoreError::Busy } else { failed }));
                 }
-                return;
+                return false;
             }
         }
     }
+    false
 }
 
 fn commit(
     connection: &mut Connection,
-    known: &mut Known,
+    memory: &mut Memory,
     jobs: &mut [Box<dyn Job>],
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(Failure::Batch)?;
-    let mut batch = Batch::new(transaction, known);
+    let mut batch = Batch::new(transaction, memory).map_err(Failure::Batch)?;
     for (position, job) in jobs.iter_mut().enumerate() {
         job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;
     }
