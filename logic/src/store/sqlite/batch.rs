@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use imago_proto::{Account, App};
-use rusqlite::{OptionalExtension, Result, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
 
-use super::super::ids::{FIRST_ID, sides};
+use super::{
+    super::ids::{FIRST_ID, sides},
+    tail::Tail,
+};
 
 /// Conversations that are remembered. Overflow policy: all are forgotten, and read again.
 const KNOWN_MAX: usize = 100_000;
@@ -13,88 +17,82 @@ const KNOWN_MAX: usize = 100_000;
 /// A direct conversation by its app and accounts, in the order in which they are stored.
 type Sides = (App, Account, Account);
 
-/// Rows of direct conversations that are committed: no row ever changes or goes.
+/// What the writer remembers from one transaction to the next. To be forgotten after one that did not
+/// commit.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    rows: HashMap<Sides, i64>,
+pub(super) struct Memory {
+    /// Rows of direct conversations: none ever changes or goes.
+    direct: HashMap<Sides, i64, RandomState>,
+    tail: Tail,
+    /// See [`data_version`]; none while nothing is remembered.
+    version: Option<i64>,
+}
+
+impl Memory {
+    /// Learns what other processes have written since the last transaction; tells whether they have.
+    fn catch_up(&mut self, db: &Connection) -> Result<bool> {
+        let version = data_version(db)?;
+        if self.version == Some(version) {
+            return Ok(false);
+        }
+        self.tail.catch_up(db)?;
+        Ok(self.version.replace(version).is_some())
+    }
+}
+
+/// Changes when another connection has written (SQLite, "PRAGMA data_version").
+fn data_version(db: &Connection) -> Result<i64> {
+    db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
 /// A transaction that several writes share.
 pub(super) struct Batch<'a> {
     transaction: Transaction<'a>,
-    known: &'a mut Known,
-    /// Rows of direct conversations that this transaction has made or found.
-    met: HashMap<Sides, i64>,
-    /// The newest message id, once it was needed.
-    last_id: Option<i64>,
-    /// The last sequences of conversations that messages were added to, not yet written: one write
-    /// for each conversation, not for each message.
-    heads: HashMap<i64, i64>,
+    memory: &'a mut Memory,
+    /// Whether another process has written since the last one.
+    is_shared: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(transaction: Transaction<'a>, known: &'a mut Known) -> Self {
-        let (met, heads) = (HashMap::new(), HashMap::new());
-        Self { transaction, known, met, last_id: None, heads }
+    pub(super) fn new(transaction: Transaction<'a>, memory: &'a mut Memory) -> Result<Self> {
+        let is_shared = memory.catch_up(&transaction)?;
+        Ok(Self { transaction, memory, is_shared })
     }
 
-    /// The transaction, with all that was written before in it.
+    /// The transaction, with all messages in their places and all last sequences.
     pub(super) fn settled(&mut self) -> Result<&Transaction<'a>> {
-        if !self.heads.is_empty() {
-            let mut update = self
-                .transaction
-                .prepare_cached("UPDATE conversation SET head_seq = ?2 WHERE id = ?1")?;
-            for (conversation, head) in self.heads.drain() {
-                update.execute([conversation, head])?;
-            }
-        }
+        self.memory.tail.settle(&self.transaction)?;
         Ok(&self.transaction)
     }
 
-    /// The transaction, without the last sequences of its conversations.
+    /// The transaction, without the places and last sequences of some conversations.
     pub(super) fn unsettled(&self) -> &Transaction<'a> {
         &self.transaction
     }
 
-    pub(super) fn commit(mut self) -> Result<()> {
-        self.settled()?;
-        self.transaction.commit()?;
-        if self.known.rows.len() + self.met.len() > KNOWN_MAX {
-            self.known.rows = HashMap::new();
+    /// Tells whether another process has written since the last transaction.
+    pub(super) fn commit(mut self) -> Result<bool> {
+        if self.memory.tail.is_long() {
+            self.settled()?;
         }
-        self.known.rows.extend(self.met);
-        Ok(())
+        self.transaction.commit()?;
+        Ok(self.is_shared)
     }
 
-    /// The sequence of a conversation's next message. The message has to be stored under it.
-    pub(super) fn next_seq(&mut self, conversation: i64) -> Result<i64> {
-        let head = match self.heads.get(&conversation) {
-            Some(head) => *head,
-            None => self
-                .transaction
-                .prepare_cached("SELECT head_seq FROM conversation WHERE id = ?1")?
-                .query_row([conversation], |row| row.get(0))?,
-        };
-        Ok(head + 1)
+    /// The last sequence of a conversation; none where there is no such conversation.
+    pub(super) fn head(&self, conversation: i64) -> Result<Option<i64>> {
+        self.memory.tail.head(&self.transaction, conversation)
     }
 
     /// Minted within the transaction, so ids rise in the order of commits, whichever process
     /// writes.
-    pub(super) fn next_id(&mut self, now: i64) -> Result<i64> {
-        let last = match self.last_id {
-            Some(last) => last,
-            None => self
-                .transaction
-                .prepare_cached("SELECT COALESCE(MAX(message_id), 0) FROM message")?
-                .query_row([], |row| row.get(0))?,
-        };
-        Ok(now.max(last.saturating_add(1)).max(FIRST_ID))
+    pub(super) fn next_id(&self, now: i64) -> i64 {
+        now.max(self.memory.tail.last_id().saturating_add(1)).max(FIRST_ID)
     }
 
     /// A message was stored.
     pub(super) fn stored(&mut self, conversation: i64, seq: i64, id: i64) {
-        self.heads.insert(conversation, seq);
-        self.last_id = Some(id);
+        self.memory.tail.push(id, conversation, seq);
     }
 
     /// The row of the two accounts' conversation, if there is one.
@@ -106,7 +104,7 @@ impl<'a> Batch<'a> {
     ) -> Result<Option<i64>> {
         let (a, b) = sides(one, other);
         let key = (app.clone(), a.clone(), b.clone());
-        if let Some(row) = self.known.rows.get(&key).or_else(|| self.met.get(&key)) {
+        if let Some(row) = self.memory.direct.get(&key) {
             return Ok(Some(*row));
         }
         let found = self
@@ -115,7 +113,7 @@ impl<'a> Batch<'a> {
             .query_row([app.as_str(), a.as_str(), b.as_str()], |row| row.get(0))
             .optional()?;
         if let Some(row) = found {
-            self.met.insert(key, row);
+            self.remember(key, row);
         }
         Ok(found)
     }
@@ -128,18 +126,32 @@ impl<'a> Batch<'a> {
         other: &Account,
     ) -> Result<i64> {
         let (a, b) = sides(one, other);
-        let db = &self.transaction;
-        db.prepare_cached("INSERT INTO conversation (app, a, b) VALUES (?1, ?2, ?3)")?
-            .execute([app.as_str(), a.as_str(), b.as_str()])?;
-        let row = db.last_insert_rowid();
-        let mut insert = db.prepare_cached(
-            "INSERT INTO member (app, account, conversation) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO NOTHING",
-        )?;
-        for account in [a, b] {
-            insert.execute(params![app.as_str(), account.as_str(), row])?;
-        }
-        self.met.insert((app.clone(), a.clone(), b.clone()), row);
+        let row = insert_conversation(&self.transaction, app, a, b)?;
+        self.remember((app.clone(), a.clone(), b.clone()), row);
         Ok(row)
     }
+
+    fn remember(&mut self, sides: Sides, row: i64) {
+        if self.memory.direct.len() >= KNOWN_MAX {
+            self.memory.direct = HashMap::default();
+        }
+        self.memory.direct.insert(sides, row);
+    }
+}
+
+fn insert_conversation(db: &Connection, app: &App, a: &Account, b: &Account) -> Result<i64> {
+    db.prepare_cached("INSERT INTO conversation (app, a, b) VALUES (?1, ?2, ?3)")?.execute([
+        app.as_str(),
+        a.as_str(),
+        b.as_str(),
+    ])?;
+    let row = db.last_insert_rowid();
+    let mut insert = db.prepare_cached(
+        "INSERT INTO member (app, account, conversation) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO NOTHING",
+    )?;
+    for account in [a, b] {
+        insert.execute(params![app.as_str(), account.as_str(), row])?;
+    }
+    Ok(row)
 }

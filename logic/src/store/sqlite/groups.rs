@@ -30,7 +30,7 @@ struct Row {
 fn find(db: &Connection, app: &App, group: &GroupId) -> Result<Option<Row>> {
     let Some(id) = group_row(group) else { return Ok(None) };
     db.prepare_cached(
-        "SELECT g.owner, g.open, g.size, g.version, c.head_seq
+        "SELECT g.owner, g.open, g.size, g.version, c.placed_seq
          FROM grp g JOIN conversation c ON c.id = g.conversation
          WHERE c.id = ?1 AND c.app = ?2",
     )?
@@ -73,8 +73,8 @@ pub(super) fn admit(
     Ok(Ok((row.id, row.version.unsigned_abs())))
 }
 
-pub(super) fn create(batch: &mut Batch<'_>, new: &NewGroup, most: usize) -> Allowed<Created> {
-    let db = batch.settled()?;
+pub(super) fn create(batch: &Batch<'_>, new: &NewGroup, most: usize) -> Allowed<Created> {
+    let db = batch.unsettled();
     let request = request_key(&new.app, &new.owner, &new.request);
     let first: Option<i64> = db
         .prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = '' AND b = ?2")?

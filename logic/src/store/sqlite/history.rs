@@ -17,12 +17,12 @@ macro_rules! messages_between {
     ($rest:literal) => {
         concat!(
             "SELECT m.message_id, m.send_time, m.seq, m.sender, m.kind, m.body, m.extra
-             FROM message m
-             WHERE m.conversation = ?1 AND m.seq > ?2 AND m.seq <= ?3 AND EXISTS (
+             FROM place p CROSS JOIN message m ON m.message_id = p.message_id
+             WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3 AND EXISTS (
                  SELECT 1 FROM member k
                  WHERE k.app = ?4 AND k.account = ?5 AND k.conversation = ?1
-                   AND m.seq > k.since AND m.seq <= COALESCE(k.until, m.seq))
-             ORDER BY m.seq ",
+                   AND p.seq > k.since AND p.seq <= COALESCE(k.until, p.seq))
+             ORDER BY p.seq ",
             $rest
         )
     };
@@ -128,7 +128,7 @@ fn activity(
     let mut activity = Activity { at: 0, tie: 0 };
     for of in times {
         let newest: Option<i64> = db
-            .prepare_cached("SELECT message_id FROM message WHERE conversation = ?1 AND seq = ?2")?
+            .prepare_cached("SELECT message_id FROM place WHERE conversation = ?1 AND seq = ?2")?
             .query_row([of.id, of.head], |row| row.get(0))
             .optional()?;
         let newest = newest.filter(|_| of.head > of.since).unwrap_or_default();
@@ -157,8 +157,10 @@ fn overview(
     for time in times {
         let counted: u32 = db
             .prepare_cached(
-                "SELECT COUNT(*) FROM (SELECT 1 FROM message
-                     WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3 AND sender <> ?4 LIMIT ?5)",
+                "SELECT COUNT(*) FROM (
+                     SELECT 1 FROM place p CROSS JOIN message m ON m.message_id = p.message_id
+                     WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3 AND m.sender <> ?4
+                     LIMIT ?5)",
             )?
             .query_row(
                 params![time.id, time.cursor, time.head, account.as_str(), UNREAD_MAX],

@@ -20,7 +20,7 @@ macro_rules! rekey {
 }
 
 /// Each version's changes; the number of applied ones is the file's `user_version`.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
     CREATE TABLE conversation (
@@ -97,4 +97,21 @@ pub(super) const MIGRATIONS: [&str; 3] = [
         rekey!("change", "request", "TRUE"),
         rekey!("conversation", "b", "a = ''"),
     ),
+    // Places of messages come after the messages themselves: those past `placed.until` have none yet
+    // (see `tail.rs`). A conversation's last sequence has another name from here on: whoever knows the
+    // file as it was, and has it open still, fails, and gives no sequence out twice.
+    "
+    CREATE TABLE place (
+        conversation INTEGER NOT NULL,
+        seq          INTEGER NOT NULL,
+        message_id   INTEGER NOT NULL,
+        PRIMARY KEY (conversation, seq)
+    ) WITHOUT ROWID;
+    INSERT INTO place (conversation, seq, message_id)
+        SELECT conversation, seq, message_id FROM message ORDER BY conversation, seq;
+    DROP INDEX message_seq;
+    ALTER TABLE conversation RENAME COLUMN head_seq TO placed_seq;
+    CREATE TABLE placed (until INTEGER NOT NULL);
+    INSERT INTO placed (until) SELECT COALESCE(MAX(message_id), 0) FROM message;
+",
 ];

@@ -7,6 +7,7 @@ mod migrations;
 mod readers;
 mod reads;
 mod schema;
+mod tail;
 mod writer;
 mod writes;
 
@@ -103,6 +104,26 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Runs a read by conversation and sequence. It sees everything that was committed when it was
+    /// asked for: messages without a place get one first.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Connection) -> rusqlite::Result<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let read = Arc::new(read);
+        let first = read.clone();
+        let found = self
+            .readers
+            .run(move |db| if tail::is_settled(db)? { first(db).map(Some) } else { Ok(None) });
+        if let Some(found) = found.await? {
+            return Ok(found);
+        }
+        self.writer.run(|batch| batch.settled().map(|_| ())).await?;
+        self.readers.run(move |db| read(db)).await
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
@@ -138,7 +159,7 @@ impl MessageStore for SqliteStore {
 
     async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>> {
         let (app, account) = (app.clone(), account.clone());
-        self.readers.run(move |db| reads::index(db, &app, &account, page)).await
+        self.read(move |db| reads::index(db, &app, &account, page)).await
     }
 
     async fn contents(
@@ -159,7 +180,7 @@ impl MessageStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Stored>> {
         let (app, account) = (app.clone(), account.clone());
-        self.readers.run(move |db| reads::unread(db, &app, &account, past, limit)).await
+        self.read(move |db| reads::unread(db, &app, &account, past, limit)).await
     }
 
     async fn sync(
@@ -170,7 +191,7 @@ impl MessageStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Stored>> {
         let (app, account) = (app.clone(), account.clone());
-        self.readers.run(move |db| reads::sync(db, &app, &account, &cursors, limit)).await
+        self.read(move |db| reads::sync(db, &app, &account, &cursors, limit)).await
     }
 
     async fn history(
@@ -184,7 +205,7 @@ impl MessageStore for SqliteStore {
         let (app, account) = (app.clone(), account.clone());
         let read =
             move |db: &Connection| history::history(db, &app, &account, &place, range, limit);
-        self.readers.run(read).await
+        self.read(read).await
     }
 
     async fn conversations(
@@ -196,7 +217,7 @@ impl MessageStore for SqliteStore {
     ) -> Result<Vec<Overview>> {
         let (app, account) = (app.clone(), account.clone());
         let read = move |db: &Connection| history::conversations(db, &app, &account, before, limit);
-        self.readers.run(read).await
+        self.read(read).await
     }
 
     async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created> {

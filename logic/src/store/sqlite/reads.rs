@@ -120,7 +120,8 @@ pub(super) struct Conversation {
 macro_rules! conversations_where {
     ($rest:literal) => {
         concat!(
-            "SELECT c.id, c.a = '', k.since, MAX(k.cursor, k.since), COALESCE(k.until, c.head_seq),
+            "SELECT c.id, c.a = '', k.since, MAX(MIN(k.cursor, c.placed_seq), k.since),
+                    COALESCE(k.until, c.placed_seq),
                     CASE c.a WHEN k.account THEN c.b ELSE c.a END
              FROM member k JOIN conversation c ON c.id = k.conversation
              WHERE k.app = ?1 AND k.account = ?2",
@@ -160,7 +161,7 @@ pub(super) fn last_until(
     id: i64,
 ) -> Result<i64> {
     let mut select =
-        db.prepare_cached("SELECT message_id FROM message WHERE conversation = ?1 AND seq = ?2")?;
+        db.prepare_cached("SELECT message_id FROM place WHERE conversation = ?1 AND seq = ?2")?;
     // What has been pruned is older than everything else.
     let mut is_past = |seq: i64| -> Result<bool> {
         let found = select.query_row([conversation, seq], |row| row.get::<_, i64>(0)).optional()?;
@@ -214,9 +215,10 @@ fn merge(
     limit: usize,
 ) -> Result<Vec<Envelope>> {
     let mut select = db.prepare_cached(
-        "SELECT message_id, send_time, seq, sender FROM message
-         WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3 AND sender IS NOT ?4
-         ORDER BY seq LIMIT ?5",
+        "SELECT m.message_id, m.send_time, m.seq, m.sender
+         FROM place p CROSS JOIN message m ON m.message_id = p.message_id
+         WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3 AND m.sender IS NOT ?4
+         ORDER BY p.seq LIMIT ?5",
     )?;
     let but = but.map(Account::as_str);
     let mut tails = Vec::new();

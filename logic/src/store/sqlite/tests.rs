@@ -226,6 +226,94 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
     assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(4)));
 }
 
+#[tokio::test]
+async fn a_file_of_the_third_version_gets_places_for_its_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let db = Connection::open(&path).unwrap();
+    migrations::MIGRATIONS[..3].iter().for_each(|version| db.execute_batch(version).unwrap());
+    db.execute_batch(
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 2), (8, 'kim', 'b', 'c', 1);
+         INSERT INTO member (app, account, conversation, cursor)
+             VALUES ('kim', 'a', 7, 0), ('kim', 'b', 7, 1), ('kim', 'b', 8, 0), ('kim', 'c', 8, 0);
+         INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '1');
+         INSERT INTO message VALUES (20002, 8, 1, 'c', 1, 'two', '', 20002, '2');
+         INSERT INTO message VALUES (20003, 7, 2, 'a', 1, 'three', '', 20003, '3');
+         PRAGMA user_version = 3;",
+    )
+    .unwrap();
+    let append = "UPDATE conversation SET head_seq = head_seq + 1 WHERE id = 7";
+    let mut earlier = db.prepare(append).unwrap();
+    let store = open(&path);
+    assert_eq!(placed(&store).await, 3);
+    assert!(earlier.execute([]).is_err(), "who has the file open still gives sequences out");
+    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002, 20_003]);
+    let next = send(&store, "b", "a", "4").await;
+    assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(3)));
+    assert_eq!(listed(&store, "a", Page::Unread).await, [next.message_id]);
+}
+
+/// Messages that have their place.
+async fn placed(store: &SqliteStore) -> i64 {
+    let count = |db: &Connection| db.query_row("SELECT COUNT(*) FROM place", [], |row| row.get(0));
+    store.readers.run(count).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_reads_sees_messages_that_had_no_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let first = send_many(&open(&path), "a", "b", 3).await;
+    let (one, other) = (open(&path), open(&path));
+    let second = send(&one, "b", "a", "4").await;
+    assert_eq!((placed(&one).await, second.seq), (0, Seq(4)));
+    assert_eq!(listed(&other, "b", Page::Unread).await, ids(&first));
+    assert_eq!(placed(&one).await, 4);
+    // The places that another store wrote are known to this one.
+    let third = send(&one, "b", "a", "5").await;
+    assert_eq!(third.seq, Seq(5));
+    assert_eq!(listed(&one, "a", Page::Unread).await, ids(&[second, third.clone()]));
+    other.prune(third.message_id).await.unwrap();
+    assert_eq!(placed(&one).await, 1);
+}
+
+#[tokio::test]
+async fn cursors_reach_messages_that_have_no_place() {
+    let (_folder, store) = fresh();
+    let sent = send_many(&store, "a", "b", 3).await;
+    let acked = |seq| {
+        let cursors = vec![(sent[0].conversation.clone(), Seq(seq))];
+        let store = &store;
+        async move { store.ack_cursors(&app(), &account("b"), cursors).await.unwrap() }
+    };
+    acked(2).await;
+    assert_eq!(placed(&store).await, 0);
+    assert_eq!(listed(&store, "b", Page::Unread).await, ids(&sent[2..]));
+    let next = send(&store, "a", "b", "next").await;
+    acked(99).await;
+    assert_eq!(placed(&store).await, 3);
+    assert!(listed(&store, "b", Page::Unread).await.is_empty());
+    assert_eq!(next.seq, Seq(4));
+    let last = send(&store, "a", "b", "last").await;
+    assert_eq!(listed(&store, "b", Page::Unread).await, [last.message_id], "past the last cursor");
+}
+
+#[tokio::test]
+async fn places_are_written_without_a_reader_once_there_are_many() {
+    let (_folder, store) = fresh();
+    let write = |batch: &mut batch::Batch<'_>| {
+        for request in 0..tail::TAIL_MAX {
+            let receiver = format!("b{}", request % 10);
+            let message = message("a", &receiver, &request.to_string());
+            assert!(writes::append(batch, &message)?.is_ok());
+        }
+        Ok(())
+    };
+    store.writer.run(write).await.unwrap();
+    assert_eq!(placed(&store).await, tail::TAIL_MAX as i64);
+    assert_eq!(send(&store, "a", "b0", "next").await.seq, Seq(206));
+}
+
 #[test]
 fn what_is_no_database_is_refused_by_name_and_reason() {
     let folder = tempfile::tempdir().unwrap();

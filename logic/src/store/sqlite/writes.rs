@@ -37,9 +37,9 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
             }
         }
     };
-    let head = batch.next_seq(conversation)?;
+    let head = batch.head(conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)? + 1;
     let send_time = unix_nanos();
-    let message_id = batch.next_id(send_time)?;
+    let message_id = batch.next_id(send_time);
     let is_new = batch
         .unsettled()
         .prepare_cached(
@@ -154,17 +154,15 @@ pub(super) fn ack_cursors(
     account: &Account,
     cursors: &[(ConversationId, Seq)],
 ) -> Result<()> {
-    let mut update = batch.settled()?.prepare_cached(
-        "UPDATE member SET cursor = MAX(cursor,
-             MIN(?4, COALESCE(until,
-                 (SELECT head_seq FROM conversation WHERE id = member.conversation))))
+    let mut update = batch.unsettled().prepare_cached(
+        "UPDATE member SET cursor = MAX(cursor, MIN(?4, COALESCE(until, ?6)))
          WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND (position IS NOT NULL) = ?5",
     )?;
     for (conversation, seq) in cursors {
-        if let Some((kind, row)) = conversation_row(conversation.as_str()) {
-            let is_group = kind == Kind::Group;
-            update.execute(params![app.as_str(), account.as_str(), row, signed(*seq), is_group])?;
-        }
+        let Some((kind, row)) = conversation_row(conversation.as_str()) else { continue };
+        let Some(head) = batch.head(row)? else { continue };
+        let (app, account, is_group) = (app.as_str(), account.as_str(), kind == Kind::Group);
+        update.execute(params![app, account, row, signed(*seq), is_group, head])?;
     }
     Ok(())
 }
@@ -177,11 +175,19 @@ pub(super) fn prune(batch: &mut Batch<'_>, below: i64) -> Result<usize> {
                  (SELECT request FROM change WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",
     )?
     .execute(params![below, PRUNE_BATCH])?;
-    db.prepare_cached(
-        "DELETE FROM message WHERE message_id IN (
-                 SELECT message_id FROM message
-                 WHERE message_id < MIN(?1, (SELECT MAX(message_id) FROM message))
-                 ORDER BY message_id LIMIT ?2)",
-    )?
-    .execute(params![below, PRUNE_BATCH])
+    let old: Vec<(i64, i64, i64)> = db
+        .prepare_cached(
+            "SELECT message_id, conversation, seq FROM message
+             WHERE message_id < MIN(?1, (SELECT MAX(message_id) FROM message))
+             ORDER BY message_id LIMIT ?2",
+        )?
+        .query_map(params![below, PRUNE_BATCH], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_>>()?;
+    let mut message = db.prepare_cached("DELETE FROM message WHERE message_id = ?1")?;
+    let mut place = db.prepare_cached("DELETE FROM place WHERE conversation = ?1 AND seq = ?2")?;
+    for (id, conversation, seq) in &old {
+        message.execute([id])?;
+        place.execute([conversation, seq])?;
+    }
+    Ok(old.len())
 }
