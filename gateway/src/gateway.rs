@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{GatewayHandle, GatewayRole};
-use imago_proto::{Limits, SessionId, link};
+use imago_proto::{Limits, SessionBatch, SessionId};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -140,8 +140,10 @@ impl GatewayRole for Gateway {
         self.shared.sessions.ids()
     }
 
-    fn session(&self, id: SessionId) -> Option<link::Session> {
-        self.shared.sessions.get(id).map(|client| client.told())
+    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch) {
+        if let Some(client) = self.shared.sessions.get(id) {
+            client.tell(batch);
+        }
     }
 
     fn push(&self, sessions: &[u64], packet: Bytes) {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{Container, GatewayRole, LogicRole, PeerId, ServerInfo};
 use imago_naming::{Consul, ConsulOptions, Naming};
-use imago_proto::{SessionId, link};
+use imago_proto::{SessionBatch, SessionId, link};
 use imago_tests::{ConsulAgent, eventually};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -75,10 +75,7 @@ impl GatewayRole for Gateway {
         Vec::new()
     }
 
-    fn session(&self, _: SessionId) -> Option<link::Session> {
-        None
-    }
-
+    fn tell_session(&self, _: SessionId, _: &mut SessionBatch) {}
     fn push(&self, _: &[u64], _: Bytes) {}
     fn kick(&self, _: SessionId, _: Bytes) {}
 

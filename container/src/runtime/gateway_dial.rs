@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use dashmap::DashMap;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId,
-    link::{Redeliver, SessionUp, State, SyncBegin, SyncEnd, frame::Kind},
+    LinkFrame, ServiceId, SessionBatch, SessionId,
+    link::{Redeliver, State, SyncBegin, SyncEnd, frame::Kind},
 };
 use rand::RngExt;
 use tokio::{
@@ -255,17 +255,25 @@ impl Links {
         tracing::info!(?remote, incarnation = %link.peer.incarnation, state = ?link.state(), "link up");
     }
 
-    /// Streams all sessions to a new link. What changes meanwhile is sent beside it.
+    /// Streams all sessions to a new link. What changes meanwhile is sent beside it, and may
+    /// overtake the batch that a session is in.
     async fn sync(self: Arc<Self>, link: Arc<Link>) {
         let Some(role) = self.role() else { return };
-        let mut sessions = 0;
-        for id in role.session_ids() {
-            let Some(session) = role.session(id) else { continue };
-            let up = Kind::SessionUp(SessionUp { session: Some(session) });
-            if link.send(up, SYNC_PATIENCE).await.is_err() {
+        let ids = role.session_ids();
+        let (mut batch, mut sessions) = (SessionBatch::default(), 0);
+        for (number, id) in (1..).zip(&ids) {
+            role.tell_session(*id, &mut batch);
+            if batch.is_empty() || !(batch.is_full() || number == ids.len()) {
+                continue;
+            }
+            let batched = batch.len();
+            let left = ids.len() - number + batched;
+            if link.send(batch.take(left as u64), SYNC_PATIENCE).await.is_err() {
                 return;
             }
-            sessions += 1;
+            sessions += batched as u64;
+            // The link's writer has something to do, and others may wait for this thread.
+            tokio::task::yield_now().await;
         }
         // Lost meanwhile: the next link syncs again.
         let _ = link.send(Kind::SyncEnd(SyncEnd { sessions }), SYNC_PATIENCE).await;
