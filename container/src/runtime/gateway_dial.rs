@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use imago_proto::{
     LinkFrame, ServiceId, SessionBatch, SessionId,
-    link::{Redeliver, State, SyncBegin, SyncEnd, frame::Kind},
+    link::{Redeliver, ServerState, State, SyncBegin, SyncEnd, frame::Kind},
 };
 use rand::RngExt;
 use tokio::{
@@ -279,6 +279,16 @@ impl Links {
         let _ = link.send(Kind::SyncEnd(SyncEnd { sessions }), SYNC_PATIENCE).await;
     }
 
+    /// What a server says of itself. There are as many lanes as clients: they are looked at only
+    /// where it makes a difference to them.
+    fn change(&self, link: &Link, change: impl FnOnce(&Link)) {
+        let was_usable = link.is_usable();
+        change(link);
+        if link.is_usable() != was_usable || link.state() == ServerState::Leaving {
+            self.forwarder.links_changed();
+        }
+    }
+
     async fn tell(&self, event: GatewayEvent) {
         // The runtime is gone only when the gateway ends.
         let _ = self.events.send(event).await;
@@ -297,13 +307,11 @@ impl FrameSink for Links {
             Kind::Push(push) => role.push(&push.sessions, frame.payload),
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
             Kind::SyncAck(_) => {
-                link.set_synced();
-                self.forwarder.links_changed();
+                self.change(link, Link::set_synced);
                 self.tell(GatewayEvent::LinkSynced(link.peer.clone())).await;
             }
             Kind::State(state) => {
-                link.set_state(state.state());
-                self.forwarder.links_changed();
+                self.change(link, |link| link.set_state(state.state()));
                 let (peer, state) = (link.peer.clone(), state.state());
                 self.tell(GatewayEvent::LinkState { peer, state }).await;
             }
