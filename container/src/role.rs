@@ -6,7 +6,9 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, Status, link};
+use imago_proto::{
+    Account, App, Incarnation, ServiceId, SessionBatch, SessionId, SessionView, Status, link,
+};
 
 /// One life of one server: a restart under the same service id is another peer.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -33,6 +35,14 @@ pub trait LogicRole: Send + Sync + 'static {
     fn sync_begin(&self, gateway: &PeerId);
     /// A session lives. Told again for a session already known: the same session.
     fn session_up(&self, gateway: &PeerId, session: link::Session);
+    /// Some sessions of a sync live, of about `left` that are still to be told, with these. For
+    /// each the same as [`session_up`](Self::session_up).
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
+        let _ = left;
+        for session in sessions {
+            self.session_up(gateway, session.to_session());
+        }
+    }
     /// A session has ended.
     fn session_down(&self, gateway: &PeerId, session: SessionId);
     /// All sessions have been streamed: what was not mentioned since `sync_begin` is gone.
@@ -57,8 +67,8 @@ pub trait LogicRole: Send + Sync + 'static {
 pub trait GatewayRole: Send + Sync + 'static {
     /// Numbers of the sessions that live now, for the sync of a new link.
     fn session_ids(&self) -> Vec<SessionId>;
-    /// A session, if it still lives.
-    fn session(&self, id: SessionId) -> Option<link::Session>;
+    /// Adds a session to a batch, as it is to be told now, if it still lives.
+    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch);
     /// A packet for the clients of these sessions; unknown ones are skipped. `Some` where clients
     /// cannot keep up through no fault of theirs: nothing more comes over this link until it
     /// resolves, soon, and whatever the clients do.

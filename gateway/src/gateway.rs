@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_container::{GatewayHandle, GatewayRole};
-use imago_proto::{Limits, SessionId, link};
+use imago_proto::{Limits, SessionBatch, SessionId};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -144,8 +144,10 @@ impl GatewayRole for Gateway {
         self.shared.sessions.ids()
     }
 
-    fn session(&self, id: SessionId) -> Option<link::Session> {
-        self.shared.sessions.get(id).map(|client| client.told())
+    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch) {
+        if let Some(client) = self.shared.sessions.get(id) {
+            client.tell(batch);
+        }
     }
 
     fn push(&self, receivers: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {

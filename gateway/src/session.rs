@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_container::{LaneOwner, Request};
 use imago_proto::{
-    Account, App, ChannelId, Limits, LogicPacket, SessionId, Status, command, link,
+    Account, App, ChannelId, Limits, LogicPacket, SessionBatch, SessionId, Status, command, link,
     msg::{Header, LoginReq, LoginResp},
 };
 use prost::Message;
@@ -33,6 +33,8 @@ const KICK_DELAY: Duration = Duration::from_millis(500);
 /// One client that has shown who it is.
 pub(crate) struct Client {
     pub(crate) session: link::Session,
+    /// The session as links carry it, for each server that is told of all.
+    encoded: Box<[u8]>,
     pub(crate) outbox: Arc<Outbox>,
     /// Sequence and destination of its login request.
     login: (u32, String),
@@ -45,8 +47,17 @@ pub(crate) struct Client {
 impl Client {
     /// The session as logic servers are told of it now.
     pub(crate) fn told(&self) -> link::Session {
-        let age = unix_nanos().saturating_sub(self.session.login_time).max(1);
-        link::Session { age, ..self.session.clone() }
+        link::Session { age: self.age(), ..self.session.clone() }
+    }
+
+    /// Adds the session to a batch, as logic servers are told of it now.
+    pub(crate) fn tell(&self, batch: &mut SessionBatch) {
+        batch.push_encoded(&self.encoded, self.age());
+    }
+
+    /// Nanoseconds since the login, never none.
+    fn age(&self) -> i64 {
+        unix_nanos().saturating_sub(self.session.login_time).max(1)
     }
 
     /// Tells the client that a newer login took its place, and ends its connection.
@@ -172,7 +183,8 @@ impl Sessions {
         };
         let login = (header.sequence, header.dest.clone());
         let was_refused = AtomicBool::new(false);
-        let client = Arc::new(Client { session, outbox, login, was_refused });
+        let encoded = session.encode_to_vec().into();
+        let client = Arc::new(Client { session, encoded, outbox, login, was_refused });
         self.clients.insert(id, client.clone());
         metrics::session_opened();
         Some(client)

@@ -6,7 +6,7 @@
 //! gossip itself is neither encrypted nor authenticated: keep its UDP port within a private network.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,7 +18,7 @@ use chitchat::{
     ProtocolVersion, spawn_chitchat,
     transport::{Socket, Transport, UdpSocket},
 };
-use rand::RngExt;
+use rand::{RngExt, seq::IteratorRandom};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -35,6 +35,11 @@ const KEY_PREFIX: &str = "service:";
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a joining member waits until it has heard of another: nobody may be there yet.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a joining member looks whether it has.
+const JOIN_LOOK: Duration = Duration::from_millis(1);
+/// Members that are told of a change at once. Overflow policy: the others hear of it by the rounds,
+/// from a random choice of so many.
+const TOLD_AT_ONCE: usize = 32;
 /// How often the view is looked at even where no key has changed, for members that fell silent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a silent member is remembered as critical before it is gone.
@@ -111,6 +116,11 @@ impl Gossip {
     /// # Errors
     /// When the UDP port cannot be used.
     pub async fn join(options: GossipOptions) -> Result<Self> {
+        Self::join_every(GOSSIP_INTERVAL, options).await
+    }
+
+    /// Joins, and gossips by itself this often.
+    async fn join_every(interval: Duration, options: GossipOptions) -> Result<Self> {
         let unavailable = |error: anyhow::Error| Error::Unavailable(format!("{error:#}"));
         let socket = UdpSocket::open(options.listen).await.map_err(unavailable)?;
         let bound = socket.local_addr().map_err(unavailable)?;
@@ -120,11 +130,11 @@ impl Gossip {
         let config = ChitchatConfig {
             chitchat_id: ChitchatId::new(node_id, now, advertise),
             cluster_id: options.cluster,
-            gossip_interval: GOSSIP_INTERVAL,
+            gossip_interval: interval,
             listen_addr: bound,
             seed_nodes: options.seeds,
             failure_detector_config: FailureDetectorConfig {
-                initial_interval: GOSSIP_INTERVAL * 5,
+                initial_interval: interval * 5,
                 dead_node_grace_period: DEAD_GRACE,
                 ..FailureDetectorConfig::default()
             },
@@ -154,6 +164,16 @@ impl Gossip {
     /// Address under which the others reach this member: a seed for them.
     pub fn address(&self) -> SocketAddr {
         self.handle.chitchat_id().gossip_advertise_addr
+    }
+
+    /// Gossips a change without waiting for the next round: changes are few, and servers wait for
+    /// each other to see them.
+    async fn spread(&self) {
+        let others = self.shared.others(self.address()).await;
+        for other in others.into_iter().sample(&mut rand::rng(), TOLD_AT_ONCE) {
+            // Where gossip has ended, the next round would fail as well.
+            let _ = self.handle.gossip(other);
+        }
     }
 }
 
@@ -214,8 +234,17 @@ impl Shared {
     /// Resolves when another member has told what it knows.
     async fn heard(&self) {
         while self.chitchat.lock().await.node_states().len() < 2 {
-            tokio::time::sleep(GOSSIP_INTERVAL / 20).await;
+            tokio::time::sleep(JOIN_LOOK).await;
         }
+    }
+
+    /// Where the other living members are.
+    async fn others(&self, own: SocketAddr) -> HashSet<SocketAddr> {
+        let chitchat = self.chitchat.lock().await;
+        let dead: HashSet<&ChitchatId> = chitchat.dead_nodes().collect();
+        let living = chitchat.node_states().keys().filter(|member| !dead.contains(member));
+        let others = living.map(|member| member.gossip_advertise_addr);
+        others.filter(|address| *address != own).collect()
     }
 
     async fn instances(&self, service: &str) -> Vec<Instance> {
@@ -275,6 +304,7 @@ impl Naming for Gossip {
         let key = format!("{KEY_PREFIX}{}", service.id);
         self.shared.chitchat.lock().await.self_node_state().set(key, value);
         self.shared.changed.notify_one();
+        self.spread().await;
         Ok(())
     }
 
@@ -282,6 +312,7 @@ impl Naming for Gossip {
         let key = format!("{KEY_PREFIX}{service_id}");
         self.shared.chitchat.lock().await.self_node_state().delete(&key);
         self.shared.changed.notify_one();
+        self.spread().await;
         // Leave the others a few rounds to hear of it before this member may fall silent.
         tokio::time::sleep(GOSSIP_INTERVAL * 3).await;
         Ok(())
@@ -314,10 +345,16 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(10);
+
     async fn join(seeds: Vec<String>) -> Gossip {
+        join_with(seeds, GOSSIP_INTERVAL).await
+    }
+
+    async fn join_with(seeds: Vec<String>, interval: Duration) -> Gossip {
         let listen = ([127, 0, 0, 1], 0).into();
         let options = GossipOptions { listen, advertise: None, seeds, cluster: "test".to_owned() };
-        Gossip::join(options).await.unwrap()
+        Gossip::join_every(interval, options).await.unwrap()
     }
 
     #[tokio::test]
@@ -328,6 +365,26 @@ mod tests {
         for _ in 0..10 {
             let next = join(vec![first.address().to_string()]).await;
             assert_eq!(next.instances("gateway").await.unwrap().len(), 1);
+        }
+    }
+
+    /// A change travels without a round: members that gossip by themselves once an hour see it.
+    #[tokio::test]
+    async fn a_change_is_told_at_once() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let seed = join_with(Vec::new(), HOUR).await;
+        let seeds = vec![seed.address().to_string()];
+        let (one, other) = (join_with(seeds.clone(), HOUR).await, join_with(seeds, HOUR).await);
+        for (member, id) in [(&one, "a"), (&other, "b"), (&one, "c")] {
+            let mut followed = seed.subscribe("chat").await.unwrap();
+            let service = ServiceRegistration::new(id, "chat", "127.0.0.1", 1);
+            member.register(&service).await.unwrap();
+            let is_there = |instance: &Instance| instance.service.id == id;
+            timeout(SOON, async {
+                while !followed.changed().await.instances.iter().any(is_there) {}
+            })
+            .await
+            .unwrap();
         }
     }
 

@@ -10,6 +10,7 @@ mod id;
 mod limits;
 mod link_frame;
 mod packet;
+mod session_batch;
 mod status;
 pub mod tcp;
 pub mod ws;
@@ -21,6 +22,7 @@ pub use id::{
 pub use limits::Limits;
 pub use link_frame::{LinkDecoder, LinkError, LinkFrame};
 pub use packet::{BasicCode, BasicPacket, LogicPacket, Packet, PacketError};
+pub use session_batch::{SessionBatch, SessionView, session_views};
 pub use status::Status;
 
 /// Messages on the client's wire, generated from `proto/client.proto`.

@@ -18,6 +18,9 @@ use crate::dev::{self, Server, state::DevState};
 
 /// How long one promotion may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time before each promotion, in which what follows the logins, and the leaving of the server
+/// before, comes to rest: gateways have everything delivered again when a server leaves.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Time between the pings of the idle clients.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -67,6 +70,7 @@ pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
     let sink = Sink::start().await?;
     let mut promotions = Vec::new();
     for number in 1..=args.times {
+        tokio::time::sleep(SETTLE).await;
         let (adult, linked) = promote(&state, number).await?;
         let bytes = sink.time(&bytes).await?.as_secs_f64() * 1000.0;
         out!("{number:3}: {adult:.0} ms from start to Adult, {linked:.1} ms from the first link");

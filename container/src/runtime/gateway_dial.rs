@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use dashmap::DashMap;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId,
-    link::{Redeliver, SessionUp, State, SyncBegin, SyncEnd, frame::Kind},
+    LinkFrame, ServiceId, SessionBatch, SessionId,
+    link::{Redeliver, ServerState, State, SyncBegin, SyncEnd, frame::Kind},
 };
 use rand::RngExt;
 use tokio::{
@@ -255,20 +255,38 @@ impl Links {
         tracing::info!(?remote, incarnation = %link.peer.incarnation, state = ?link.state(), "link up");
     }
 
-    /// Streams all sessions to a new link. What changes meanwhile is sent beside it.
+    /// Streams all sessions to a new link. What changes meanwhile is sent beside it, and may
+    /// overtake the batch that a session is in.
     async fn sync(self: Arc<Self>, link: Arc<Link>) {
         let Some(role) = self.role() else { return };
-        let mut sessions = 0;
-        for id in role.session_ids() {
-            let Some(session) = role.session(id) else { continue };
-            let up = Kind::SessionUp(SessionUp { session: Some(session) });
-            if link.send(up, SYNC_PATIENCE).await.is_err() {
+        let ids = role.session_ids();
+        let (mut batch, mut sessions) = (SessionBatch::default(), 0);
+        for (number, id) in (1..).zip(&ids) {
+            role.tell_session(*id, &mut batch);
+            if batch.is_empty() || !(batch.is_full() || number == ids.len()) {
+                continue;
+            }
+            let batched = batch.len();
+            let left = ids.len() - number + batched;
+            if link.send(batch.take(left as u64), SYNC_PATIENCE).await.is_err() {
                 return;
             }
-            sessions += 1;
+            sessions += batched as u64;
+            // The link's writer has something to do, and others may wait for this thread.
+            tokio::task::yield_now().await;
         }
         // Lost meanwhile: the next link syncs again.
         let _ = link.send(Kind::SyncEnd(SyncEnd { sessions }), SYNC_PATIENCE).await;
+    }
+
+    /// What a server says of itself. There are as many lanes as clients: they are looked at only
+    /// where it makes a difference to them.
+    fn change(&self, link: &Link, change: impl FnOnce(&Link)) {
+        let was_usable = link.is_usable();
+        change(link);
+        if link.is_usable() != was_usable || link.state() == ServerState::Leaving {
+            self.forwarder.links_changed();
+        }
     }
 
     async fn tell(&self, event: GatewayEvent) {
@@ -293,13 +311,11 @@ impl FrameSink for Links {
             }
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
             Kind::SyncAck(_) => {
-                link.set_synced();
-                self.forwarder.links_changed();
+                self.change(link, Link::set_synced);
                 self.tell(GatewayEvent::LinkSynced(link.peer.clone())).await;
             }
             Kind::State(state) => {
-                link.set_state(state.state());
-                self.forwarder.links_changed();
+                self.change(link, |link| link.set_state(state.state()));
                 let (peer, state) = (link.peer.clone(), state.state());
                 self.tell(GatewayEvent::LinkState { peer, state }).await;
             }

@@ -32,20 +32,20 @@ impl GatewayHandle {
         self.own.incarnation
     }
 
-    /// Tells every linked logic server of a session. [`GatewayRole::session`] must know it before,
+    /// Tells every linked logic server of a session. [`GatewayRole::tell_session`] must know it before,
     /// so that a link that comes up meanwhile learns of it too. Has room where requests have none,
     /// so that no stuck server keeps logins waiting; waits only when that is taken too, at most
     /// 5 s: a link without any is closed, and synced again when it is back.
     ///
-    /// [`GatewayRole::session`]: crate::GatewayRole::session
+    /// [`GatewayRole::tell_session`]: crate::GatewayRole::tell_session
     pub async fn session_up(&self, session: &Session) {
         self.tell_all(Kind::SessionUp(SessionUp { session: Some(session.clone()) })).await;
     }
 
-    /// Tells every linked logic server that a session is over. [`GatewayRole::session`] must not
+    /// Tells every linked logic server that a session is over. [`GatewayRole::tell_session`] must not
     /// know it any more. Waits as [`session_up`](Self::session_up) does.
     ///
-    /// [`GatewayRole::session`]: crate::GatewayRole::session
+    /// [`GatewayRole::tell_session`]: crate::GatewayRole::tell_session
     pub async fn session_down(&self, id: SessionId) {
         self.tell_all(Kind::SessionDown(SessionDown { session: id.0 })).await;
     }

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId,
+    LinkFrame, ServiceId, SessionId, SessionView,
     link::{ServerState, State, SyncAck, frame::Kind},
+    session_views,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,9 @@ use crate::{
 
 /// How long an answer may wait for room before the link counts as stuck.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sessions of a sync that a role is told of at a time.
+const TOLD_AT_ONCE: usize = 128;
 
 /// One life of one gateway. Its queue waits for the next link when one is lost.
 struct Place {
@@ -330,6 +334,7 @@ impl FrameSink for Gateways {
                     role.session_up(peer, session);
                 }
             }
+            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up.left),
             Kind::SessionDown(down) => role.session_down(peer, SessionId(down.session)),
             Kind::SyncEnd(end) => {
                 role.sync_end(peer);
@@ -349,6 +354,30 @@ impl FrameSink for Gateways {
                 link.close();
             }
         }
+    }
+}
+
+/// Tells a role of a batch, of which only so much is unpacked at a time.
+fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], mut left: u64) {
+    let peer = &link.peer;
+    let mut some: Vec<SessionView<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
+    let mut sessions = session_views(batch);
+    loop {
+        some.clear();
+        for session in sessions.by_ref().take(TOLD_AT_ONCE) {
+            match session {
+                Ok(session) => some.push(session),
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "broken sessions, closing the link");
+                    return link.close();
+                }
+            }
+        }
+        if some.is_empty() {
+            return;
+        }
+        role.sessions_up(peer, &some, left);
+        left = left.saturating_sub(some.len() as u64);
     }
 }
 

@@ -49,9 +49,7 @@ impl imago_container::GatewayRole for NoRole {
     fn session_ids(&self) -> Vec<imago_proto::SessionId> {
         Vec::new()
     }
-    fn session(&self, _: imago_proto::SessionId) -> Option<imago_proto::link::Session> {
-        None
-    }
+    fn tell_session(&self, _: imago_proto::SessionId, _: &mut imago_proto::SessionBatch) {}
     fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
         None
     }

@@ -28,16 +28,25 @@ pub(super) fn session(gateway: &PeerId, id: u64, account: &str, device: &str) ->
         login_time: i64::try_from(id).unwrap(),
         ..link::Session::default()
     };
-    Session::from_link(gateway, told)
+    Session::from_link(gateway, &told)
 }
 
 /// Tells a directory of all sessions of a gateway.
 pub(super) fn sync(directory: &dyn SessionDirectory, gateway: &PeerId, sessions: &[Session]) {
     directory.sync_begin(gateway);
-    for session in sessions {
-        directory.session_up(session.clone());
-    }
+    tell(directory, gateway, sessions);
     directory.sync_end(gateway);
+}
+
+/// Tells of some sessions of a sync, two at a time.
+fn tell(directory: &dyn SessionDirectory, gateway: &PeerId, sessions: &[Session]) -> Vec<Kick> {
+    let mut kicks = Vec::new();
+    for (number, some) in sessions.chunks(2).enumerate() {
+        let left = (sessions.len() - 2 * number) as u64;
+        let some = some.iter().cloned().map(Arc::new).collect();
+        kicks.extend(directory.sessions_up(gateway, some, left));
+    }
+    kicks
 }
 
 /// Gateways and numbers of an account's sessions of an app, in order.
@@ -203,6 +212,44 @@ async fn what_a_sync_does_not_mention_is_gone_at_its_end(kind: Kind) {
     }
 }
 
+/// A gateway's end of a session is sent at once, while the batch that tells of it still fills.
+async fn an_end_that_overtakes_its_batch_is_the_end(kind: Kind) {
+    let ground = Ground::open(kind, DevicePolicy::Unlimited).await;
+    let a = gateway("a", 1);
+    for id in [1, 4] {
+        // The first sync of a gateway, then one of a gateway that is known.
+        ground.fed.sync_begin(&a);
+        ground.fed.session_down(&a, SessionId(id));
+        let named = |id: u64, account: &str| session(&a, id, account, "");
+        tell(
+            &*ground.fed,
+            &a,
+            &[named(id, "ann"), named(id + 1, "bob"), named(id + 1, "bob"), named(id + 2, "cid")],
+        );
+        ground.fed.session_down(&a, SessionId(id + 2));
+        ground.fed.sync_end(&a);
+        ground.finds("ann", &[]).await;
+        ground.finds("bob", &[&format!("a {}", id + 1)]).await;
+        ground.finds("cid", &[]).await;
+        assert_eq!(ground.fed.len(), 1);
+    }
+}
+
+async fn of_sessions_in_one_place_a_sync_leaves_the_newest(kind: Kind) {
+    let ground = Ground::open(kind, DevicePolicy::Single).await;
+    let (a, b) = (gateway("a", 1), gateway("b", 1));
+    sync(&*ground.fed, &a, &[session(&a, 5, "ann", "phone"), session(&a, 6, "bob", "")]);
+    ground.fed.sync_begin(&b);
+    let told =
+        [session(&b, 4, "ann", ""), session(&b, 7, "bob", ""), session(&b, 8, "bob", "tablet")];
+    let kicks = tell(&*ground.fed, &b, &told);
+    ground.fed.sync_end(&b);
+    let kicked: Vec<_> = kicks.iter().map(|kick| (kick.loser.id.0, kick.winner.id.0)).collect();
+    assert_eq!(kicked, [(4, 5), (6, 7), (7, 8)]);
+    ground.finds("ann", &["a 5"]).await;
+    ground.finds("bob", &["b 8"]).await;
+}
+
 async fn a_gateway_that_is_gone_takes_its_sessions_along_and_no_others(kind: Kind) {
     let ground = Ground::open(kind, DevicePolicy::Unlimited).await;
     let (old, new, b) = (gateway("a", 1), gateway("a", 2), gateway("b", 1));
@@ -314,6 +361,8 @@ conformance! {
     every_device_is_found_until_its_session_ends,
     many_accounts_are_located_in_one_go,
     what_a_sync_does_not_mention_is_gone_at_its_end,
+    an_end_that_overtakes_its_batch_is_the_end,
+    of_sessions_in_one_place_a_sync_leaves_the_newest,
     a_gateway_that_is_gone_takes_its_sessions_along_and_no_others,
     accounts_of_two_apps_never_meet,
     odd_names_are_told_apart,

@@ -1,12 +1,16 @@
 //! The directory as a pure state machine, fed with what each gateway says of its sessions.
 
-use std::sync::Arc;
+use std::{collections::hash_map::Entry, sync::Arc};
 
 use foldhash::{HashMap, HashSet};
 use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId};
 
-use super::{DevicePolicy, Session};
+use super::{DevicePolicy, Session, accounts::Accounts};
+
+/// Sessions that room is made for before they are told. Overflow policy: the rest find room as
+/// they come.
+const EXPECTED_MAX: usize = 1 << 16;
 
 /// A session that has to go because a newer login of the same account took its place, which by the
 /// [`DevicePolicy`] only one of them may have.
@@ -23,7 +27,7 @@ pub struct Kick {
 pub struct DirectoryCore {
     policy: DevicePolicy,
     gateways: HashMap<PeerId, Held>,
-    accounts: HashMap<(App, Account), Vec<Arc<Session>>>,
+    accounts: Accounts,
 }
 
 /// What one life of a gateway holds.
@@ -38,8 +42,8 @@ struct Held {
 /// A sync in progress.
 #[derive(Debug, Default)]
 struct Sync {
-    /// Told since the begin; the others are gone at the end.
-    seen: HashSet<SessionId>,
+    /// Known at the begin and not told since: gone at the end.
+    untold: HashSet<SessionId>,
     /// Ended since the begin: the stream may still tell them as living.
     ended: HashSet<SessionId>,
 }
@@ -52,30 +56,44 @@ impl DirectoryCore {
 
     /// A gateway begins to stream all of its sessions.
     pub fn sync_begin(&mut self, gateway: &PeerId) {
-        self.gateways.entry(gateway.clone()).or_default().sync = Some(Sync::default());
+        let held = self.gateways.entry(gateway.clone()).or_default();
+        let untold = held.sessions.keys().copied().collect();
+        held.sync = Some(Sync { untold, ended: HashSet::default() });
+    }
+
+    /// A gateway is about to tell of so many sessions: room for them is made at once.
+    pub fn expect(&mut self, gateway: &PeerId, sessions: u64) {
+        let Some(held) = self.gateways.get_mut(gateway) else { return };
+        let expected = usize::try_from(sessions).unwrap_or(usize::MAX).min(EXPECTED_MAX);
+        let known = held.sync.as_ref().map_or(0, |sync| sync.untold.len());
+        let new = expected.saturating_sub(known);
+        held.sessions.reserve(new);
+        self.accounts.reserve(new);
     }
 
     /// A session lives. Says who has to go for it, or that it has to go itself. Gateways that are
     /// gone, or never began a sync, have none: what a dying link still tells is ignored.
-    pub fn session_up(&mut self, session: Session) -> Vec<Kick> {
+    pub fn session_up(&mut self, session: impl Into<Arc<Session>>) -> Vec<Kick> {
+        let session = session.into();
         let Some(held) = self.gateways.get_mut(&session.gateway) else { return Vec::new() };
         if let Some(sync) = &mut held.sync {
             if sync.ended.contains(&session.id) {
                 return Vec::new();
             }
-            sync.seen.insert(session.id);
+            sync.untold.remove(&session.id);
         }
-        if held.sessions.contains_key(&session.id) {
+        let Entry::Vacant(place) = held.sessions.entry(session.id) else { return Vec::new() };
+        place.insert(session.clone());
+        let place = self.policy.place(&session.device);
+        let key = self.accounts.key(&session.app, &session.account);
+        let rivals =
+            self.accounts.of(&key).filter(|other| self.policy.place(&other.device) == place);
+        let mut rivals: Vec<_> = rivals.cloned().collect();
+        self.accounts.insert(&key, session.clone());
+        if rivals.is_empty() {
             return Vec::new();
         }
-        let session = Arc::new(session);
-        held.sessions.insert(session.id, session.clone());
-        let key = (session.app.clone(), session.account.clone());
-        let sessions = self.accounts.entry(key).or_default();
-        sessions.push(session.clone());
-        let place = self.policy.place(&session.device);
-        let rivals = sessions.iter().filter(|other| self.policy.place(&other.device) == place);
-        let rivals = rivals.cloned().collect();
+        rivals.push(session);
         self.settle(rivals)
     }
 
@@ -105,38 +123,26 @@ impl DirectoryCore {
         let Some(held) = self.gateways.get_mut(gateway) else { return Vec::new() };
         let Some(sync) = held.sync.take() else { return Vec::new() };
         held.is_told = true;
-        let gone: Vec<SessionId> =
-            held.sessions.keys().filter(|id| !sync.seen.contains(id)).copied().collect();
-        gone.into_iter().filter_map(|id| self.remove(gateway, id)).collect()
+        sync.untold.into_iter().filter_map(|id| self.remove(gateway, id)).collect()
     }
 
     /// A life of a gateway is over.
     pub fn gateway_gone(&mut self, gateway: &PeerId) {
         let Some(held) = self.gateways.remove(gateway) else { return };
         for session in held.sessions.into_values() {
-            self.forget_account(&session);
+            self.accounts.remove(&session);
         }
     }
 
     fn remove(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
         let session = self.gateways.get_mut(gateway)?.sessions.remove(&id)?;
-        self.forget_account(&session);
+        self.accounts.remove(&session);
         Some(session)
-    }
-
-    /// Only this very session: a newer one of the account stays.
-    fn forget_account(&mut self, session: &Arc<Session>) {
-        let key = (session.app.clone(), session.account.clone());
-        let Some(sessions) = self.accounts.get_mut(&key) else { return };
-        sessions.retain(|other| !Arc::ptr_eq(other, session));
-        if sessions.is_empty() {
-            self.accounts.remove(&key);
-        }
     }
 
     /// All sessions of an account.
     pub fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
-        self.accounts.get(&(app.clone(), account.clone())).cloned().unwrap_or_default()
+        self.accounts.of(&self.accounts.key(app, account)).cloned().collect()
     }
 
     /// A session by its number.

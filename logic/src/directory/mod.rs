@@ -1,5 +1,6 @@
 //! Who is connected where: every logic server is told of all sessions of all gateways.
 
+mod accounts;
 #[cfg(test)]
 mod conformance;
 mod core;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, ChannelId, SessionId, link};
+use imago_proto::{Account, App, ChannelId, SessionId, SessionView, link};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock::unix_nanos;
@@ -54,24 +55,41 @@ pub struct Session {
 
 impl Session {
     /// A session as its gateway tells it now.
-    pub fn from_link(gateway: &PeerId, told: link::Session) -> Self {
+    pub fn from_link(gateway: &PeerId, told: &link::Session) -> Self {
+        let app = App::from(told.app.as_str());
+        Self::from_view(gateway, &SessionView::of(told), app, unix_nanos())
+    }
+
+    /// Many sessions of one gateway, as it tells them now. Neighbours of one app share its name.
+    pub fn from_batch(gateway: &PeerId, told: &[SessionView<'_>]) -> Vec<Arc<Self>> {
+        let (now, mut app) = (unix_nanos(), App::from(""));
+        let session = |told: &SessionView<'_>| {
+            if app.as_str() != told.app {
+                app = told.app.into();
+            }
+            Arc::new(Self::from_view(gateway, told, app.clone(), now))
+        };
+        told.iter().map(session).collect()
+    }
+
+    fn from_view(gateway: &PeerId, told: &SessionView<'_>, app: App, now: i64) -> Self {
         let since = match told.age {
             0 => told.login_time,
-            age => unix_nanos().saturating_sub(age),
+            age => now.saturating_sub(age),
         };
         Self {
             gateway: gateway.clone(),
             id: SessionId(told.id),
             channel: told.channel_id.into(),
             account: told.account.into(),
-            app: told.app.into(),
-            device: told.device,
+            app,
+            device: told.device.to_owned(),
             login_time: told.login_time,
             since,
-            zone: told.zone,
-            isp: told.isp,
-            tags: told.tags,
-            remote: told.remote,
+            zone: told.zone.to_owned(),
+            isp: told.isp.to_owned(),
+            tags: told.tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            remote: told.remote.to_owned(),
         }
     }
 }
@@ -85,6 +103,10 @@ pub trait SessionDirectory: Send + Sync + 'static {
 
     /// A session lives. Says who has to go for it, or that it has to go itself.
     fn session_up(&self, session: Session) -> Vec<Kick>;
+
+    /// Some sessions of a gateway's sync live, of about `left` that are still to be told, with
+    /// these. Says of each what [`session_up`](Self::session_up) says.
+    fn sessions_up(&self, gateway: &PeerId, sessions: Vec<Arc<Session>>, left: u64) -> Vec<Kick>;
 
     /// A session has ended.
     fn session_down(&self, gateway: &PeerId, id: SessionId);

@@ -44,6 +44,13 @@ impl SessionDirectory for Replicated {
         self.change(|core| core.session_up(session))
     }
 
+    fn sessions_up(&self, gateway: &PeerId, sessions: Vec<Arc<Session>>, left: u64) -> Vec<Kick> {
+        self.change(|core| {
+            core.expect(gateway, left);
+            sessions.into_iter().flat_map(|session| core.session_up(session)).collect()
+        })
+    }
+
     fn session_down(&self, gateway: &PeerId, id: SessionId) {
         self.change(|core| core.session_down(gateway, id));
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{LogicRole, PeerId};
 use imago_proto::{
-    LogicPacket, SessionId, command,
+    LogicPacket, SessionId, SessionView, command,
     link::{self, Forward},
     msg::KickoutNotify,
 };
@@ -133,9 +133,18 @@ impl LogicRole for LogicService {
     }
 
     fn session_up(&self, gateway: &PeerId, session: link::Session) {
-        let session = Session::from_link(gateway, session);
+        let session = Session::from_link(gateway, &session);
         let _kicking = self.kicking();
         for kick in self.directory.session_up(session) {
+            self.kick(&kick);
+        }
+        self.changed();
+    }
+
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
+        let sessions = Session::from_batch(gateway, sessions);
+        let _kicking = self.kicking();
+        for kick in self.directory.sessions_up(gateway, sessions, left) {
             self.kick(&kick);
         }
         self.changed();

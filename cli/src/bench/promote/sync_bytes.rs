@@ -1,14 +1,17 @@
 //! The bytes by which gateways tell a new logic server of their sessions.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use imago_proto::{
-    LinkFrame,
-    link::{Session, SessionUp, SyncBegin, SyncEnd, frame::Kind},
+    LinkFrame, SessionBatch,
+    link::{Session, SyncBegin, SyncEnd, frame::Kind},
 };
 
 use super::super::Target;
+
+/// How long ago the sessions are said to have begun, in nanoseconds.
+const AGE: i64 = 10_000_000_000;
 
 /// For each gateway, what it sends for its share of so many sessions.
 pub(super) fn sync_bytes(target: &Target, sessions: usize) -> anyhow::Result<Vec<Bytes>> {
@@ -26,34 +29,38 @@ pub(super) fn sync_bytes(target: &Target, sessions: usize) -> anyhow::Result<Vec
 
 fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
     let mut bytes = BytesMut::new();
-    let mut put = |kind: Kind| LinkFrame::new(kind).encode(&mut bytes);
-    put(Kind::SyncBegin(SyncBegin {}));
+    LinkFrame::new(Kind::SyncBegin(SyncBegin {})).encode(&mut bytes);
+    let (mut batch, mut left) = (SessionBatch::default(), accounts.len());
     for (number, account) in (1..).zip(accounts) {
-        put(Kind::SessionUp(SessionUp { session: Some(session(name, number, account)) }));
+        batch.push(&session(name, number, account), AGE);
+        if batch.is_full() || number == accounts.len() as u64 {
+            let batched = batch.len();
+            batch.take(left as u64).encode(&mut bytes);
+            left -= batched;
+        }
     }
-    put(Kind::SyncEnd(SyncEnd { sessions: accounts.len() as u64 }));
+    let end = Kind::SyncEnd(SyncEnd { sessions: accounts.len() as u64 });
+    LinkFrame::new(end).encode(&mut bytes);
     bytes.freeze()
 }
 
 /// A session as a gateway tells it: of the same length in each field.
 fn session(gateway: &str, id: u64, account: &str) -> Session {
-    let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Session {
         id,
         channel_id: format!("{gateway}_{account}_{id:016x}"),
         account: account.to_owned(),
         app: "bench".to_owned(),
-        login_time: nanos(now),
+        login_time: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
         remote: "127.0.0.1:50000".to_owned(),
-        age: nanos(Duration::from_secs(10)),
         ..Session::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use imago_proto::{Limits, LinkDecoder};
+    use imago_proto::{Limits, LinkDecoder, link::SessionsUp, session_views};
 
     use super::*;
 
@@ -62,16 +69,17 @@ mod tests {
         let accounts = ["anna".to_owned(), "bert".to_owned()];
         let mut bytes = BytesMut::from(of_gateway("edge", &accounts));
         let mut decoder = LinkDecoder::new(Limits::default());
-        let mut kinds = Vec::new();
+        let (mut kinds, mut sessions) = (Vec::new(), Vec::new());
         while let Some(frame) = decoder.decode(&mut bytes).unwrap() {
+            sessions.extend(session_views(&frame.payload).map(|view| view.unwrap().to_session()));
             kinds.push(frame.kind);
         }
-        let [Kind::SyncBegin(_), Kind::SessionUp(anna), Kind::SessionUp(_), Kind::SyncEnd(end)] =
+        let [Kind::SyncBegin(_), Kind::SessionsUp(SessionsUp { left: 2 }), Kind::SyncEnd(end)] =
             &kinds[..]
         else {
             panic!("{kinds:?}");
         };
-        let anna = anna.session.as_ref().unwrap();
+        let [anna, _] = &sessions[..] else { panic!("{sessions:?}") };
         assert_eq!((&*anna.account, &*anna.channel_id), ("anna", "edge_anna_0000000000000001"));
         assert_eq!(end.sessions, 2);
     }

@@ -4,3 +4,4 @@ mod lifecycle;
 mod overload;
 mod registry;
 mod support;
+mod sync;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_naming::{Memory, Naming};
-use imago_proto::{SessionId, Status, link};
+use imago_proto::{SessionBatch, SessionId, SessionView, Status, link};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -73,6 +73,8 @@ pub(super) fn session(number: u64) -> link::Session {
 pub(super) struct LogicNotes {
     handle: Mutex<Option<LogicHandle>>,
     pub(super) sessions: Mutex<BTreeSet<(PeerId, u64)>>,
+    /// How many it was told of at a time, and how many were left then, with these.
+    pub(super) batches: Mutex<Vec<(usize, u64)>>,
     pub(super) redeliveries: AtomicUsize,
     pub(super) is_never_idle: AtomicBool,
     /// Answers wait until it is not.
@@ -87,6 +89,13 @@ impl LogicRole for LogicNotes {
 
     fn session_up(&self, gateway: &PeerId, session: link::Session) {
         self.sessions.lock().unwrap().insert((gateway.clone(), session.id));
+    }
+
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
+        self.batches.lock().unwrap().push((sessions.len(), left));
+        for session in sessions {
+            self.session_up(gateway, session.to_session());
+        }
     }
 
     fn session_down(&self, gateway: &PeerId, session: SessionId) {
@@ -137,8 +146,10 @@ impl GatewayRole for GatewayNotes {
         self.sessions.lock().unwrap().keys().map(|id| SessionId(*id)).collect()
     }
 
-    fn session(&self, id: SessionId) -> Option<link::Session> {
-        self.sessions.lock().unwrap().get(&id.0).cloned()
+    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch) {
+        if let Some(session) = self.sessions.lock().unwrap().get(&id.0) {
+            batch.push(session, 0);
+        }
     }
 
     fn push(&self, _: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {

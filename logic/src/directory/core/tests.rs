@@ -21,7 +21,7 @@ fn session(gateway: &PeerId, id: u64, account: &str, device: &str, login_time: i
         login_time,
         ..link::Session::default()
     };
-    Session::from_link(gateway, told)
+    Session::from_link(gateway, &told)
 }
 
 fn synced(core: &mut DirectoryCore, gateway: &PeerId) {
@@ -81,7 +81,8 @@ fn left(policy: DevicePolicy, devices: &[&str]) -> Vec<String> {
         core.session_up(session(gateway, number as u64, "ann", device, number as i64));
         core.session_up(session(gateway, 100 + number as u64, "bob", device, 0));
     }
-    let left = core.locate(&"kim".into(), &"ann".into());
+    let mut left = core.locate(&"kim".into(), &"ann".into());
+    left.sort_by_key(|session| session.id);
     left.iter().map(|session| format!("{} {}", session.id, session.device)).collect()
 }
 
@@ -182,6 +183,19 @@ fn accounts_of_two_apps_are_two() {
     assert_eq!(located(&core, "ann"), [("a".into(), 1)]);
 }
 
+#[test]
+fn whatever_a_gateway_says_that_it_will_tell_room_is_made_for_so_many() {
+    let a = gateway("a", 1);
+    let mut core = DirectoryCore::default();
+    core.expect(&a, u64::MAX);
+    assert_eq!(core.accounts.capacity(), 0, "nobody knows this gateway");
+    core.sync_begin(&a);
+    for _ in 0..3 {
+        core.expect(&a, u64::MAX);
+    }
+    assert!((EXPECTED_MAX..4 * EXPECTED_MAX).contains(&core.accounts.capacity()));
+}
+
 /// One event, with small numbers so that they collide.
 #[derive(Clone, Debug)]
 enum Event {
@@ -276,7 +290,10 @@ impl Model {
 fn apply(core: &mut DirectoryCore, event: &Event) -> Vec<Kick> {
     let gateways = gateways();
     match event {
-        Event::Begin(gateway) => core.sync_begin(&gateways[*gateway]),
+        Event::Begin(gateway) => {
+            core.sync_begin(&gateways[*gateway]);
+            core.expect(&gateways[*gateway], 3);
+        }
         Event::Up { gateway, id } => return core.session_up(numbered(&gateways[*gateway], *id)),
         Event::Down { gateway, id } => {
             core.session_down(&gateways[*gateway], SessionId(*id));

@@ -85,7 +85,7 @@ pub(super) fn decode(field: &str, value: &[u8]) -> Option<Session> {
     let gateway = PeerId { service_id: service.into(), incarnation };
     let space = value.iter().position(|byte| *byte == b' ')?;
     let told = link::Session::decode(value.get(space + 1..)?).ok()?;
-    (id.parse() == Ok(told.id)).then(|| Session::from_link(&gateway, told))
+    (id.parse() == Ok(told.id)).then(|| Session::from_link(&gateway, &told))
 }
 
 /// Incarnation that a lease names.
@@ -114,7 +114,7 @@ mod tests {
             remote: "1.2.3.4:5".to_owned(),
             age: 0,
         };
-        Session::from_link(&gateway, told)
+        Session::from_link(&gateway, &told)
     }
 
     #[test]

@@ -193,6 +193,24 @@ impl SessionDirectory for RedisDirectory {
         kicks
     }
 
+    fn sessions_up(&self, gateway: &PeerId, sessions: Vec<Arc<Session>>, left: u64) -> Vec<Kick> {
+        let local = &self.shared.local;
+        if local.look(|core| core.is_told(gateway)) {
+            let sessions = sessions.into_iter().map(Arc::unwrap_or_clone);
+            return sessions.flat_map(|session| self.session_up(session)).collect();
+        }
+        // A first sync, which is written as a whole, at its end.
+        {
+            let mut ended = self.ended();
+            sessions.iter().for_each(|session| ended.remove(gateway, session.id));
+        }
+        let kicks = local.sessions_up(gateway, sessions, left);
+        for kick in &kicks {
+            self.end(&kick.loser);
+        }
+        kicks
+    }
+
     fn session_down(&self, gateway: &PeerId, id: SessionId) {
         if let Some(session) = self.shared.local.change(|core| core.session_down(gateway, id)) {
             self.end(&session);

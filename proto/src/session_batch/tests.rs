@@ -1,0 +1,112 @@
+use bytes::BytesMut;
+use proptest::{collection::vec, prelude::*};
+use prost::Message;
+
+use super::*;
+use crate::{Limits, LinkDecoder};
+
+prop_compose! {
+    fn session()(
+        id: u64, channel_id in ".{0,20}", account in ".{0,20}", app in ".{0,9}", device in ".{0,9}",
+        login_time: i64, zone in ".{0,9}", isp in ".{0,9}", tags in vec(".{0,9}", 0..3),
+        remote in ".{0,20}",
+    ) -> Session {
+        Session {
+            id, channel_id, account, app, device, login_time, zone, isp, tags, remote, age: 0,
+        }
+    }
+}
+
+/// What is told of sessions on the other side of a link.
+fn carried(frame: &LinkFrame) -> (u64, Vec<Session>) {
+    let mut wire = BytesMut::new();
+    frame.encode(&mut wire);
+    let frame = LinkDecoder::new(Limits::default()).decode(&mut wire).unwrap().unwrap();
+    let Kind::SessionsUp(SessionsUp { left }) = frame.kind else { panic!("{frame:?}") };
+    (left, session_views(&frame.payload).map(|view| view.unwrap().to_session()).collect())
+}
+
+fn named(account: String) -> Session {
+    Session { id: 7, account, ..Session::default() }
+}
+
+#[test]
+fn a_batch_is_full_in_time_and_empty_once_it_is_sent() {
+    let mut batch = SessionBatch::default();
+    assert!(batch.is_empty() && !batch.is_full());
+    while !batch.is_full() {
+        batch.push(&named("ann".repeat(10)), 5);
+    }
+    let sessions = batch.len();
+    let frame = batch.take(1000);
+    assert!((SessionBatch::FULL..SessionBatch::FULL + 100).contains(&frame.payload.len()));
+    assert!(batch.is_empty() && !batch.is_full());
+    let (left, told) = carried(&frame);
+    assert_eq!((left, told.len()), (1000, sessions));
+    assert!(told.iter().all(|told| *told == Session { age: 5, ..named("ann".repeat(10)) }));
+}
+
+#[test]
+fn a_session_larger_than_a_batch_is_told_all_the_same() {
+    let mut batch = SessionBatch::default();
+    let large = named("x".repeat(3 * SessionBatch::FULL));
+    batch.push(&large, 0);
+    assert!(batch.is_full());
+    assert_eq!(carried(&batch.take(1)), (1, vec![large]));
+}
+
+#[test]
+fn what_is_cut_short_or_broken_ends_the_batch_with_an_error() {
+    let whole = named("ann".to_owned()).encode_length_delimited_to_vec();
+    for broken in [
+        // Shorter than it says.
+        &b"\x05\x08\x01"[..],
+        // A length without an end.
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        // An account longer than its session.
+        b"\x02\x1a\x09",
+        // An account that is no text.
+        b"\x03\x1a\x01\xff",
+        // An account that is a number.
+        b"\x02\x18\x01",
+    ] {
+        let bytes = [&whole, broken, &whole].concat();
+        let told: Vec<_> = session_views(&bytes).map(|view| view.map(|view| view.id)).collect();
+        let [Ok(7), Err(LinkError::Decode(_))] = told[..] else { panic!("{broken:?}: {told:?}") };
+    }
+}
+
+#[test]
+fn fields_of_a_later_version_are_skipped() {
+    // Fields 12 and 1000, then the account.
+    let later = b"\x0d\x60\x05\xc2\x3e\x01x\x1a\x03ann\x08\x07";
+    let told: Vec<_> = session_views(later).map(|view| view.unwrap().to_session()).collect();
+    assert_eq!(told, [named("ann".to_owned())]);
+}
+
+proptest! {
+    #[test]
+    fn sessions_are_read_as_they_were_written(sessions in vec((session(), any::<i64>()), 0..8)) {
+        let mut batch = SessionBatch::default();
+        sessions.iter().for_each(|(session, age)| batch.push(session, *age));
+        let expected: Vec<_> =
+            sessions.into_iter().map(|(session, age)| Session { age, ..session }).collect();
+        prop_assert_eq!(carried(&batch.take(3)), (3, expected));
+    }
+
+    #[test]
+    fn a_view_is_what_protobuf_reads(bytes in vec(any::<u8>(), 0..40), session in session()) {
+        for bytes in [bytes, session.encode_to_vec()] {
+            let mut wire = BytesMut::new();
+            prost::encode_length_delimiter(bytes.len(), &mut wire).unwrap();
+            wire.extend_from_slice(&bytes);
+            let view = session_views(&wire).next().unwrap().map(|view| view.to_session());
+            prop_assert_eq!(view.ok(), Session::decode(&*bytes).ok());
+        }
+    }
+
+    #[test]
+    fn a_look_at_a_session_shows_all_of_it(session in session()) {
+        prop_assert_eq!(SessionView::of(&session).to_session(), session);
+    }
+}
