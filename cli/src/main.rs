@@ -22,6 +22,10 @@ use tokio::runtime::Builder;
 
 use self::bench::BenchArgs;
 
+/// Measured: see docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Instant-messaging cluster: run it, chat, look at it, measure it
 #[derive(Debug, Parser)]
 #[command(name = "imago", version, arg_required_else_help = true)]

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use imago_gateway::cli::{Cli, run};
 
+/// Measured: see docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     imago_container::cli::exit_code(run(&Cli::parse().server).await)

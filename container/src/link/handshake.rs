@@ -22,10 +22,11 @@ use tokio::{
 
 use crate::PeerId;
 
-/// Oldest version of the inner protocol that this build speaks.
-pub(crate) const VERSION_MIN: u32 = 1;
+/// Oldest version of the inner protocol that this build speaks. Since 2, a sync tells many sessions in
+/// a frame.
+pub(crate) const VERSION_MIN: u32 = 2;
 /// Newest version of the inner protocol that this build speaks.
-pub(crate) const VERSION_MAX: u32 = 1;
+pub(crate) const VERSION_MAX: u32 = 2;
 /// Bytes of a nonce.
 const NONCE_LEN: usize = 32;
 /// Largest frame before the peer has proved itself.
