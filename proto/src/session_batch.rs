@@ -78,7 +78,7 @@ impl SessionBatch {
 
 /// A session as it lies in a received batch: as [`Session`], without memory of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the fields are those of `Session`")]
 pub struct SessionView<'a> {
     pub id: u64,
     pub channel_id: &'a str,
