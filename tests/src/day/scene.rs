@@ -77,13 +77,15 @@ impl Log {
         }
     }
 
-    /// The last message of each conversation, but for so many.
+    /// The last message of each conversation, but for so many. Of others: of an account's own nobody
+    /// can see whether the acknowledgement is stored where it left a group and came back.
     fn last_but(&self, but: usize) -> Vec<(Talk, Message)> {
         let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         let talks: BTreeSet<Talk> = messages.iter().map(|m| self.talk_of(m)).collect();
         let of = |talk: Talk| {
-            let mut own = messages.iter().rev().filter(|m| self.talk_of(m) == talk);
-            let found = own.nth(but).cloned();
+            let of_others = messages.iter().rev().filter(|m| m.sender.as_str() != self.account);
+            let mut found = of_others.filter(|m| self.talk_of(m) == talk);
+            let found = found.nth(but).cloned();
             found.map(|message| (talk, message))
         };
         talks.into_iter().filter_map(of).collect()
