@@ -219,7 +219,8 @@ impl Sessions {
         self.clients.get(&id).map(|client| client.value().clone())
     }
 
-    /// Does something with a session, if it still lives. Not with the table.
+    /// Does something with a session, if it still lives, without a share in it. `use_it` must not come
+    /// back to these sessions: its part of the table is locked.
     pub(crate) fn with(&self, id: SessionId, use_it: impl FnOnce(&Client)) {
         if let Some(client) = self.clients.get(&id) {
             use_it(&client);

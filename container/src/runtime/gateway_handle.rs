@@ -32,8 +32,8 @@ impl GatewayHandle {
         self.own.incarnation
     }
 
-    /// Tells every linked logic server of a session. [`GatewayRole::tell_session`] must know it before,
-    /// so that a link that comes up meanwhile learns of it too. Has room where requests have none,
+    /// Tells every linked logic server of a session. [`GatewayRole::tell_session`] must know it
+    /// before, so that a link that comes up meanwhile learns of it too. Has room where requests have none,
     /// so that no stuck server keeps logins waiting; waits only when that is taken too, at most
     /// 5 s: a link without any is closed, and synced again when it is back.
     ///
