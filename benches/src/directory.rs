@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use imago_container::PeerId;
 use imago_logic::{DevicePolicy, DirectoryCore};
-use imago_proto::{Account, App, Incarnation, SessionId};
+use imago_proto::{Account, App, Incarnation, SessionId, link};
 
 use crate::{Run, Scenario, Session};
 
@@ -31,20 +31,18 @@ pub(crate) fn gateways() -> [PeerId; 4] {
 
 /// The session with this number, of an account of its own.
 pub(crate) fn session(number: u64, gateway: &PeerId) -> Session {
-    Session {
-        gateway: gateway.clone(),
-        id: SessionId(number),
-        channel: format!("{}_user-{number}_{number:016x}", gateway.service_id).into(),
-        account: account(number),
-        app: APP.into(),
+    let told = link::Session {
+        id: number,
+        channel_id: format!("{}_user-{number}_{number:016x}", gateway.service_id),
+        account: account(number).to_string(),
+        app: APP.to_owned(),
         device: "phone".to_owned(),
         login_time: 1_760_000_000_000_000_000 + number as i64,
-        since: 1_760_000_000_000_000_000 + number as i64,
         zone: "east".to_owned(),
-        isp: String::new(),
-        tags: Vec::new(),
         remote: "192.0.2.1:40000".to_owned(),
-    }
+        ..link::Session::default()
+    };
+    Session::from_link(gateway, &told)
 }
 
 fn account(number: u64) -> Account {

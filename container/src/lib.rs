@@ -4,6 +4,7 @@
 //! `gateway` and `logic` are built on this crate; [`GatewayRole`] and [`LogicRole`] are the seam.
 
 pub mod cli;
+mod clock;
 mod config;
 mod container;
 mod error;
@@ -16,11 +17,13 @@ mod metrics;
 pub mod monitor;
 pub mod promotion;
 mod role;
+mod roster;
 mod runtime;
 pub mod selector;
 pub mod settings;
 pub mod telemetry;
 
+pub use clock::unix_nanos;
 pub use config::{ContainerConfig, ServerInfo};
 pub use container::{Container, ContainerBuilder};
 pub use error::Error;

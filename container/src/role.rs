@@ -6,9 +6,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use imago_proto::{
-    Account, App, Incarnation, ServiceId, SessionBatch, SessionId, SessionView, Status, link,
-};
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, SessionView, Status, link};
 
 /// One life of one server: a restart under the same service id is another peer.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -65,10 +63,6 @@ pub trait LogicRole: Send + Sync + 'static {
 /// not block.
 #[async_trait]
 pub trait GatewayRole: Send + Sync + 'static {
-    /// Numbers of the sessions that live now, for the sync of a new link.
-    fn session_ids(&self) -> Vec<SessionId>;
-    /// Adds a session to a batch, as it is to be told now, if it still lives.
-    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch);
     /// A packet for the clients of these sessions; unknown ones are skipped. `Some` where clients
     /// cannot keep up through no fault of theirs: nothing more comes over this link until it
     /// resolves, soon, and whatever the clients do.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_container::{GatewayHandle, GatewayRole};
-use imago_proto::{Limits, SessionBatch, SessionId};
+use imago_proto::{Limits, SessionId};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -140,16 +140,6 @@ impl Gateway {
 
 #[async_trait]
 impl GatewayRole for Gateway {
-    fn session_ids(&self) -> Vec<SessionId> {
-        self.shared.sessions.ids()
-    }
-
-    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch) {
-        if let Some(client) = self.shared.sessions.get(id) {
-            client.tell(batch);
-        }
-    }
-
     fn push(&self, receivers: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {
         if packet.len() > Limits::OUTBOUND_PAYLOAD {
             tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");

@@ -6,15 +6,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use imago_container::{LaneOwner, Request};
+use imago_container::{LaneOwner, Request, unix_nanos};
 use imago_proto::{
-    Account, App, ChannelId, Limits, LogicPacket, SessionBatch, SessionId, Status, command, link,
+    Account, App, ChannelId, Limits, LogicPacket, SessionId, Status, command, link,
     msg::{Header, LoginReq, LoginResp},
 };
 use prost::Message;
@@ -33,8 +33,6 @@ const KICK_DELAY: Duration = Duration::from_millis(500);
 /// One client that has shown who it is.
 pub(crate) struct Client {
     pub(crate) session: link::Session,
-    /// The session as links carry it, for each server that is told of all.
-    encoded: Box<[u8]>,
     pub(crate) outbox: Arc<Outbox>,
     /// Sequence and destination of its login request.
     login: (u32, String),
@@ -45,21 +43,6 @@ pub(crate) struct Client {
 // === impl Client ===
 
 impl Client {
-    /// The session as logic servers are told of it now.
-    pub(crate) fn told(&self) -> link::Session {
-        link::Session { age: self.age(), ..self.session.clone() }
-    }
-
-    /// Adds the session to a batch, as logic servers are told of it now.
-    pub(crate) fn tell(&self, batch: &mut SessionBatch) {
-        batch.push_encoded(&self.encoded, self.age());
-    }
-
-    /// Nanoseconds since the login, never none.
-    fn age(&self) -> i64 {
-        unix_nanos().saturating_sub(self.session.login_time).max(1)
-    }
-
     /// Tells the client that a newer login took its place, and ends its connection.
     pub(crate) fn kick(&self, notice: Bytes) {
         let close = Close { after: KICK_DELAY, ..Close::new(code::NORMAL, "logged in elsewhere") };
@@ -183,8 +166,7 @@ impl Sessions {
         };
         let login = (header.sequence, header.dest.clone());
         let was_refused = AtomicBool::new(false);
-        let encoded = session.encode_to_vec().into();
-        let client = Arc::new(Client { session, encoded, outbox, login, was_refused });
+        let client = Arc::new(Client { session, outbox, login, was_refused });
         self.clients.insert(id, client.clone());
         metrics::session_opened();
         Some(client)
@@ -225,10 +207,6 @@ impl Sessions {
         if let Some(client) = self.clients.get(&id) {
             use_it(&client);
         }
-    }
-
-    pub(crate) fn ids(&self) -> Vec<SessionId> {
-        self.clients.iter().map(|client| *client.key()).collect()
     }
 
     /// How many there are.
@@ -276,9 +254,4 @@ fn channel_id(gateway: &str, account: &Account) -> ChannelId {
 /// Texts that a client names of itself are kept short: every logic server holds them.
 fn cut(text: &str) -> String {
     text.chars().take(64).collect()
-}
-
-fn unix_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

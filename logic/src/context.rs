@@ -78,7 +78,7 @@ pub(crate) enum Receivers {
 
 impl LogContext for Inner {
     fn fields(&self, field: &mut dyn FnMut(&'static str, &dyn Display)) {
-        field("channel", &self.session.channel);
+        field("channel", &self.session.channel());
         field("command", &self.request.command);
         field("seq", &self.request.sequence);
     }
@@ -126,7 +126,7 @@ impl Context {
             format!("g:{}:{}", session.gateway.incarnation, self.inner.request.request)
         } else {
             // A colon in a device name must not look like the one behind it.
-            let device = session.device.replace('%', "%25").replace(':', "%3a");
+            let device = session.device().replace('%', "%25").replace(':', "%3a");
             format!("c:{device}:{client_id}")
         }
     }

@@ -4,7 +4,6 @@
 //! Own commands: [`handlers::router`]`().handle("my.command", my_handler)`, then [`serve`].
 
 pub mod cli;
-mod clock;
 mod config;
 mod context;
 mod directory;

@@ -1,13 +1,9 @@
 //! Starts a logic server: listeners, store, registry, container.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use imago_container::{Container, cli::announce_ports, telemetry};
+use imago_container::{Container, cli::announce_ports, telemetry, unix_nanos};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -79,8 +75,8 @@ pub async fn serve(
 /// send time, so what has such an id is older.
 async fn prune(store: Arc<dyn MessageStore>, retention: Duration, stop: CancellationToken) {
     loop {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let below = i64::try_from(now.saturating_sub(retention).as_nanos()).unwrap_or(i64::MAX);
+        let retention = i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX);
+        let below = unix_nanos().saturating_sub(retention).max(0);
         let pruned = tokio::select! {
             pruned = store.prune(below) => pruned,
             () = stop.cancelled() => return,

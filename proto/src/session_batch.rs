@@ -1,20 +1,15 @@
 //! Many sessions in the payload of one link frame, written and read without a copy of any.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use prost::{
     Message,
-    encoding::{
-        DecodeContext, WireType, decode_key, decode_varint, encode_varint, int64, skip_field,
-    },
+    encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_varint, skip_field},
 };
 
 use crate::{
     LinkError, LinkFrame,
     link::{Session, SessionsUp, frame::Kind},
 };
-
-/// Number of the field `age` of a session.
-const AGE: u32 = 11;
 
 /// Sessions that are put together into one frame. Never more than [`SessionBatch::FULL`] bytes and
 /// one session: who fills it sends it once it is full.
@@ -31,25 +26,25 @@ impl SessionBatch {
     /// that a reader is at work on one while the next is written.
     pub const FULL: usize = 32 << 10;
 
-    /// Adds a session that is `age` nanoseconds old now.
-    pub fn push(&mut self, session: &Session, age: i64) {
-        self.push_encoded(&session.encode_to_vec(), age);
+    /// Adds a session.
+    pub fn push(&mut self, session: &Session) {
+        self.reserve();
+        encode_varint(session.encoded_len() as u64, &mut self.bytes);
+        session.encode_raw(&mut self.bytes);
+        self.sessions += 1;
     }
 
-    /// As [`push`](Self::push), of a session that was encoded before, without its age.
-    pub fn push_encoded(&mut self, session: &[u8], age: i64) {
-        let age_len = if age == 0 { 0 } else { int64::encoded_len(AGE, &age) };
-        let len = session.len() + age_len;
+    /// Adds so many sessions that another batch was made of.
+    pub fn extend(&mut self, encoded: &[u8], sessions: usize) {
+        self.reserve();
+        self.bytes.extend_from_slice(encoded);
+        self.sessions += sessions;
+    }
+
+    fn reserve(&mut self) {
         if self.bytes.is_empty() {
             self.bytes.reserve(Self::FULL + Self::FULL / 8);
         }
-        encode_varint(len as u64, &mut self.bytes);
-        self.bytes.extend_from_slice(session);
-        if age != 0 {
-            // Of a field that is there twice the last counts: it may stand behind the others.
-            int64::encode(AGE, &age, &mut self.bytes);
-        }
-        self.sessions += 1;
     }
 
     /// Whether it is to be sent before more is added.
@@ -67,12 +62,34 @@ impl SessionBatch {
         self.sessions == 0
     }
 
-    /// The frame that says it, of a sync that still tells of about `left` sessions, with these.
-    /// The batch is empty then.
-    pub fn take(&mut self, left: u64) -> LinkFrame {
-        self.sessions = 0;
-        let payload = std::mem::take(&mut self.bytes).freeze();
-        LinkFrame::with_payload(Kind::SessionsUp(SessionsUp { left }), payload)
+    /// The sessions, each behind its length.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What can be sent of it. The batch is empty then.
+    pub fn take(&mut self) -> EncodedSessions {
+        let sessions = std::mem::take(&mut self.sessions);
+        EncodedSessions { bytes: std::mem::take(&mut self.bytes).freeze(), sessions }
+    }
+}
+
+/// Sessions as they lie in the payload of a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedSessions {
+    /// Each behind its length.
+    pub bytes: Bytes,
+    /// How many.
+    pub sessions: usize,
+}
+
+// === impl EncodedSessions ===
+
+impl EncodedSessions {
+    /// The frame that says it, of a sync that still tells of about `left` sessions, with these,
+    /// sent at `now`: Unix nanoseconds.
+    pub fn frame(self, left: u64, now: i64) -> LinkFrame {
+        LinkFrame::with_payload(Kind::SessionsUp(SessionsUp { left, now }), self.bytes)
     }
 }
 
@@ -93,8 +110,12 @@ pub struct SessionView<'a> {
     pub age: i64,
 }
 
-/// The sessions of a batch, one after the other. After an error there are no more.
-pub fn session_views(payload: &[u8]) -> impl Iterator<Item = Result<SessionView<'_>, LinkError>> {
+/// The sessions of a batch that was sent at `now`, one after the other. After an error there are no
+/// more.
+pub fn session_views(
+    payload: &[u8],
+    now: i64,
+) -> impl Iterator<Item = Result<SessionView<'_>, LinkError>> {
     let mut rest = payload;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -104,7 +125,7 @@ pub fn session_views(payload: &[u8]) -> impl Iterator<Item = Result<SessionView<
         if view.is_err() {
             rest = &[];
         }
-        Some(view)
+        Some(view.map(|view| view.at(now)))
     })
 }
 
@@ -128,6 +149,15 @@ impl<'a> SessionView<'a> {
         }
     }
 
+    /// With the age that it has on its gateway's clock, where it tells none. Never none again: that
+    /// would say that it is not told.
+    fn at(mut self, now: i64) -> Self {
+        if self.age == 0 && now != 0 {
+            self.age = now.saturating_sub(self.login_time).max(1);
+        }
+        self
+    }
+
     /// The session with memory of its own.
     pub fn to_session(&self) -> Session {
         Session {
@@ -148,7 +178,7 @@ impl<'a> SessionView<'a> {
     fn decode(mut bytes: &'a [u8]) -> Result<Self, LinkError> {
         let mut view = Self::default();
         while !bytes.is_empty() {
-            let (tag, wire) = decode_key(&mut bytes).map_err(broken)?;
+            let (tag, wire) = key(&mut bytes)?;
             match (tag, wire) {
                 (1, WireType::Varint) => view.id = varint(&mut bytes)?,
                 (2, WireType::LengthDelimited) => view.channel_id = text(&mut bytes)?,
@@ -160,8 +190,8 @@ impl<'a> SessionView<'a> {
                 (8, WireType::LengthDelimited) => view.isp = text(&mut bytes)?,
                 (9, WireType::LengthDelimited) => view.tags.push(text(&mut bytes)?),
                 (10, WireType::LengthDelimited) => view.remote = text(&mut bytes)?,
-                (AGE, WireType::Varint) => view.age = varint(&mut bytes)?.cast_signed(),
-                (1..=AGE, _) => return Err(broken(format!("field {tag} of another type"))),
+                (11, WireType::Varint) => view.age = varint(&mut bytes)?.cast_signed(),
+                (1..=11, _) => return Err(broken(format!("field {tag} of another type"))),
                 // Of a later version.
                 _ => {
                     let context = DecodeContext::default();
@@ -173,8 +203,27 @@ impl<'a> SessionView<'a> {
     }
 }
 
+/// Number and type of a field. Those of a session are a byte long, but for later ones.
+fn key(bytes: &mut &[u8]) -> Result<(u32, WireType), LinkError> {
+    match **bytes {
+        [first @ 0x08..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            let wire = WireType::try_from(u64::from(first & 7)).map_err(broken)?;
+            Ok((u32::from(first >> 3), wire))
+        }
+        _ => decode_key(bytes).map_err(broken),
+    }
+}
+
+/// A number; those below 128 are read at once.
 fn varint(bytes: &mut &[u8]) -> Result<u64, LinkError> {
-    decode_varint(bytes).map_err(broken)
+    match **bytes {
+        [first @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Ok(first.into())
+        }
+        _ => decode_varint(bytes).map_err(broken),
+    }
 }
 
 fn text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, LinkError> {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_container::{Container, GatewayRole, LogicRole, PeerId, ServerInfo};
 use imago_naming::{Consul, ConsulOptions, Naming};
-use imago_proto::{SessionBatch, SessionId, link};
+use imago_proto::{SessionId, link};
 use imago_tests::{ConsulAgent, eventually};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -72,11 +72,6 @@ struct Gateway {
 
 #[async_trait]
 impl GatewayRole for Gateway {
-    fn session_ids(&self) -> Vec<SessionId> {
-        Vec::new()
-    }
-
-    fn tell_session(&self, _: SessionId, _: &mut SessionBatch) {}
     fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
         None
     }

@@ -192,8 +192,13 @@ impl LaneCore {
             if self.sent == self.entries.len() {
                 return;
             }
-            let Some(server) = self.choose(servers) else {
-                return self.hold_the_rest(servers, owner);
+            let Some(server) = self.choose(servers).or_else(|| {
+                // First held, then a second look: whoever makes a server usable looks afterwards
+                // whether anything is held.
+                self.hold_the_rest(servers, owner);
+                self.choose(servers)
+            }) else {
+                return;
             };
             if self.send_the_rest(&server, servers, owner, now) {
                 return;

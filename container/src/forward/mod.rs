@@ -121,8 +121,13 @@ impl Forwarder {
     /// A link became usable, or ceased to be: held requests may go now.
     pub(crate) fn links_changed(&self) {
         self.list_usable();
-        let now = Instant::now();
-        self.for_each_lane(|lane| lane.with(|core, servers, owner| core.pump(servers, owner, now)));
+        // There are as many lanes as clients; whoever holds a request looks again afterwards.
+        if self.held.load(Ordering::SeqCst) > 0 {
+            let now = Instant::now();
+            self.for_each_lane(|lane| {
+                lane.with(|core, servers, owner| core.pump(servers, owner, now));
+            });
+        }
         for link in &self.links {
             send_drained_if_idle(link.value());
         }
@@ -329,7 +334,7 @@ impl Servers for LaneShared {
     }
 
     fn hold(&self) -> bool {
-        let held = self.forwarder.held.fetch_add(1, Ordering::Relaxed);
+        let held = self.forwarder.held.fetch_add(1, Ordering::SeqCst);
         if held >= self.forwarder.config.held {
             self.forwarder.held.fetch_sub(1, Ordering::Relaxed);
             return false;

@@ -35,6 +35,8 @@ struct Fake {
     owed: RefCell<i64>,
     held: RefCell<usize>,
     places: usize,
+    /// Comes up in the moment in which a request is held.
+    late: RefCell<Option<PeerId>>,
 }
 
 impl Fake {
@@ -93,6 +95,7 @@ impl Servers for Fake {
             return false;
         }
         *held += 1;
+        self.up.borrow_mut().extend(self.late.take());
         true
     }
 
@@ -178,6 +181,16 @@ fn held_requests_go_to_the_first_server_that_comes() {
     servers.up.borrow_mut().push(server(7));
     lane.pump(&servers, &owner, now);
     assert_eq!(servers.sent_to(7), [1, 2]);
+    assert_eq!(*servers.held.borrow(), 0);
+}
+
+#[test]
+fn a_server_that_comes_while_a_request_is_being_held_is_not_missed() {
+    let (mut lane, owner, now) = lane();
+    let servers = Fake::with(&[]);
+    *servers.late.borrow_mut() = Some(server(7));
+    lane.submit(1, request(1), &servers, &owner, now);
+    assert_eq!(servers.sent_to(7), [1]);
     assert_eq!(*servers.held.borrow(), 0);
 }
 

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use dashmap::DashMap;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionBatch, SessionId,
+    LinkFrame, ServiceId, SessionId,
     link::{Redeliver, ServerState, State, SyncBegin, SyncEnd, frame::Kind},
 };
 use rand::RngExt;
@@ -29,6 +29,8 @@ use crate::{
     link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
     metrics,
     promotion::GatewayEvent,
+    roster::Roster,
+    unix_nanos,
 };
 
 /// How long the sync of a new link may wait for room before the link counts as stuck.
@@ -51,6 +53,8 @@ pub(crate) struct Target {
 /// All logic servers that this gateway has a link with, or dials.
 pub(crate) struct Links {
     pub(crate) forwarder: Arc<Forwarder>,
+    /// What every new link is told.
+    pub(crate) roster: Roster,
     pub(crate) config: LinkConfig,
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
@@ -83,6 +87,7 @@ impl Links {
     ) -> Self {
         Self {
             forwarder,
+            roster: Roster::default(),
             config,
             identity,
             credentials,
@@ -258,20 +263,12 @@ impl Links {
     /// Streams all sessions to a new link. What changes meanwhile is sent beside it, and may
     /// overtake the batch that a session is in.
     async fn sync(self: Arc<Self>, link: Arc<Link>) {
-        let Some(role) = self.role() else { return };
-        let ids = role.session_ids();
-        let (mut batch, mut sessions) = (SessionBatch::default(), 0);
-        for (number, id) in (1..).zip(&ids) {
-            role.tell_session(*id, &mut batch);
-            if batch.is_empty() || !(batch.is_full() || number == ids.len()) {
-                continue;
-            }
-            let batched = batch.len();
-            let left = ids.len() - number + batched;
-            if link.send(batch.take(left as u64), SYNC_PATIENCE).await.is_err() {
+        let (mut position, mut sessions) = (self.roster.begin(), 0);
+        while let Some((some, left)) = self.roster.next(&mut position) {
+            sessions += some.sessions as u64;
+            if link.send(some.frame(left as u64, unix_nanos()), SYNC_PATIENCE).await.is_err() {
                 return;
             }
-            sessions += batched as u64;
             // The link's writer has something to do, and others may wait for this thread.
             tokio::task::yield_now().await;
         }
@@ -279,8 +276,7 @@ impl Links {
         let _ = link.send(Kind::SyncEnd(SyncEnd { sessions }), SYNC_PATIENCE).await;
     }
 
-    /// What a server says of itself. There are as many lanes as clients: they are looked at only
-    /// where it makes a difference to them.
+    /// What a server says of itself; lanes are told only where it makes a difference to them.
     fn change(&self, link: &Link, change: impl FnOnce(&Link)) {
         let was_usable = link.is_usable();
         change(link);

@@ -9,7 +9,7 @@ use imago_proto::{
 };
 
 use super::gateway_dial::Links;
-use crate::{Lane, LaneOwner, PeerId, Route};
+use crate::{Lane, LaneOwner, PeerId, Route, unix_nanos};
 
 /// How long a session change may wait for room before the link counts as stuck.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,21 +32,24 @@ impl GatewayHandle {
         self.own.incarnation
     }
 
-    /// Tells every linked logic server of a session. [`GatewayRole::tell_session`] must know it
-    /// before, so that a link that comes up meanwhile learns of it too. Has room where requests have none,
-    /// so that no stuck server keeps logins waiting; waits only when that is taken too, at most
-    /// 5 s: a link without any is closed, and synced again when it is back.
-    ///
-    /// [`GatewayRole::tell_session`]: crate::GatewayRole::tell_session
+    /// Tells every linked logic server of a session, and each that is linked from now on until
+    /// [`session_down`](Self::session_down). Its age is told as it is then. Has room where requests have
+    /// none, so that no stuck server keeps logins waiting; waits only when that is taken too, at
+    /// most 5 s: a link without any is closed, and synced again when it is back.
     pub async fn session_up(&self, session: &Session) {
-        self.tell_all(Kind::SessionUp(SessionUp { session: Some(session.clone()) })).await;
+        // First the roster, then the links: of one that comes up meanwhile, one knows the other.
+        let session = Session { age: 0, ..session.clone() };
+        self.links.roster.add(&session);
+        // Never none: that would say that it is not told.
+        let age = unix_nanos().saturating_sub(session.login_time).max(1);
+        let session = Some(Session { age, ..session });
+        self.tell_all(Kind::SessionUp(SessionUp { session })).await;
     }
 
-    /// Tells every linked logic server that a session is over. [`GatewayRole::tell_session`] must not
-    /// know it any more. Waits as [`session_up`](Self::session_up) does.
-    ///
-    /// [`GatewayRole::tell_session`]: crate::GatewayRole::tell_session
+    /// Tells every linked logic server that a session is over. Waits as
+    /// [`session_up`](Self::session_up) does.
     pub async fn session_down(&self, id: SessionId) {
+        self.links.roster.remove(id);
         self.tell_all(Kind::SessionDown(SessionDown { session: id.0 })).await;
     }
 

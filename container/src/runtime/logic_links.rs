@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId, SessionView,
-    link::{ServerState, State, SyncAck, frame::Kind},
+    link::{ServerState, SessionsUp, State, SyncAck, frame::Kind},
     session_views,
 };
 use tokio::sync::{Notify, mpsc};
@@ -334,7 +334,7 @@ impl FrameSink for Gateways {
                     role.session_up(peer, session);
                 }
             }
-            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up.left),
+            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up),
             Kind::SessionDown(down) => role.session_down(peer, SessionId(down.session)),
             Kind::SyncEnd(end) => {
                 role.sync_end(peer);
@@ -358,10 +358,11 @@ impl FrameSink for Gateways {
 }
 
 /// Tells a role of a batch, of which only so much is unpacked at a time.
-fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], mut left: u64) {
+fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
     let peer = &link.peer;
     let mut some: Vec<SessionView<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
-    let mut sessions = session_views(batch);
+    let SessionsUp { mut left, now } = up;
+    let mut sessions = session_views(batch, now);
     loop {
         some.clear();
         for session in sessions.by_ref().take(TOLD_AT_ONCE) {

@@ -289,7 +289,7 @@ impl MonitorSource for GatewayReport {
     }
 
     fn peers(&self) -> PeersReport {
-        let sessions = self.links.role().map(|role| role.session_ids().len() as u64);
+        let sessions = Some(self.links.roster.len() as u64);
         let own = self.common.own("gateway", sessions);
         PeersReport { own, peers: self.common.peers(&self.links.all()) }
     }

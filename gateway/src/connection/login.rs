@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         span.record("channel", &client.session.channel_id);
         span.record("account", &client.session.account);
         // Every logic server learns of the session before any request of it.
-        shared.handle.session_up(&client.told()).await;
+        shared.handle.session_up(&client.session).await;
         let lane = shared.handle.open_lane(id, route, client.clone());
         // The token has done its work: it goes no further.
         login.token.clear();

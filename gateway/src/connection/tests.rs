@@ -46,10 +46,6 @@ struct NoRole;
 
 #[async_trait]
 impl imago_container::GatewayRole for NoRole {
-    fn session_ids(&self) -> Vec<imago_proto::SessionId> {
-        Vec::new()
-    }
-    fn tell_session(&self, _: imago_proto::SessionId, _: &mut imago_proto::SessionBatch) {}
     fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
         None
     }

@@ -1,31 +1,37 @@
 //! Sessions by whose they are, in a table without keys of its own: what it finds by lies in the
-//! sessions, so that a session more costs it one pointer.
+//! sessions, so that a session more costs it eight bytes.
 
 use std::{hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use imago_proto::{Account, App};
+use slab::Slab;
 
 use super::Session;
 
-/// Any number of sessions of each account of each app.
+/// Any number of sessions of each account of each app, each in a place of its own.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    sessions: HashTable<Entry>,
+    sessions: Slab<Arc<Session>>,
+    places: HashTable<Entry>,
     hasher: RandomState,
 }
 
-/// A session with the hash of its account: so nothing need be read to move or to skip it.
+/// Where a session is, until it is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+/// The place of a session with the hash of its account: so hardly any other need be looked at.
 #[derive(Debug)]
 struct Entry {
-    hash: u64,
-    session: Arc<Session>,
+    hash: u32,
+    place: Place,
 }
 
 /// An account, to find its sessions by.
 pub(super) struct Key<'a> {
-    hash: u64,
+    hash: u32,
     app: &'a App,
     account: &'a Account,
 }
@@ -35,39 +41,60 @@ pub(super) struct Key<'a> {
 impl Accounts {
     /// What the sessions of an account are found by.
     pub(super) fn key<'a>(&self, app: &'a App, account: &'a Account) -> Key<'a> {
-        Key { hash: self.hasher.hash_one((app, account)), app, account }
+        // The upper half is as good as the lower.
+        let hash = (self.hasher.hash_one((app, account)) >> 32) as u32;
+        Key { hash, app, account }
     }
 
     /// Makes room for so many more.
     pub(super) fn reserve(&mut self, sessions: usize) {
-        self.sessions.reserve(sessions, |entry| entry.hash);
+        self.sessions.reserve(sessions);
+        self.places.reserve(sessions, |entry| spread(entry.hash));
     }
 
-    /// Adds a session under its own key. The same one is not to be added twice.
-    pub(super) fn insert(&mut self, key: &Key<'_>, session: Arc<Session>) {
-        let entry = Entry { hash: key.hash, session };
-        self.sessions.insert_unique(key.hash, entry, |entry| entry.hash);
+    /// Adds a session; gives its place. `None` where there is none left, after four thousand
+    /// million.
+    pub(super) fn insert(&mut self, session: Arc<Session>) -> Option<Place> {
+        let vacant = self.sessions.vacant_entry();
+        let place = Place(u32::try_from(vacant.key()).ok()?);
+        let hash = (self.hasher.hash_one((&session.app, &session.account)) >> 32) as u32;
+        vacant.insert(session);
+        let entry = Entry { hash, place };
+        self.places.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+        Some(place)
     }
 
-    /// Takes out this very session: another one of the account stays.
-    pub(super) fn remove(&mut self, session: &Arc<Session>) {
+    /// The session in this place.
+    pub(super) fn get(&self, place: Place) -> Option<&Arc<Session>> {
+        self.sessions.get(place.0 as usize)
+    }
+
+    /// Takes out the session in this place: another one of its account stays.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Arc<Session>> {
+        let session = self.sessions.try_remove(place.0 as usize)?;
         let hash = self.key(&session.app, &session.account).hash;
-        let is_it = |entry: &Entry| Arc::ptr_eq(&entry.session, session);
-        if let Ok(found) = self.sessions.find_entry(hash, is_it) {
+        if let Ok(found) = self.places.find_entry(spread(hash), |entry| entry.place == place) {
             found.remove();
         }
+        Some(session)
     }
 
     /// All sessions of an account, in no order.
     pub(super) fn of<'a>(&'a self, key: &'a Key<'_>) -> impl Iterator<Item = &'a Arc<Session>> {
-        let entries = self.sessions.iter_hash(key.hash).filter(|entry| entry.hash == key.hash);
-        let sessions = entries.map(|entry| &entry.session);
+        let entries = self.places.iter_hash(spread(key.hash)).filter(|it| it.hash == key.hash);
+        let sessions = entries.filter_map(|entry| self.get(entry.place));
         sessions.filter(|session| session.account == *key.account && session.app == *key.app)
     }
 
     /// Sessions that there is room for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.sessions.capacity()
+        self.places.capacity().min(self.sessions.capacity())
     }
+}
+
+/// A hash for the table out of half of one: it looks at the lowest bits and at the highest seven
+/// (multiplicative hashing: Knuth, The Art of Computer Programming 3, section 6.4).
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

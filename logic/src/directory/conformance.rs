@@ -131,13 +131,20 @@ impl Ground {
 async fn sessions_are_found_with_all_that_was_told(kind: Kind) {
     let ground = Ground::open(kind, DevicePolicy::Unlimited).await;
     let a = gateway("a", 1);
-    let told = Session {
+    let told = link::Session {
+        id: 7,
+        channel_id: "a_ann_7".to_owned(),
+        account: "ann".to_owned(),
+        app: "kim".to_owned(),
+        device: "phone:1".to_owned(),
+        login_time: 7,
         zone: "z".to_owned(),
         isp: "i".to_owned(),
         tags: vec!["x".to_owned(), "y".to_owned()],
         remote: "1.2.3.4:5".to_owned(),
-        ..session(&a, 7, "ann", "phone:1")
+        age: 0,
     };
+    let told = Session::from_link(&a, &told);
     sync(&*ground.fed, &a, std::slice::from_ref(&told));
     ground.finds("ann", &["a 7"]).await;
     for directory in std::iter::once(&ground.fed).chain(&ground.view) {
@@ -270,7 +277,8 @@ async fn a_gateway_that_is_gone_takes_its_sessions_along_and_no_others(kind: Kin
 async fn accounts_of_two_apps_never_meet(kind: Kind) {
     let ground = Ground::open(kind, DevicePolicy::Single).await;
     let a = gateway("a", 1);
-    let other = Session { app: "other".into(), ..session(&a, 2, "ann", "") };
+    let mut other = session(&a, 2, "ann", "");
+    other.app = "other".into();
     sync(&*ground.fed, &a, &[session(&a, 1, "ann", "")]);
     assert!(ground.up(other).is_empty());
     ground.finds("ann", &["a 1"]).await;
@@ -335,7 +343,8 @@ async fn a_single_session_is_left_of_any(kind: Kind) {
     // An older login that is heard of later goes itself, and makes room for nobody by its end.
     let c = gateway("c", 1);
     sync(&*ground.fed, &c, &[]);
-    let late = Session { login_time: 0, ..session(&c, 9, "ann-1", "watch:1") };
+    let mut late = session(&c, 9, "ann-1", "watch:1");
+    late.login_time = 0;
     assert_eq!(ground.up(late).first().map(|kick| kick.loser.id.0), Some(9));
     ground.finds("ann-1", &["b 11"]).await;
     ground.fed.session_down(&c, SessionId(9));

@@ -6,7 +6,10 @@ use foldhash::{HashMap, HashSet};
 use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId};
 
-use super::{DevicePolicy, Session, accounts::Accounts};
+use super::{
+    DevicePolicy, Session,
+    accounts::{Accounts, Place},
+};
 
 /// Sessions that room is made for before they are told. Overflow policy: the rest find room as
 /// they come.
@@ -33,7 +36,7 @@ pub struct DirectoryCore {
 /// What one life of a gateway holds.
 #[derive(Debug, Default)]
 struct Held {
-    sessions: HashMap<SessionId, Arc<Session>>,
+    sessions: HashMap<SessionId, Place>,
     sync: Option<Sync>,
     /// A sync has come to its end: all sessions are known.
     is_told: bool,
@@ -82,25 +85,23 @@ impl DirectoryCore {
             }
             sync.untold.remove(&session.id);
         }
-        let Entry::Vacant(place) = held.sessions.entry(session.id) else { return Vec::new() };
-        place.insert(session.clone());
-        let place = self.policy.place(&session.device);
+        let Entry::Vacant(vacant) = held.sessions.entry(session.id) else { return Vec::new() };
+        let place = self.policy.place(session.device());
         let key = self.accounts.key(&session.app, &session.account);
         let rivals =
-            self.accounts.of(&key).filter(|other| self.policy.place(&other.device) == place);
-        let mut rivals: Vec<_> = rivals.cloned().collect();
-        self.accounts.insert(&key, session.clone());
+            self.accounts.of(&key).filter(|other| self.policy.place(other.device()) == place);
+        let rivals: Vec<_> = rivals.cloned().collect();
+        let Some(place) = self.accounts.insert(session) else { return Vec::new() };
+        vacant.insert(place);
         if rivals.is_empty() {
             return Vec::new();
         }
-        rivals.push(session);
-        self.settle(rivals)
+        self.settle(rivals.into_iter().chain(self.accounts.get(place).cloned()).collect())
     }
 
     /// Of sessions in one place the newest stays; ties break by channel id, the same everywhere.
     fn settle(&mut self, rivals: Vec<Arc<Session>>) -> Vec<Kick> {
-        let newest =
-            rivals.iter().max_by_key(|session| (session.login_time, session.channel.clone()));
+        let newest = rivals.iter().max_by_key(|session| (session.login_time, session.channel()));
         let Some(winner) = newest.cloned() else { return Vec::new() };
         let losers = rivals.into_iter().filter(|session| !Arc::ptr_eq(session, &winner));
         let kicks: Vec<Kick> = losers.map(|loser| Kick { loser, winner: winner.clone() }).collect();
@@ -129,15 +130,14 @@ impl DirectoryCore {
     /// A life of a gateway is over.
     pub fn gateway_gone(&mut self, gateway: &PeerId) {
         let Some(held) = self.gateways.remove(gateway) else { return };
-        for session in held.sessions.into_values() {
-            self.accounts.remove(&session);
+        for place in held.sessions.into_values() {
+            self.accounts.remove(place);
         }
     }
 
     fn remove(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
-        let session = self.gateways.get_mut(gateway)?.sessions.remove(&id)?;
-        self.accounts.remove(&session);
-        Some(session)
+        let place = self.gateways.get_mut(gateway)?.sessions.remove(&id)?;
+        self.accounts.remove(place)
     }
 
     /// All sessions of an account.
@@ -147,13 +147,14 @@ impl DirectoryCore {
 
     /// A session by its number.
     pub fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
-        self.gateways.get(gateway)?.sessions.get(&id).cloned()
+        let place = self.gateways.get(gateway)?.sessions.get(&id)?;
+        self.accounts.get(*place).cloned()
     }
 
     /// All sessions of a gateway.
     pub fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
-        let held = self.gateways.get(gateway);
-        held.map(|held| held.sessions.values().cloned().collect()).unwrap_or_default()
+        let Some(held) = self.gateways.get(gateway) else { return Vec::new() };
+        held.sessions.values().filter_map(|place| self.accounts.get(*place).cloned()).collect()
     }
 
     /// Gateways that have told all of their sessions.

@@ -7,92 +7,22 @@ mod core;
 mod policy;
 mod redis;
 mod replicated;
+mod session;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, ChannelId, SessionId, SessionView, link};
+use imago_proto::{Account, App, SessionId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-use crate::clock::unix_nanos;
 
 pub use self::{
     core::{DirectoryCore, Kick},
     policy::DevicePolicy,
     redis::{RedisDirectory, RedisOptions},
     replicated::Replicated,
+    session::Session,
 };
-
-/// One connected client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// The gateway that holds the connection.
-    pub gateway: PeerId,
-    /// Its number there.
-    pub id: SessionId,
-    /// Its name on the client's wire.
-    pub channel: ChannelId,
-    /// Whose it is.
-    pub account: Account,
-    /// Tenant.
-    pub app: App,
-    /// Which of the account's devices, or empty.
-    pub device: String,
-    /// Unix nanoseconds, on the gateway's clock.
-    pub login_time: i64,
-    /// The login on this server's clock. Unix nanoseconds.
-    pub since: i64,
-    /// Zone that the client named.
-    pub zone: String,
-    /// Network provider that the client named.
-    pub isp: String,
-    /// Tags that the client named.
-    pub tags: Vec<String>,
-    /// Address the client connected from.
-    pub remote: String,
-}
-
-impl Session {
-    /// A session as its gateway tells it now.
-    pub fn from_link(gateway: &PeerId, told: &link::Session) -> Self {
-        let app = App::from(told.app.as_str());
-        Self::from_view(gateway, &SessionView::of(told), app, unix_nanos())
-    }
-
-    /// Many sessions of one gateway, as it tells them now. Neighbours of one app share its name.
-    pub fn from_batch(gateway: &PeerId, told: &[SessionView<'_>]) -> Vec<Arc<Self>> {
-        let (now, mut app) = (unix_nanos(), App::from(""));
-        let session = |told: &SessionView<'_>| {
-            if app.as_str() != told.app {
-                app = told.app.into();
-            }
-            Arc::new(Self::from_view(gateway, told, app.clone(), now))
-        };
-        told.iter().map(session).collect()
-    }
-
-    fn from_view(gateway: &PeerId, told: &SessionView<'_>, app: App, now: i64) -> Self {
-        let since = match told.age {
-            0 => told.login_time,
-            age => now.saturating_sub(age),
-        };
-        Self {
-            gateway: gateway.clone(),
-            id: SessionId(told.id),
-            channel: told.channel_id.into(),
-            account: told.account.into(),
-            app,
-            device: told.device.to_owned(),
-            login_time: told.login_time,
-            since,
-            zone: told.zone.to_owned(),
-            isp: told.isp.to_owned(),
-            tags: told.tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            remote: told.remote.to_owned(),
-        }
-    }
-}
 
 /// Finds sessions by account and by number. Links feed it: the calls of one gateway come in the
 /// order of its link, and none may block.

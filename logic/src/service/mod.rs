@@ -117,11 +117,11 @@ impl LogicService {
     fn kick(&self, kick: &Kick) {
         let Kick { loser, winner } = kick;
         metrics::kicked();
-        tracing::info!(account = %loser.account, channel = %loser.channel, by = %winner.channel, "kicked out");
-        let notify = KickoutNotify { channel_id: loser.channel.to_string() };
+        tracing::info!(account = %loser.account, channel = loser.channel(), by = winner.channel(), "kicked out");
+        let notify = KickoutNotify { channel_id: loser.channel().to_owned() };
         let mut packet =
             LogicPacket::push(command::LOGIN_SIGNIN, "", notify.encode_to_vec().into());
-        packet.header.channel_id = winner.channel.to_string();
+        packet.header.channel_id = winner.channel().to_owned();
         self.outlet.kick(&loser.gateway, loser.id, packet.encode());
     }
 }

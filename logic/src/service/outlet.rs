@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{LogicHandle, PeerId};
 use imago_proto::{
-    ChannelId, Limits, LogicPacket, SessionId, Status,
+    Limits, LogicPacket, SessionId, Status,
     link::{Forward, Reply},
     msg::Header,
 };
@@ -38,7 +38,7 @@ impl Outlet for LogicHandle {
 
 /// The answer to a request, as the gateway and as the client get it.
 pub(super) fn answer(
-    channel: &ChannelId,
+    channel: &str,
     request: &Forward,
     answer: Result<Bytes, Reject>,
 ) -> (Reply, Bytes) {
@@ -48,18 +48,15 @@ pub(super) fn answer(
         dest: request.dest.clone(),
         ..Header::default()
     };
-    let packet = |answer: Result<Bytes, Reject>| {
-        let channel = channel.as_str();
-        match answer {
-            Ok(body) => {
-                (Status::Success, LogicPacket::response(&header, channel, Status::Success, body))
-            }
-            Err(Reject { status, body: Some(body), .. }) => {
-                (status, LogicPacket::response(&header, channel, status, body))
-            }
-            Err(Reject { status, message, body: None }) => {
-                (status, LogicPacket::refusal(&header, channel, status, &message))
-            }
+    let packet = |answer: Result<Bytes, Reject>| match answer {
+        Ok(body) => {
+            (Status::Success, LogicPacket::response(&header, channel, Status::Success, body))
+        }
+        Err(Reject { status, body: Some(body), .. }) => {
+            (status, LogicPacket::response(&header, channel, status, body))
+        }
+        Err(Reject { status, message, body: None }) => {
+            (status, LogicPacket::refusal(&header, channel, status, &message))
         }
     };
     let (mut status, mut response) = packet(answer);

@@ -116,7 +116,7 @@ impl Queues {
     fn turn_away(self: &Arc<Self>, job: Job) {
         let Job { session, request, .. } = job;
         let busy = Reject::failed("busy, try again later");
-        self.refuse(session.gateway.clone(), session.channel.clone(), request, busy);
+        self.refuse(session.gateway.clone(), session.channel().into(), request, busy);
     }
 
     /// Answers a request of a session that is not known: kicked out, or gone meanwhile. The
@@ -141,7 +141,7 @@ impl Queues {
         self.begin();
         let queues = self.clone();
         self.tasks.spawn(async move {
-            let (reply, packet) = outlet::answer(&channel, &request, Err(why));
+            let (reply, packet) = outlet::answer(channel.as_str(), &request, Err(why));
             tokio::select! {
                 () = queues.outlet.reply(&gateway, reply, packet) => {}
                 () = queues.stop.cancelled() => {}
@@ -217,7 +217,7 @@ impl Queues {
         let has_succeeded = answer.is_ok();
         tracing::trace!(ok = has_succeeded, "answered");
         let session = ctx.session();
-        let (reply, packet) = outlet::answer(&session.channel, ctx.request(), answer);
+        let (reply, packet) = outlet::answer(session.channel(), ctx.request(), answer);
         self.outlet.reply(&session.gateway, reply, packet).await;
         if has_succeeded {
             self.push(&ctx).await;

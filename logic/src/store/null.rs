@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use imago_container::unix_nanos;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 
 use super::{
     Activity, Appended, Content, Created, Denied, Envelope, Group, History, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, Stored, Target,
 };
-use crate::clock::unix_nanos;
 
 /// Accepts every message to an account and forgets it: a repeat is a new message, messages have no
 /// conversation and no position, and there are no groups. For measurements alone.

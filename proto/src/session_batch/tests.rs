@@ -22,8 +22,8 @@ fn carried(frame: &LinkFrame) -> (u64, Vec<Session>) {
     let mut wire = BytesMut::new();
     frame.encode(&mut wire);
     let frame = LinkDecoder::new(Limits::default()).decode(&mut wire).unwrap().unwrap();
-    let Kind::SessionsUp(SessionsUp { left }) = frame.kind else { panic!("{frame:?}") };
-    (left, session_views(&frame.payload).map(|view| view.unwrap().to_session()).collect())
+    let Kind::SessionsUp(SessionsUp { left, now }) = frame.kind else { panic!("{frame:?}") };
+    (left, session_views(&frame.payload, now).map(|view| view.unwrap().to_session()).collect())
 }
 
 fn named(account: String) -> Session {
@@ -35,10 +35,10 @@ fn a_batch_is_full_in_time_and_empty_once_it_is_sent() {
     let mut batch = SessionBatch::default();
     assert!(batch.is_empty() && !batch.is_full());
     while !batch.is_full() {
-        batch.push(&named("ann".repeat(10)), 5);
+        batch.push(&named("ann".repeat(10)));
     }
     let sessions = batch.len();
-    let frame = batch.take(1000);
+    let frame = batch.take().frame(1000, 5);
     assert!((SessionBatch::FULL..SessionBatch::FULL + 100).contains(&frame.payload.len()));
     assert!(batch.is_empty() && !batch.is_full());
     let (left, told) = carried(&frame);
@@ -50,9 +50,22 @@ fn a_batch_is_full_in_time_and_empty_once_it_is_sent() {
 fn a_session_larger_than_a_batch_is_told_all_the_same() {
     let mut batch = SessionBatch::default();
     let large = named("x".repeat(3 * SessionBatch::FULL));
-    batch.push(&large, 0);
+    batch.push(&large);
     assert!(batch.is_full());
-    assert_eq!(carried(&batch.take(1)), (1, vec![large]));
+    assert_eq!(carried(&batch.take().frame(1, 0)), (1, vec![large]));
+}
+
+#[test]
+fn ages_are_told_by_the_frame_where_the_session_has_none() {
+    let login = |login_time, age| Session { login_time, age, ..named("ann".to_owned()) };
+    let mut batch = SessionBatch::default();
+    [login(70, 0), login(100, 0), login(120, 0), login(70, 9)].iter().for_each(|it| batch.push(it));
+    let told = batch.take();
+    let ages = |now| -> Vec<i64> {
+        carried(&told.clone().frame(4, now)).1.iter().map(|session| session.age).collect()
+    };
+    assert_eq!(ages(100), [30, 1, 1, 9], "never none, whatever the clock did");
+    assert_eq!(ages(0), [0, 0, 0, 9], "a gateway that tells no time");
 }
 
 #[test]
@@ -71,7 +84,7 @@ fn what_is_cut_short_or_broken_ends_the_batch_with_an_error() {
         b"\x02\x18\x01",
     ] {
         let bytes = [&whole, broken, &whole].concat();
-        let told: Vec<_> = session_views(&bytes).map(|view| view.map(|view| view.id)).collect();
+        let told: Vec<_> = session_views(&bytes, 0).map(|view| view.map(|view| view.id)).collect();
         let [Ok(7), Err(LinkError::Decode(_))] = told[..] else { panic!("{broken:?}: {told:?}") };
     }
 }
@@ -80,18 +93,16 @@ fn what_is_cut_short_or_broken_ends_the_batch_with_an_error() {
 fn fields_of_a_later_version_are_skipped() {
     // Fields 12 and 1000, then the account.
     let later = b"\x0d\x60\x05\xc2\x3e\x01x\x1a\x03ann\x08\x07";
-    let told: Vec<_> = session_views(later).map(|view| view.unwrap().to_session()).collect();
+    let told: Vec<_> = session_views(later, 0).map(|view| view.unwrap().to_session()).collect();
     assert_eq!(told, [named("ann".to_owned())]);
 }
 
 proptest! {
     #[test]
-    fn sessions_are_read_as_they_were_written(sessions in vec((session(), any::<i64>()), 0..8)) {
+    fn sessions_are_read_as_they_were_written(sessions in vec(session(), 0..8)) {
         let mut batch = SessionBatch::default();
-        sessions.iter().for_each(|(session, age)| batch.push(session, *age));
-        let expected: Vec<_> =
-            sessions.into_iter().map(|(session, age)| Session { age, ..session }).collect();
-        prop_assert_eq!(carried(&batch.take(3)), (3, expected));
+        sessions.iter().for_each(|session| batch.push(session));
+        prop_assert_eq!(carried(&batch.take().frame(3, 0)), (3, sessions));
     }
 
     #[test]
@@ -100,7 +111,7 @@ proptest! {
             let mut wire = BytesMut::new();
             prost::encode_length_delimiter(bytes.len(), &mut wire).unwrap();
             wire.extend_from_slice(&bytes);
-            let view = session_views(&wire).next().unwrap().map(|view| view.to_session());
+            let view = session_views(&wire, 0).next().unwrap().map(|view| view.to_session());
             prop_assert_eq!(view.ok(), Session::decode(&*bytes).ok());
         }
     }

@@ -10,9 +10,6 @@ use imago_proto::{
 
 use super::super::Target;
 
-/// How long ago the sessions are said to have begun, in nanoseconds.
-const AGE: i64 = 10_000_000_000;
-
 /// For each gateway, what it sends for its share of so many sessions.
 pub(super) fn sync_bytes(target: &Target, sessions: usize) -> anyhow::Result<Vec<Bytes>> {
     let gateways = target.gateways.len();
@@ -32,10 +29,10 @@ fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
     LinkFrame::new(Kind::SyncBegin(SyncBegin {})).encode(&mut bytes);
     let (mut batch, mut left) = (SessionBatch::default(), accounts.len());
     for (number, account) in (1..).zip(accounts) {
-        batch.push(&session(name, number, account), AGE);
+        batch.push(&session(name, number, account));
         if batch.is_full() || number == accounts.len() as u64 {
             let batched = batch.len();
-            batch.take(left as u64).encode(&mut bytes);
+            batch.take().frame(left as u64, unix_nanos()).encode(&mut bytes);
             left -= batched;
         }
     }
@@ -46,16 +43,20 @@ fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
 
 /// A session as a gateway tells it: of the same length in each field.
 fn session(gateway: &str, id: u64, account: &str) -> Session {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Session {
         id,
         channel_id: format!("{gateway}_{account}_{id:016x}"),
         account: account.to_owned(),
         app: "bench".to_owned(),
-        login_time: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        login_time: unix_nanos(),
         remote: "127.0.0.1:50000".to_owned(),
         ..Session::default()
     }
+}
+
+fn unix_nanos() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -71,10 +72,11 @@ mod tests {
         let mut decoder = LinkDecoder::new(Limits::default());
         let (mut kinds, mut sessions) = (Vec::new(), Vec::new());
         while let Some(frame) = decoder.decode(&mut bytes).unwrap() {
-            sessions.extend(session_views(&frame.payload).map(|view| view.unwrap().to_session()));
+            sessions
+                .extend(session_views(&frame.payload, 0).map(|view| view.unwrap().to_session()));
             kinds.push(frame.kind);
         }
-        let [Kind::SyncBegin(_), Kind::SessionsUp(SessionsUp { left: 2 }), Kind::SyncEnd(end)] =
+        let [Kind::SyncBegin(_), Kind::SessionsUp(SessionsUp { left: 2, .. }), Kind::SyncEnd(end)] =
             &kinds[..]
         else {
             panic!("{kinds:?}");

@@ -1,7 +1,7 @@
 //! Servers of both kinds in one process, with roles that note what they are told.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_naming::{Memory, Naming};
-use imago_proto::{SessionBatch, SessionId, SessionView, Status, link};
+use imago_proto::{SessionId, SessionView, Status, link};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -134,7 +134,6 @@ impl LogicRole for LogicNotes {
 /// A gateway's role without clients.
 #[derive(Default)]
 pub(super) struct GatewayNotes {
-    pub(super) sessions: Mutex<BTreeMap<u64, link::Session>>,
     pub(super) pushed: Mutex<Vec<Bytes>>,
     pub(super) is_open: AtomicBool,
     pub(super) drains_for_ever: AtomicBool,
@@ -142,16 +141,6 @@ pub(super) struct GatewayNotes {
 
 #[async_trait]
 impl GatewayRole for GatewayNotes {
-    fn session_ids(&self) -> Vec<SessionId> {
-        self.sessions.lock().unwrap().keys().map(|id| SessionId(*id)).collect()
-    }
-
-    fn tell_session(&self, id: SessionId, batch: &mut SessionBatch) {
-        if let Some(session) = self.sessions.lock().unwrap().get(&id.0) {
-            batch.push(session, 0);
-        }
-    }
-
     fn push(&self, _: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {
         self.pushed.lock().unwrap().push(packet);
         None

@@ -25,7 +25,7 @@ async fn a_further_server_is_told_of_all_sessions_some_at_a_time() {
     let (gateway, logic) = pair(&memory).await;
     for id in 0..MANY {
         let told = Session { account: "a long name".repeat(4), ..session(id) };
-        gateway.role.sessions.lock().unwrap().insert(id, told);
+        gateway.handle.session_up(&told).await;
     }
     let further = Logic::start("logic-2", Arc::new(memory.clone())).await;
     has_all(&further).await;
@@ -47,13 +47,15 @@ async fn a_broken_batch_ends_its_link_and_the_next_one_tells_all_again() {
     let memory = Memory::new();
     let (gateway, logic) = pair(&memory).await;
     for id in 0..MANY {
-        gateway.role.sessions.lock().unwrap().insert(id, session(id));
+        gateway.handle.session_up(&session(id)).await;
     }
+    has_all(&logic).await;
     let link = gateway.link("logic-1").unwrap();
     let broken = Bytes::from_static(b"\x05\x08");
-    let frame = LinkFrame::with_payload(Kind::SessionsUp(SessionsUp { left: 9 }), broken);
+    let frame = LinkFrame::with_payload(Kind::SessionsUp(SessionsUp { left: 9, now: 0 }), broken);
     link.try_send(frame).unwrap();
     link.ended().await;
+    logic.role.sessions.lock().unwrap().clear();
     has_all(&logic).await;
     gateway.running.leave().await;
     logic.running.leave().await;

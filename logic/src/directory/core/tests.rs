@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imago_proto::{ChannelId, Incarnation, link};
+use imago_proto::{Incarnation, link};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::*;
@@ -68,7 +68,7 @@ fn an_older_login_that_is_heard_of_later_is_the_one_that_goes() {
     assert_eq!(located(&core, "ann"), [("b".into(), 1)]);
     // At the same instant, the channel id decides.
     let kicks = core.session_up(session(&a, 2, "ann", "", 11));
-    assert_eq!(kicks[0].loser.channel.as_str(), "a_ann_2");
+    assert_eq!(kicks[0].loser.channel(), "a_ann_2");
 }
 
 /// Sessions of ann that are left after logins from these devices, one after the other.
@@ -83,7 +83,7 @@ fn left(policy: DevicePolicy, devices: &[&str]) -> Vec<String> {
     }
     let mut left = core.locate(&"kim".into(), &"ann".into());
     left.sort_by_key(|session| session.id);
-    left.iter().map(|session| format!("{} {}", session.id, session.device)).collect()
+    left.iter().map(|session| format!("{} {}", session.id, session.device())).collect()
 }
 
 #[test]
@@ -178,7 +178,8 @@ fn accounts_of_two_apps_are_two() {
     let mut core = DirectoryCore::default();
     synced(&mut core, &a);
     core.session_up(session(&a, 1, "ann", "", 1));
-    let other = Session { app: "other".into(), ..session(&a, 2, "ann", "", 2) };
+    let mut other = session(&a, 2, "ann", "", 2);
+    other.app = "other".into();
     assert!(core.session_up(other).is_empty());
     assert_eq!(located(&core, "ann"), [("a".into(), 1)]);
 }
@@ -311,7 +312,7 @@ fn held(core: &DirectoryCore) -> BTreeSet<(PeerId, u64)> {
     sessions.map(|session| (session.gateway.clone(), session.id.0)).collect()
 }
 
-type Rank = (i64, ChannelId);
+type Rank = (i64, String);
 
 proptest! {
     #[test]
@@ -329,7 +330,7 @@ proptest! {
             let kicks = apply(&mut core, event);
             model.on(event);
             for kick in &kicks {
-                let rank = |session: &Session| (session.login_time, session.channel.clone());
+                let rank = |session: &Session| (session.login_time, session.channel().to_owned());
                 prop_assert!(rank(&kick.loser) < rank(&kick.winner));
                 kicked.insert((kick.loser.gateway.clone(), kick.loser.id.0));
             }
@@ -343,7 +344,7 @@ proptest! {
                 .flat_map(|account| core.locate(&"kim".into(), &(*account).into()))
                 .collect();
             prop_assert_eq!(located.len(), core.len());
-            let place = |found: &Session| policy.place(&found.device).to_owned();
+            let place = |found: &Session| policy.place(found.device()).to_owned();
             let places: BTreeSet<_> =
                 located.iter().map(|found| (found.account.clone(), place(found))).collect();
             prop_assert_eq!(places.len(), located.len());
@@ -376,8 +377,8 @@ proptest! {
         for (gateway, id) in &ups {
             let session = numbered(&gateways()[*gateway], *id);
             let place = (session.gateway.clone(), *id);
-            let rank = (session.login_time, session.channel.clone());
-            let device = (session.account.clone(), policy.place(&session.device).to_owned());
+            let rank = (session.login_time, session.channel().to_owned());
+            let device = (session.account.clone(), policy.place(session.device()).to_owned());
             let entry = best.entry(device).or_insert((rank.clone(), place.clone()));
             if rank > entry.0 {
                 *entry = (rank, place);

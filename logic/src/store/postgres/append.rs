@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use futures::try_join;
+use imago_container::unix_nanos;
 use imago_proto::GroupId;
 use quick_cache::sync::Cache;
 use tokio_postgres::Row;
@@ -16,12 +17,9 @@ use super::{
     queue::Work,
     rows::{Values, content, digest, place, target, text},
 };
-use crate::{
-    clock::unix_nanos,
-    store::{
-        Appended, Denied, First, NewMessage, Target,
-        ids::{FIRST_ID, Kind, conversation_id, group_row, seq, sides},
-    },
+use crate::store::{
+    Appended, Denied, First, NewMessage, Target,
+    ids::{FIRST_ID, Kind, conversation_id, group_row, seq, sides},
 };
 
 /// Direct conversations whose rows are remembered: about 20 MB. Overflow policy: read again.

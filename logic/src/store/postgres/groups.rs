@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use deadpool_postgres::{Object, Transaction};
+use imago_container::unix_nanos;
 use imago_proto::{Account, App, GroupId};
 use tokio_postgres::types::ToSql;
 
@@ -11,12 +12,9 @@ use super::{
     locks,
     rows::{Values, digest, text},
 };
-use crate::{
-    clock::unix_nanos,
-    store::{
-        Created, Denied, Group, Member, MemberChange, Members, NewGroup,
-        ids::{group_id, group_row, seq},
-    },
+use crate::store::{
+    Created, Denied, Group, Member, MemberChange, Members, NewGroup,
+    ids::{group_id, group_row, seq},
 };
 
 const NANOS: i64 = 1_000_000_000;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use imago_container::unix_nanos;
 use imago_proto::{Account, App, GroupId};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -13,7 +14,6 @@ use super::{
     batch::Batch,
     writes::Allowed,
 };
-use crate::clock::unix_nanos;
 
 const NANOS: i64 = 1_000_000_000;
 

@@ -1,5 +1,6 @@
 //! The writes, each within a batch's transaction.
 
+use imago_container::unix_nanos;
 use imago_proto::{Account, App, ConversationId, Seq};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -12,7 +13,6 @@ use super::{
     groups,
     reads::{Conversation, conversations, last_until},
 };
-use crate::clock::unix_nanos;
 
 /// Messages removed in one go, so that no commit takes long.
 const PRUNE_BATCH: u32 = 500;

@@ -1,0 +1,152 @@
+//! A session as the directory holds it: in few pieces of memory, for there may be a million of them.
+
+use std::sync::Arc;
+
+use imago_container::{PeerId, unix_nanos};
+use imago_proto::{Account, App, SessionId, SessionView, link};
+
+/// One connected client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The gateway that holds the connection.
+    pub gateway: PeerId,
+    /// Its number there.
+    pub id: SessionId,
+    /// Whose it is.
+    pub account: Account,
+    /// Tenant.
+    pub app: App,
+    /// Unix nanoseconds, on the gateway's clock.
+    pub login_time: i64,
+    /// The login on this server's clock. Unix nanoseconds.
+    pub since: i64,
+    texts: Texts,
+    tags: Box<[Box<str>]>,
+}
+
+/// Texts that are seldom asked for, one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Texts {
+    all: Box<str>,
+    /// Where each but the last ends.
+    ends: [u32; 4],
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A session as its gateway tells it now.
+    pub fn from_link(gateway: &PeerId, told: &link::Session) -> Self {
+        let app = App::from(told.app.as_str());
+        Self::from_view(gateway, &SessionView::of(told), app, unix_nanos())
+    }
+
+    /// Many sessions of one gateway, as it tells them now. Neighbours of one app share its name.
+    pub fn from_batch(gateway: &PeerId, told: &[SessionView<'_>]) -> Vec<Arc<Self>> {
+        let (now, mut app) = (unix_nanos(), App::from(""));
+        let session = |told: &SessionView<'_>| {
+            if app.as_str() != told.app {
+                app = told.app.into();
+            }
+            Arc::new(Self::from_view(gateway, told, app.clone(), now))
+        };
+        told.iter().map(session).collect()
+    }
+
+    fn from_view(gateway: &PeerId, told: &SessionView<'_>, app: App, now: i64) -> Self {
+        let since = match told.age {
+            0 => told.login_time,
+            age => now.saturating_sub(age),
+        };
+        Self {
+            gateway: gateway.clone(),
+            id: SessionId(told.id),
+            account: told.account.into(),
+            app,
+            login_time: told.login_time,
+            since,
+            texts: Texts::new([told.channel_id, told.device, told.zone, told.isp, told.remote]),
+            tags: told.tags.iter().map(|tag| (*tag).into()).collect(),
+        }
+    }
+
+    /// Its name on the client's wire, an [`imago_proto::ChannelId`].
+    pub fn channel(&self) -> &str {
+        self.texts.get(0)
+    }
+
+    /// Which of the account's devices, or empty.
+    pub fn device(&self) -> &str {
+        self.texts.get(1)
+    }
+
+    /// Zone that the client named.
+    pub fn zone(&self) -> &str {
+        self.texts.get(2)
+    }
+
+    /// Network provider that the client named.
+    pub fn isp(&self) -> &str {
+        self.texts.get(3)
+    }
+
+    /// Address the client connected from.
+    pub fn remote(&self) -> &str {
+        self.texts.get(4)
+    }
+
+    /// Tags that the client named.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(|tag| &**tag)
+    }
+}
+
+// === impl Texts ===
+
+impl Texts {
+    fn new(texts: [&str; 5]) -> Self {
+        let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
+        let mut ends = [0; 4];
+        let mut each = texts.into_iter();
+        for (end, text) in ends.iter_mut().zip(&mut each) {
+            all.push_str(text);
+            // Fits: a link's frame is far shorter than 4 GiB.
+            *end = all.len() as u32;
+        }
+        all.extend(each);
+        Self { all: all.into(), ends }
+    }
+
+    fn get(&self, number: usize) -> &str {
+        let end = |number: usize| self.ends.get(number).map(|end| *end as usize);
+        let start = number.checked_sub(1).and_then(end).unwrap_or(0);
+        self.all.get(start..end(number).unwrap_or(self.all.len())).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imago_proto::Incarnation;
+
+    use super::*;
+
+    #[test]
+    fn each_text_of_a_session_is_found_empty_or_not() {
+        let gateway = PeerId { service_id: "gate".into(), incarnation: Incarnation(1) };
+        for (device, zone, isp) in [("phone", "east", "net"), ("", "", ""), ("phone", "", "net")] {
+            let told = link::Session {
+                channel_id: "gate_ann_1".to_owned(),
+                device: device.to_owned(),
+                zone: zone.to_owned(),
+                isp: isp.to_owned(),
+                tags: vec!["a".to_owned(), String::new()],
+                remote: "192.0.2.1:4".to_owned(),
+                ..link::Session::default()
+            };
+            let session = Session::from_link(&gateway, &told);
+            assert_eq!((session.channel(), session.remote()), ("gate_ann_1", "192.0.2.1:4"));
+            assert_eq!((session.device(), session.zone(), session.isp()), (device, zone, isp));
+            assert_eq!(session.tags().collect::<Vec<_>>(), ["a", ""]);
+        }
+    }
+}
