@@ -260,6 +260,7 @@ async fn promote_shows_what_just_the_bytes_of_the_sessions_take() {
     assert_eq!(figures["all_ms"].as_array().unwrap().len(), 2);
     assert!(number(&figures, "limit_bytes") > 31.0 * 60.0, "{figures}");
     assert!(number(&figures, "limit_median_ms") > 0.0, "{figures}");
+    assert!(number(&figures, "fresh_median_ms") > 0.0, "{figures}");
     let linked = number(&figures, "linked_median_ms");
     assert!(linked > 0.0 && linked <= number(&figures, "median_ms"), "{figures}");
     assert!(text.contains("the limit, just the"), "{text}");

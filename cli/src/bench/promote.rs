@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Time before each promotion, in which what follows the logins, and the leaving of the server
 /// before, comes to rest: gateways have everything delivered again when a server leaves.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Time between two looks at whether a server has grown up: each takes time away from it, and when
+/// it was it says itself.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Time between the pings of the idle clients.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -34,7 +37,8 @@ pub(crate) struct PromoteArgs {
     #[arg(long, default_value_t = 10)]
     times: usize,
     /// Idle clients that are logged in before; the gateways tell each server of all of them. Beside
-    /// it, sending just these bytes is measured
+    /// it, sending just these bytes is measured, to a process that runs and to one that is started
+    /// for it
     #[arg(long, default_value_t = 0)]
     sessions: usize,
     /// Write the figures to this file too
@@ -49,8 +53,10 @@ struct Promotion {
     adult: f64,
     /// From its first link, as the server itself says; 0 where it grew up without any.
     linked: f64,
-    /// Sending just the bytes of the sessions.
+    /// Sending just the bytes of the sessions to a process that runs.
     bytes: f64,
+    /// The same to a new process, from its start.
+    fresh: f64,
 }
 
 pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
@@ -72,9 +78,10 @@ pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
     for number in 1..=args.times {
         tokio::time::sleep(SETTLE).await;
         let (adult, linked) = promote(&state, number).await?;
-        let bytes = sink.time(&bytes).await?.as_secs_f64() * 1000.0;
-        out!("{number:3}: {adult:.0} ms from start to Adult, {linked:.1} ms from the first link");
-        promotions.push(Promotion { adult, linked, bytes });
+        let warm = sink.time(&bytes).await?.as_secs_f64() * 1000.0;
+        let fresh = fresh(&bytes).await? * 1000.0;
+        out!("{number:3}: {adult:.1} ms from start to Adult, {linked:.1} ms from the first link");
+        promotions.push(Promotion { adult, linked, bytes: warm, fresh });
     }
     let told = idlers.told();
     ensure!(
@@ -87,36 +94,48 @@ pub(super) async fn run(args: PromoteArgs) -> anyhow::Result<()> {
     report(&args, &bytes, &promotions)
 }
 
-/// Milliseconds from the start of a process until it is ready, and from its first link.
+/// Seconds from the start of a new process until it has all these bytes.
+async fn fresh(bytes: &[Bytes]) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    Sink::start().await?.time(bytes).await?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Milliseconds from the start of a process until it is Adult, and from its first link.
 async fn promote(state: &DevState, number: usize) -> anyhow::Result<(f64, f64)> {
     let directory = tempfile::tempdir()?;
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
     let launch = dev::logic_launch(state, format!("bench-logic-{number}"));
     let started = Instant::now();
     let server = Server::start(launch, &directory.path().join("log")).await?;
+    // From here on the server itself takes the time.
+    let listening = started.elapsed().as_secs_f64();
     let ready = format!("{}/ready", server.member.monitor);
-    let took = loop {
-        if http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
-            break Some(started.elapsed());
+    let is_adult = async {
+        while !http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        if started.elapsed() > PATIENCE {
-            break None;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
     };
-    let linked = linked(&http, &server.member.monitor).await;
+    let is_adult = async {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::timeout(PATIENCE, is_adult).await
+    };
+    let is_adult = is_adult.await.is_ok();
+    let said = said(&http, &server.member.monitor).await;
     server.stop().await;
-    match took {
-        Some(took) => Ok((took.as_secs_f64() * 1000.0, linked? * 1000.0)),
-        None => bail!("not Adult after {PATIENCE:?}"),
-    }
+    ensure!(is_adult, "not Adult after {PATIENCE:?}");
+    let (adult, linked) = said?;
+    Ok(((listening + adult) * 1000.0, linked * 1000.0))
 }
 
-/// Seconds from a server's first link until it was Adult.
-async fn linked(http: &reqwest::Client, monitor: &str) -> anyhow::Result<f64> {
+/// Seconds until a server was Adult, as it says: from its start, once it has read its
+/// configuration, and from its first link.
+async fn said(http: &reqwest::Client, monitor: &str) -> anyhow::Result<(f64, f64)> {
     let metrics = http.get(format!("{monitor}/metrics")).send().await?.text().await?;
+    let adult = metric(&metrics, "imago_promotion_seconds_sum");
     // Not counted where a server grows up before its registry has named a gateway.
-    Ok(metric(&metrics, "imago_promotion_linked_seconds_sum").unwrap_or_default())
+    let linked = metric(&metrics, "imago_promotion_linked_seconds_sum").unwrap_or_default();
+    Ok((adult.context("the server does not say how long it took")?, linked))
 }
 
 fn metric(metrics: &str, name: &str) -> Option<f64> {
@@ -135,18 +154,20 @@ fn report(args: &PromoteArgs, bytes: &[Bytes], promotions: &[Promotion]) -> anyh
     let adult = median(promotions, |promotion| promotion.adult);
     let linked = median(promotions, |promotion| promotion.linked);
     let limit = median(promotions, |promotion| promotion.bytes);
+    let fresh = median(promotions, |promotion| promotion.fresh);
     let total: usize = bytes.iter().map(Bytes::len).sum();
     out!(
-        "median of {}: {adult:.0} ms to Adult, {linked:.1} ms from the first link, with {gateways} \
-         gateways and {} sessions",
+        "median of {}: {adult:.1} ms from start to Adult, {linked:.1} ms from the first link, with \
+         {gateways} gateways and {} sessions",
         args.times,
         args.sessions
     );
     if args.sessions > 0 {
         out!(
-            "the limit, just the {total} bytes of these sessions over {gateways} connections: \
-             {limit:.1} ms; Adult takes {:.1} times as long, {:.1} times from the first link",
-            adult / limit,
+            "the limit, just the {total} bytes of these sessions over {gateways} connections: {fresh:.1} \
+             ms from the start of a process that reads them, {limit:.1} ms where it runs; Adult takes \
+             {:.1} times as long from its start, {:.1} times from its first link",
+            adult / fresh,
             linked / limit
         );
     }
@@ -158,6 +179,7 @@ fn report(args: &PromoteArgs, bytes: &[Bytes], promotions: &[Promotion]) -> anyh
         "linked_median_ms": linked, "linked_all_ms": all(|promotion| promotion.linked),
         "limit_bytes": total,
         "limit_median_ms": limit, "limit_all_ms": all(|promotion| promotion.bytes),
+        "fresh_median_ms": fresh, "fresh_all_ms": all(|promotion| promotion.fresh),
     });
     std::fs::write(path, serde_json::to_vec_pretty(&figures)?)
         .with_context(|| format!("--json {}", path.display()))
