@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use imago_container::{Container, cli::announce_ports, telemetry, unix_nanos};
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use crate::{
     LogicConfig, Router, directory, metrics,
@@ -36,10 +39,14 @@ pub async fn serve(
     let link = listen("listen.link", config.listen).await?;
     let monitor = listen("monitor.listen", config.monitor).await?;
     let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
+    // The registry answers while the rest is made ready.
+    let url = config.naming;
+    let joining = async move { imago_naming::open(&url).await };
+    let joining = AbortOnDropHandle::new(tokio::spawn(joining));
     telemetry::metrics_recorder();
     metrics::describe();
     let store = config.store.open().await.context("store.url")?;
-    let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
+    let naming = joining.await?.context("naming.url")?;
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);

@@ -35,7 +35,7 @@ const KEY_PREFIX: &str = "service:";
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a joining member waits until it has heard of another: nobody may be there yet.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How often a joining member looks whether it has.
+/// How often a joining member looks whether it has, where the others tell of no services yet.
 const JOIN_LOOK: Duration = Duration::from_millis(1);
 /// Members that are told of a change at once. Overflow policy: the others hear of it by the rounds,
 /// from a random choice of so many.
@@ -58,6 +58,8 @@ struct Shared {
     chitchat: Arc<tokio::sync::Mutex<Chitchat>>,
     hub: Hub,
     changed: Notify,
+    /// Somebody has told of a service.
+    told: Notify,
     /// When a member was first seen critical.
     critical_since: Mutex<HashMap<String, SystemTime>>,
 }
@@ -150,8 +152,10 @@ impl Gossip {
             chitchat: handle.chitchat(),
             hub: Hub::default(),
             changed: Notify::new(),
+            told: Notify::new(),
             critical_since: Mutex::default(),
         });
+        shared.listen().await;
         let stop = CancellationToken::new();
         tokio::spawn(watch(shared.clone(), stop.clone()));
         // A server that looks around before it has heard of anybody would grow up alone.
@@ -210,13 +214,6 @@ impl Transport for BoundTransport {
 
 /// Publishes changes until stopped.
 async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
-    let weak = Arc::downgrade(&shared);
-    let listener = shared.chitchat.lock().await.subscribe_event(KEY_PREFIX, move |_| {
-        if let Some(shared) = weak.upgrade() {
-            shared.changed.notify_one();
-        }
-    });
-    listener.forever();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tokio::select! {
@@ -231,10 +228,23 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 impl Shared {
+    /// Has every change of a service noticed.
+    async fn listen(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        let listener = self.chitchat.lock().await.subscribe_event(KEY_PREFIX, move |_| {
+            if let Some(shared) = weak.upgrade() {
+                shared.changed.notify_one();
+                shared.told.notify_one();
+            }
+        });
+        listener.forever();
+    }
+
     /// Resolves when another member has told what it knows.
     async fn heard(&self) {
         while self.chitchat.lock().await.node_states().len() < 2 {
-            tokio::time::sleep(JOIN_LOOK).await;
+            // Whichever comes first.
+            let _ = timeout(JOIN_LOOK, self.told.notified()).await;
         }
     }
 
