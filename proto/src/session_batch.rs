@@ -108,6 +108,10 @@ pub struct SessionView<'a> {
     pub tags: Vec<&'a str>,
     pub remote: &'a str,
     pub age: i64,
+    /// When it was told, on its gateway's clock. Unix nanoseconds; 0 where that is not known.
+    pub told_at: i64,
+    /// How it lies in its batch, behind its length; empty where it is in none.
+    pub encoded: &'a [u8],
 }
 
 /// The sessions of a batch that was sent at `now`, one after the other. After an error there are no
@@ -121,11 +125,13 @@ pub fn session_views(
         if rest.is_empty() {
             return None;
         }
+        let from = rest;
         let view = delimited(&mut rest).and_then(SessionView::decode);
+        let encoded = from.get(..from.len() - rest.len()).unwrap_or_default();
         if view.is_err() {
             rest = &[];
         }
-        Some(view.map(|view| view.at(now)))
+        Some(view.map(|view| SessionView { encoded, ..view }.told_at(now)))
     })
 }
 
@@ -146,12 +152,15 @@ impl<'a> SessionView<'a> {
             tags: session.tags.iter().map(String::as_str).collect(),
             remote: &session.remote,
             age: session.age,
+            told_at: 0,
+            encoded: &[],
         }
     }
 
     /// With the age that it has on its gateway's clock, where it tells none. Never none again: that
     /// would say that it is not told.
-    fn at(mut self, now: i64) -> Self {
+    fn told_at(mut self, now: i64) -> Self {
+        self.told_at = now;
         if self.age == 0 && now != 0 {
             self.age = now.saturating_sub(self.login_time).max(1);
         }

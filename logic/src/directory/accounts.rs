@@ -1,21 +1,44 @@
 //! Sessions by whose they are, in a table without keys of its own: what it finds by lies in the
 //! sessions, so that a session more costs it eight bytes.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{
+    hash::BuildHasher,
+    sync::{Arc, OnceLock},
+};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use imago_proto::{Account, App};
 use slab::Slab;
 
-use super::Session;
+use super::{Session, pack::Pack};
+
+/// A session that was not told with others.
+const ALONE: u32 = u32::MAX;
 
 /// Any number of sessions of each account of each app, each in a place of its own.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    sessions: Slab<Arc<Session>>,
+    sessions: Slab<Held>,
+    packs: Slab<HeldPack>,
     places: HashTable<Entry>,
     hasher: RandomState,
+}
+
+/// A session, and where it comes from.
+#[derive(Debug)]
+struct Held {
+    /// Made when somebody asks for it.
+    session: OnceLock<Arc<Session>>,
+    pack: u32,
+    /// Its number in the pack.
+    number: u32,
+}
+
+/// A pack with how many sessions out of it are held, and one more while they are inserted.
+#[derive(Debug)]
+struct HeldPack {
+    pack: Pack,
+    held: usize,
 }
 
 /// Where a session is, until it is taken out.
@@ -32,15 +55,15 @@ struct Entry {
 /// An account, to find its sessions by.
 pub(super) struct Key<'a> {
     hash: u32,
-    app: &'a App,
-    account: &'a Account,
+    app: &'a str,
+    account: &'a str,
 }
 
 // === impl Accounts ===
 
 impl Accounts {
     /// What the sessions of an account are found by.
-    pub(super) fn key<'a>(&self, app: &'a App, account: &'a Account) -> Key<'a> {
+    pub(super) fn key<'a>(&self, app: &'a str, account: &'a str) -> Key<'a> {
         // The upper half is as good as the lower.
         let hash = (self.hasher.hash_one((app, account)) >> 32) as u32;
         Key { hash, app, account }
@@ -55,10 +78,41 @@ impl Accounts {
     /// Adds a session; gives its place. `None` where there is none left, after four thousand
     /// million.
     pub(super) fn insert(&mut self, session: Arc<Session>) -> Option<Place> {
+        let hash = self.key(session.app.as_str(), session.account.as_str()).hash;
+        self.place(hash, Held { session: session.into(), pack: ALONE, number: 0 })
+    }
+
+    /// Takes a pack, for sessions to be [inserted](Self::insert_packed) out of it.
+    pub(super) fn add_pack(&mut self, pack: Pack) -> u32 {
+        u32::try_from(self.packs.insert(HeldPack { pack, held: 1 })).unwrap_or(ALONE)
+    }
+
+    /// Adds the session of this number in a pack; gives its place, as [`insert`](Self::insert) does.
+    pub(super) fn insert_packed(
+        &mut self,
+        key: &Key<'_>,
+        pack: u32,
+        number: usize,
+    ) -> Option<Place> {
+        let number = u32::try_from(number).ok()?;
+        self.packs.get_mut(pack as usize)?.held += 1;
+        self.place(key.hash, Held { session: OnceLock::new(), pack, number })
+    }
+
+    /// One session less of a pack, or no more come out of it. After the last it goes.
+    pub(super) fn let_go(&mut self, pack: u32) {
+        let Some(held) = self.packs.get_mut(pack as usize) else { return };
+        held.held -= 1;
+        held.pack.tidy();
+        if held.held == 0 {
+            self.packs.remove(pack as usize);
+        }
+    }
+
+    fn place(&mut self, hash: u32, held: Held) -> Option<Place> {
         let vacant = self.sessions.vacant_entry();
         let place = Place(u32::try_from(vacant.key()).ok()?);
-        let hash = (self.hasher.hash_one((&session.app, &session.account)) >> 32) as u32;
-        vacant.insert(session);
+        vacant.insert(held);
         let entry = Entry { hash, place };
         self.places.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
         Some(place)
@@ -66,16 +120,23 @@ impl Accounts {
 
     /// The session in this place.
     pub(super) fn get(&self, place: Place) -> Option<&Arc<Session>> {
-        self.sessions.get(place.0 as usize)
+        let held = self.sessions.get(place.0 as usize)?;
+        if let Some(session) = held.session.get() {
+            return Some(session);
+        }
+        let HeldPack { pack, .. } = self.packs.get(held.pack as usize)?;
+        Some(held.session.get_or_init(|| Arc::new(pack.unpack(held.number as usize))))
     }
 
     /// Takes out the session in this place: another one of its account stays.
     pub(super) fn remove(&mut self, place: Place) -> Option<Arc<Session>> {
-        let session = self.sessions.try_remove(place.0 as usize)?;
-        let hash = self.key(&session.app, &session.account).hash;
+        let session = self.get(place)?.clone();
+        let held = self.sessions.try_remove(place.0 as usize)?;
+        let hash = self.key(session.app.as_str(), session.account.as_str()).hash;
         if let Ok(found) = self.places.find_entry(spread(hash), |entry| entry.place == place) {
             found.remove();
         }
+        self.let_go(held.pack);
         Some(session)
     }
 
@@ -83,13 +144,23 @@ impl Accounts {
     pub(super) fn of<'a>(&'a self, key: &'a Key<'_>) -> impl Iterator<Item = &'a Arc<Session>> {
         let entries = self.places.iter_hash(spread(key.hash)).filter(|it| it.hash == key.hash);
         let sessions = entries.filter_map(|entry| self.get(entry.place));
-        sessions.filter(|session| session.account == *key.account && session.app == *key.app)
+        sessions.filter(|session| {
+            session.account.as_str() == key.account && session.app.as_str() == key.app
+        })
     }
 
     /// Sessions that there is room for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.places.capacity().min(self.sessions.capacity())
+    }
+}
+
+#[cfg(test)]
+impl Accounts {
+    /// Packs, and bytes in them.
+    pub(super) fn packed(&self) -> (usize, usize) {
+        (self.packs.len(), self.packs.iter().map(|(_, held)| held.pack.bytes()).sum())
     }
 }
 

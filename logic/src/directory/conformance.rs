@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, SessionId, link};
+use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, link, session_views};
 use imago_tests::{RedisServer, eventually};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -43,8 +43,10 @@ fn tell(directory: &dyn SessionDirectory, gateway: &PeerId, sessions: &[Session]
     let mut kicks = Vec::new();
     for (number, some) in sessions.chunks(2).enumerate() {
         let left = (sessions.len() - 2 * number) as u64;
-        let some = some.iter().cloned().map(Arc::new).collect();
-        kicks.extend(directory.sessions_up(gateway, some, left));
+        let mut batch = SessionBatch::default();
+        some.iter().for_each(|session| batch.push(&session.to_link()));
+        let views: Vec<_> = session_views(batch.as_bytes(), 0).map(Result::unwrap).collect();
+        kicks.extend(directory.sessions_up(gateway, &views, left));
     }
     kicks
 }

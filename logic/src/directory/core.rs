@@ -4,11 +4,12 @@ use std::{collections::hash_map::Entry, sync::Arc};
 
 use foldhash::{HashMap, HashSet};
 use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId};
+use imago_proto::{Account, App, SessionId, SessionView};
 
 use super::{
     DevicePolicy, Session,
-    accounts::{Accounts, Place},
+    accounts::{Accounts, Key, Place},
+    pack::Pack,
 };
 
 /// Sessions that room is made for before they are told. Overflow policy: the rest find room as
@@ -78,20 +79,52 @@ impl DirectoryCore {
     /// gone, or never began a sync, have none: what a dying link still tells is ignored.
     pub fn session_up(&mut self, session: impl Into<Arc<Session>>) -> Vec<Kick> {
         let session = session.into();
-        let Some(held) = self.gateways.get_mut(&session.gateway) else { return Vec::new() };
+        let key = self.accounts.key(session.app.as_str(), session.account.as_str());
+        let (gateway, id) = (session.gateway.clone(), session.id);
+        let insert = |accounts: &mut Accounts| accounts.insert(session.clone());
+        self.up(&gateway, id, &key, session.device(), insert)
+    }
+
+    /// Some sessions of a gateway live, which are in a pack in this order. Says of each what
+    /// [`session_up`](Self::session_up) says.
+    pub(super) fn sessions_up(
+        &mut self,
+        gateway: &PeerId,
+        pack: Pack,
+        sessions: &[SessionView<'_>],
+    ) -> Vec<Kick> {
+        let pack = self.accounts.add_pack(pack);
+        let mut kicks = Vec::new();
+        for (number, told) in sessions.iter().enumerate() {
+            let key = self.accounts.key(told.app, told.account);
+            let insert = |accounts: &mut Accounts| accounts.insert_packed(&key, pack, number);
+            kicks.extend(self.up(gateway, SessionId(told.id), &key, told.device, insert));
+        }
+        self.accounts.let_go(pack);
+        kicks
+    }
+
+    fn up(
+        &mut self,
+        gateway: &PeerId,
+        id: SessionId,
+        key: &Key<'_>,
+        device: &str,
+        insert: impl FnOnce(&mut Accounts) -> Option<Place>,
+    ) -> Vec<Kick> {
+        let Some(held) = self.gateways.get_mut(gateway) else { return Vec::new() };
         if let Some(sync) = &mut held.sync {
-            if sync.ended.contains(&session.id) {
+            if sync.ended.contains(&id) {
                 return Vec::new();
             }
-            sync.untold.remove(&session.id);
+            sync.untold.remove(&id);
         }
-        let Entry::Vacant(vacant) = held.sessions.entry(session.id) else { return Vec::new() };
-        let place = self.policy.place(session.device());
-        let key = self.accounts.key(&session.app, &session.account);
+        let Entry::Vacant(vacant) = held.sessions.entry(id) else { return Vec::new() };
+        let device = self.policy.place(device);
         let rivals =
-            self.accounts.of(&key).filter(|other| self.policy.place(other.device()) == place);
+            self.accounts.of(key).filter(|other| self.policy.place(other.device()) == device);
         let rivals: Vec<_> = rivals.cloned().collect();
-        let Some(place) = self.accounts.insert(session) else { return Vec::new() };
+        let Some(place) = insert(&mut self.accounts) else { return Vec::new() };
         vacant.insert(place);
         if rivals.is_empty() {
             return Vec::new();
@@ -142,7 +175,7 @@ impl DirectoryCore {
 
     /// All sessions of an account.
     pub fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
-        self.accounts.of(&self.accounts.key(app, account)).cloned().collect()
+        self.accounts.of(&self.accounts.key(app.as_str(), account.as_str())).cloned().collect()
     }
 
     /// A session by its number.
@@ -166,6 +199,12 @@ impl DirectoryCore {
     /// Whether this life of a gateway has told all of its sessions.
     pub fn is_told(&self, gateway: &PeerId) -> bool {
         self.gateways.get(gateway).is_some_and(|held| held.is_told)
+    }
+
+    /// Packs that are held, and bytes in them.
+    #[cfg(test)]
+    pub(super) fn packed(&self) -> (usize, usize) {
+        self.accounts.packed()
     }
 
     /// How many sessions are known.

@@ -4,9 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId};
+use imago_proto::{Account, App, SessionId, SessionView};
 
-use super::{DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory};
+use super::{DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, pack::Pack};
 
 /// Accounts looked up at a time, so that changes need not wait for long.
 const LOOK_AT_ONCE: usize = 500;
@@ -44,10 +44,11 @@ impl SessionDirectory for Replicated {
         self.change(|core| core.session_up(session))
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: Vec<Arc<Session>>, left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) -> Vec<Kick> {
+        let pack = Pack::new(gateway, sessions);
         self.change(|core| {
             core.expect(gateway, left);
-            sessions.into_iter().flat_map(|session| core.session_up(session)).collect()
+            core.sessions_up(gateway, pack, sessions)
         })
     }
 

@@ -1,7 +1,5 @@
 //! A session as the directory holds it: in few pieces of memory, for there may be a million of them.
 
-use std::sync::Arc;
-
 use imago_container::{PeerId, unix_nanos};
 use imago_proto::{Account, App, SessionId, SessionView, link};
 
@@ -41,19 +39,13 @@ impl Session {
         Self::from_view(gateway, &SessionView::of(told), app, unix_nanos())
     }
 
-    /// Many sessions of one gateway, as it tells them now. Neighbours of one app share its name.
-    pub fn from_batch(gateway: &PeerId, told: &[SessionView<'_>]) -> Vec<Arc<Self>> {
-        let (now, mut app) = (unix_nanos(), App::from(""));
-        let session = |told: &SessionView<'_>| {
-            if app.as_str() != told.app {
-                app = told.app.into();
-            }
-            Arc::new(Self::from_view(gateway, told, app.clone(), now))
-        };
-        told.iter().map(session).collect()
+    /// A session out of a batch that its gateway tells now.
+    pub(super) fn told(gateway: &PeerId, told: &SessionView<'_>) -> Self {
+        Self::from_view(gateway, told, told.app.into(), unix_nanos())
     }
 
-    fn from_view(gateway: &PeerId, told: &SessionView<'_>, app: App, now: i64) -> Self {
+    /// A session that was told at `now`, of this app.
+    pub(super) fn from_view(gateway: &PeerId, told: &SessionView<'_>, app: App, now: i64) -> Self {
         let since = match told.age {
             0 => told.login_time,
             age => now.saturating_sub(age),
@@ -67,6 +59,23 @@ impl Session {
             since,
             texts: Texts::new([told.channel_id, told.device, told.zone, told.isp, told.remote]),
             tags: told.tags.iter().map(|tag| (*tag).into()).collect(),
+        }
+    }
+
+    /// The session as links tell it, without an age: nobody knows when it will be read.
+    pub(super) fn to_link(&self) -> link::Session {
+        link::Session {
+            id: self.id.0,
+            channel_id: self.channel().to_owned(),
+            account: self.account.to_string(),
+            app: self.app.to_string(),
+            device: self.device().to_owned(),
+            login_time: self.login_time,
+            age: 0,
+            zone: self.zone().to_owned(),
+            isp: self.isp().to_owned(),
+            tags: self.tags().map(str::to_owned).collect(),
+            remote: self.remote().to_owned(),
         }
     }
 

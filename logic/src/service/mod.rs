@@ -142,7 +142,6 @@ impl LogicRole for LogicService {
     }
 
     fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
-        let sessions = Session::from_batch(gateway, sessions);
         let _kicking = self.kicking();
         for kick in self.directory.sessions_up(gateway, sessions, left) {
             self.kick(&kick);

@@ -60,21 +60,7 @@ pub(super) fn field(gateway: &PeerId, id: SessionId) -> String {
 
 /// The session as it is written, behind the instant at which it expires.
 pub(super) fn encode(session: &Session) -> Vec<u8> {
-    let told = link::Session {
-        id: session.id.0,
-        channel_id: session.channel().to_owned(),
-        account: session.account.to_string(),
-        app: session.app.to_string(),
-        device: session.device().to_owned(),
-        login_time: session.login_time,
-        // Nobody knows when it will be read.
-        age: 0,
-        zone: session.zone().to_owned(),
-        isp: session.isp().to_owned(),
-        tags: session.tags().map(str::to_owned).collect(),
-        remote: session.remote().to_owned(),
-    };
-    told.encode_to_vec()
+    session.to_link().encode_to_vec()
 }
 
 /// Reads a field; `None` where it is none of ours.

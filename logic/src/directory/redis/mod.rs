@@ -24,7 +24,7 @@ use std::{
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, ServiceId, SessionId};
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, SessionView};
 use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -193,16 +193,16 @@ impl SessionDirectory for RedisDirectory {
         kicks
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: Vec<Arc<Session>>, left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) -> Vec<Kick> {
         let local = &self.shared.local;
         if local.look(|core| core.is_told(gateway)) {
-            let sessions = sessions.into_iter().map(Arc::unwrap_or_clone);
+            let sessions = sessions.iter().map(|told| Session::told(gateway, told));
             return sessions.flat_map(|session| self.session_up(session)).collect();
         }
         // A first sync, which is written as a whole, at its end.
         {
             let mut ended = self.ended();
-            sessions.iter().for_each(|session| ended.remove(gateway, session.id));
+            sessions.iter().for_each(|session| ended.remove(gateway, SessionId(session.id)));
         }
         let kicks = local.sessions_up(gateway, sessions, left);
         for kick in &kicks {

@@ -1,0 +1,82 @@
+//! Sessions as a sync told them. Most wait long until somebody asks for them, so each stays packed
+//! until then: a server that has to learn of all of them before it serves makes nothing of them first.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use imago_container::{PeerId, unix_nanos};
+use imago_proto::{App, SessionView, session_views};
+use prost::Message;
+
+use super::Session;
+
+/// Some sessions of one gateway that were told together.
+#[derive(Debug)]
+pub(super) struct Pack {
+    gateway: PeerId,
+    /// The app of the first one: mostly that of all.
+    app: App,
+    /// Each behind its length.
+    bytes: Box<[u8]>,
+    starts: Vec<u32>,
+    /// When they were told, on the gateway's clock. Unix nanoseconds; 0 where it did not say.
+    told_at: i64,
+    /// The same on this server's clock.
+    heard_at: i64,
+    unpacked: AtomicUsize,
+}
+
+// === impl Pack ===
+
+impl Pack {
+    /// Packs what was told now.
+    pub(super) fn new(gateway: &PeerId, sessions: &[SessionView<'_>]) -> Self {
+        let first = sessions.first();
+        let mut bytes = Vec::with_capacity(sessions.iter().map(|it| it.encoded.len()).sum());
+        let mut starts = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            // Fits: a link's frame is far shorter than 4 GiB.
+            starts.push(bytes.len() as u32);
+            if session.encoded.is_empty() {
+                bytes.extend(session.to_session().encode_length_delimited_to_vec());
+            } else {
+                bytes.extend_from_slice(session.encoded);
+            }
+        }
+        Self {
+            gateway: gateway.clone(),
+            app: first.map_or("", |first| first.app).into(),
+            bytes: bytes.into(),
+            starts,
+            told_at: first.map_or(0, |first| first.told_at),
+            heard_at: unix_nanos(),
+            unpacked: AtomicUsize::new(0),
+        }
+    }
+
+    /// The session of this number, which is to be asked for once.
+    pub(super) fn unpack(&self, number: usize) -> Session {
+        let start = self.starts.get(number).map_or(0, |start| *start as usize);
+        let bytes = self.bytes.get(start..).unwrap_or_default();
+        // It was read before, when it was told.
+        let told = session_views(bytes, self.told_at).next().and_then(Result::ok);
+        let told = told.unwrap_or_default();
+        let app = if told.app == self.app.as_str() { self.app.clone() } else { told.app.into() };
+        self.unpacked.fetch_add(1, Ordering::Relaxed);
+        Session::from_view(&self.gateway, &told, app, self.heard_at)
+    }
+
+    /// Frees what nobody can ask for any more.
+    pub(super) fn tidy(&mut self) {
+        if *self.unpacked.get_mut() >= self.starts.len() {
+            self.bytes = Box::default();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;
