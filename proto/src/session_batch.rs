@@ -114,24 +114,52 @@ pub struct SessionView<'a> {
     pub encoded: &'a [u8],
 }
 
+/// Reads the sessions of a batch that was sent at `now`, one after the other.
+#[derive(Debug)]
+pub struct SessionReader<'a> {
+    rest: &'a [u8],
+    now: i64,
+}
+
+// === impl SessionReader ===
+
+impl<'a> SessionReader<'a> {
+    /// Of the payload of a frame.
+    pub fn new(payload: &'a [u8], now: i64) -> Self {
+        Self { rest: payload, now }
+    }
+
+    /// Adds the next sessions to `views` until there are `most`, or none is left.
+    ///
+    /// # Errors
+    /// Where one does not decode: those before it are in `views`, and no more come.
+    pub fn read(&mut self, views: &mut Vec<SessionView<'a>>, most: usize) -> Result<(), LinkError> {
+        while views.len() < most && !self.rest.is_empty() {
+            // Filled where it lies: a view is too long to be handed from one to the next.
+            let view = views.push_mut(SessionView::default());
+            if let Err(error) = view.read(&mut self.rest, self.now) {
+                views.pop();
+                self.rest = &[];
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The sessions of a batch that was sent at `now`, one after the other. After an error there are no
 /// more.
 pub fn session_views(
     payload: &[u8],
     now: i64,
 ) -> impl Iterator<Item = Result<SessionView<'_>, LinkError>> {
-    let mut rest = payload;
+    let mut reader = SessionReader::new(payload, now);
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
+        let mut view = Vec::with_capacity(1);
+        match reader.read(&mut view, 1) {
+            Ok(()) => view.pop().map(Ok),
+            Err(error) => Some(Err(error)),
         }
-        let from = rest;
-        let view = delimited(&mut rest).and_then(SessionView::decode);
-        let encoded = from.get(..from.len() - rest.len()).unwrap_or_default();
-        if view.is_err() {
-            rest = &[];
-        }
-        Some(view.map(|view| SessionView { encoded, ..view }.told_at(now)))
     })
 }
 
@@ -157,16 +185,6 @@ impl<'a> SessionView<'a> {
         }
     }
 
-    /// With the age that it has on its gateway's clock, where it tells none. Never none again: that
-    /// would say that it is not told.
-    fn told_at(mut self, now: i64) -> Self {
-        self.told_at = now;
-        if self.age == 0 && now != 0 {
-            self.age = now.saturating_sub(self.login_time).max(1);
-        }
-        self
-    }
-
     /// The session with memory of its own.
     pub fn to_session(&self) -> Session {
         Session {
@@ -184,8 +202,22 @@ impl<'a> SessionView<'a> {
         }
     }
 
-    fn decode(mut bytes: &'a [u8]) -> Result<Self, LinkError> {
-        let mut view = Self::default();
+    /// Reads the next one of a batch into an empty view.
+    fn read(&mut self, batch: &mut &'a [u8], now: i64) -> Result<(), LinkError> {
+        let from = *batch;
+        self.decode(delimited(batch)?)?;
+        self.encoded = from.get(..from.len() - batch.len()).unwrap_or_default();
+        self.told_at = now;
+        // The age on the gateway's clock, where it is not told by itself. Never none again: that
+        // would say that it is not told.
+        if self.age == 0 && now != 0 {
+            self.age = now.saturating_sub(self.login_time).max(1);
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, mut bytes: &'a [u8]) -> Result<(), LinkError> {
+        let view = self;
         while !bytes.is_empty() {
             let (tag, wire) = key(&mut bytes)?;
             match (tag, wire) {
@@ -208,7 +240,7 @@ impl<'a> SessionView<'a> {
                 }
             }
         }
-        Ok(view)
+        Ok(())
     }
 }
 

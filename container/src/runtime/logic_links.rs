@@ -13,9 +13,8 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId, SessionView,
+    LinkFrame, ServiceId, SessionId, SessionReader, SessionView,
     link::{ServerState, SessionsUp, State, SyncAck, frame::Kind},
-    session_views,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -362,17 +361,12 @@ fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp
     let peer = &link.peer;
     let mut some: Vec<SessionView<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
     let SessionsUp { mut left, now } = up;
-    let mut sessions = session_views(batch, now);
+    let mut sessions = SessionReader::new(batch, now);
     loop {
         some.clear();
-        for session in sessions.by_ref().take(TOLD_AT_ONCE) {
-            match session {
-                Ok(session) => some.push(session),
-                Err(error) => {
-                    tracing::warn!(%peer, %error, "broken sessions, closing the link");
-                    return link.close();
-                }
-            }
+        if let Err(error) = sessions.read(&mut some, TOLD_AT_ONCE) {
+            tracing::warn!(%peer, %error, "broken sessions, closing the link");
+            return link.close();
         }
         if some.is_empty() {
             return;
