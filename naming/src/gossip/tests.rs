@@ -1,0 +1,51 @@
+use std::time::Instant;
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn join(seeds: Vec<String>) -> Gossip {
+    join_with(seeds, GOSSIP_INTERVAL).await
+}
+
+async fn join_with(seeds: Vec<String>, interval: Duration) -> Gossip {
+    let listen = ([127, 0, 0, 1], 0).into();
+    let options = GossipOptions { listen, advertise: None, seeds, cluster: "test".to_owned() };
+    Gossip::join_every(interval, options).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_has_joined_knows_who_was_there_before() {
+    let first = join(Vec::new()).await;
+    let there = ServiceRegistration::new("gateway-1", "gateway", "127.0.0.1", 1);
+    first.register(&there).await.unwrap();
+    for _ in 0..10 {
+        let next = join(vec![first.address().to_string()]).await;
+        assert_eq!(next.instances("gateway").await.unwrap().len(), 1);
+    }
+}
+
+/// A change travels without a round: members that gossip by themselves once an hour see it.
+#[tokio::test]
+async fn a_change_is_told_at_once() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let seed = join_with(Vec::new(), HOUR).await;
+    let seeds = vec![seed.address().to_string()];
+    let (one, other) = (join_with(seeds.clone(), HOUR).await, join_with(seeds, HOUR).await);
+    for (member, id) in [(&one, "a"), (&other, "b"), (&one, "c")] {
+        let mut followed = seed.subscribe("chat").await.unwrap();
+        let service = ServiceRegistration::new(id, "chat", "127.0.0.1", 1);
+        member.register(&service).await.unwrap();
+        let is_there = |instance: &Instance| instance.service.id == id;
+        timeout(SOON, async { while !followed.changed().await.instances.iter().any(is_there) {} })
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_member_whose_seeds_are_not_there_is_the_first() {
+    let begun = Instant::now();
+    join(vec!["127.0.0.1:1".to_owned()]).await;
+    assert!(begun.elapsed() < JOIN_PATIENCE + Duration::from_secs(5));
+}
