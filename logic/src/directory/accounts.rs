@@ -75,11 +75,10 @@ impl Accounts {
         self.places.reserve(sessions, |entry| spread(entry.hash));
     }
 
-    /// Adds a session; gives its place. `None` where there is none left, after four thousand
+    /// Adds a session under its own key; gives its place. `None` where there is none left, after four thousand
     /// million.
-    pub(super) fn insert(&mut self, session: Arc<Session>) -> Option<Place> {
-        let hash = self.key(session.app.as_str(), session.account.as_str()).hash;
-        self.place(hash, Held { session: session.into(), pack: ALONE, number: 0 })
+    pub(super) fn insert(&mut self, key: &Key<'_>, session: Arc<Session>) -> Option<Place> {
+        self.place(key.hash, Held { session: session.into(), pack: ALONE, number: 0 })
     }
 
     /// Takes a pack, for sessions to be [inserted](Self::insert_packed) out of it.

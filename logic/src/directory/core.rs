@@ -80,9 +80,8 @@ impl DirectoryCore {
     pub fn session_up(&mut self, session: impl Into<Arc<Session>>) -> Vec<Kick> {
         let session = session.into();
         let key = self.accounts.key(session.app.as_str(), session.account.as_str());
-        let (gateway, id) = (session.gateway.clone(), session.id);
-        let insert = |accounts: &mut Accounts| accounts.insert(session.clone());
-        self.up(&gateway, id, &key, session.device(), insert)
+        let insert = |accounts: &mut Accounts| accounts.insert(&key, session.clone());
+        self.up(&session.gateway, session.id, &key, session.device(), insert)
     }
 
     /// Some sessions of a gateway live, which are in a pack in this order. Says of each what
