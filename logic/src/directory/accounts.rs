@@ -75,8 +75,8 @@ impl Accounts {
         self.places.reserve(sessions, |entry| spread(entry.hash));
     }
 
-    /// Adds a session under its own key; gives its place. `None` where there is none left, after four thousand
-    /// million.
+    /// Adds a session under its own key; gives its place. `None` where there is none left, after four
+    /// thousand million.
     pub(super) fn insert(&mut self, key: &Key<'_>, session: Arc<Session>) -> Option<Place> {
         self.place(key.hash, Held { session: session.into(), pack: ALONE, number: 0 })
     }

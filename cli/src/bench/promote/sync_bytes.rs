@@ -1,8 +1,7 @@
 //! The bytes by which gateways tell a new logic server of their sessions.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::{Bytes, BytesMut};
+use imago_container::unix_nanos;
 use imago_proto::{
     LinkFrame, SessionBatch,
     link::{Session, SyncBegin, SyncEnd, frame::Kind},
@@ -52,11 +51,6 @@ fn session(gateway: &str, id: u64, account: &str) -> Session {
         remote: "127.0.0.1:50000".to_owned(),
         ..Session::default()
     }
-}
-
-fn unix_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
