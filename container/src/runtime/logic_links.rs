@@ -333,7 +333,7 @@ impl FrameSink for Gateways {
                     role.session_up(peer, session);
                 }
             }
-            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up),
+            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up).await,
             Kind::SessionDown(down) => role.session_down(peer, SessionId(down.session)),
             Kind::SyncEnd(end) => {
                 role.sync_end(peer);
@@ -357,7 +357,7 @@ impl FrameSink for Gateways {
 }
 
 /// Tells a role of a batch, of which only so much is unpacked at a time.
-fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
+async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
     let peer = &link.peer;
     let mut some: Vec<SessionView<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
     let SessionsUp { mut left, now } = up;
@@ -373,6 +373,9 @@ fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp
         }
         role.sessions_up(peer, &some, left);
         left = left.saturating_sub(some.len() as u64);
+        // A worker looks at sockets between two tasks: else, while one link has more and more to
+        // tell, nobody would notice that the others have something too.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -8,19 +8,22 @@ use std::{
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use slab::Slab;
 
-use super::{Session, pack::Pack};
+use super::{
+    Session,
+    pack::Pack,
+    places::{Place, Places},
+};
 
-/// A session that was not told with others.
-const ALONE: u32 = u32::MAX;
+/// The pack of a session that was not told with others.
+const ALONE: Place = Place::NOWHERE;
 
 /// Any number of sessions of each account of each app, each in a place of its own.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    sessions: Slab<Held>,
-    packs: Slab<HeldPack>,
-    places: HashTable<Entry>,
+    sessions: Places<Held>,
+    packs: Places<HeldPack>,
+    entries: HashTable<Entry>,
     hasher: RandomState,
 }
 
@@ -29,7 +32,7 @@ pub(super) struct Accounts {
 struct Held {
     /// Made when somebody asks for it.
     session: OnceLock<Arc<Session>>,
-    pack: u32,
+    pack: Place,
     /// Its number in the pack.
     number: u32,
 }
@@ -40,10 +43,6 @@ struct HeldPack {
     pack: Pack,
     held: usize,
 }
-
-/// Where a session is, until it is taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
 
 /// The place of a session with the hash of its account: so hardly any other need be looked at.
 #[derive(Debug)]
@@ -71,8 +70,7 @@ impl Accounts {
 
     /// Makes room for so many more.
     pub(super) fn reserve(&mut self, sessions: usize) {
-        self.sessions.reserve(sessions);
-        self.places.reserve(sessions, |entry| spread(entry.hash));
+        self.entries.reserve(sessions, |entry| spread(entry.hash));
     }
 
     /// Adds a session under its own key; gives its place. `None` where there is none left, after four
@@ -82,57 +80,55 @@ impl Accounts {
     }
 
     /// Takes a pack, for sessions to be [inserted](Self::insert_packed) out of it.
-    pub(super) fn add_pack(&mut self, pack: Pack) -> u32 {
-        u32::try_from(self.packs.insert(HeldPack { pack, held: 1 })).unwrap_or(ALONE)
+    pub(super) fn add_pack(&mut self, pack: Pack) -> Place {
+        self.packs.insert(HeldPack { pack, held: 1 }).unwrap_or(ALONE)
     }
 
     /// Adds the session of this number in a pack; gives its place, as [`insert`](Self::insert) does.
     pub(super) fn insert_packed(
         &mut self,
         key: &Key<'_>,
-        pack: u32,
+        pack: Place,
         number: usize,
     ) -> Option<Place> {
         let number = u32::try_from(number).ok()?;
-        self.packs.get_mut(pack as usize)?.held += 1;
+        self.packs.get_mut(pack)?.held += 1;
         self.place(key.hash, Held { session: OnceLock::new(), pack, number })
     }
 
     /// One session less of a pack, or no more come out of it. After the last it goes.
-    pub(super) fn let_go(&mut self, pack: u32) {
-        let Some(held) = self.packs.get_mut(pack as usize) else { return };
+    pub(super) fn let_go(&mut self, pack: Place) {
+        let Some(held) = self.packs.get_mut(pack) else { return };
         held.held -= 1;
         held.pack.tidy();
         if held.held == 0 {
-            self.packs.remove(pack as usize);
+            self.packs.remove(pack);
         }
     }
 
     fn place(&mut self, hash: u32, held: Held) -> Option<Place> {
-        let vacant = self.sessions.vacant_entry();
-        let place = Place(u32::try_from(vacant.key()).ok()?);
-        vacant.insert(held);
+        let place = self.sessions.insert(held)?;
         let entry = Entry { hash, place };
-        self.places.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+        self.entries.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
         Some(place)
     }
 
     /// The session in this place.
     pub(super) fn get(&self, place: Place) -> Option<&Arc<Session>> {
-        let held = self.sessions.get(place.0 as usize)?;
+        let held = self.sessions.get(place)?;
         if let Some(session) = held.session.get() {
             return Some(session);
         }
-        let HeldPack { pack, .. } = self.packs.get(held.pack as usize)?;
+        let HeldPack { pack, .. } = self.packs.get(held.pack)?;
         Some(held.session.get_or_init(|| Arc::new(pack.unpack(held.number as usize))))
     }
 
     /// Takes out the session in this place: another one of its account stays.
     pub(super) fn remove(&mut self, place: Place) -> Option<Arc<Session>> {
         let session = self.get(place)?.clone();
-        let held = self.sessions.try_remove(place.0 as usize)?;
+        let held = self.sessions.remove(place)?;
         let hash = self.key(session.app.as_str(), session.account.as_str()).hash;
-        if let Ok(found) = self.places.find_entry(spread(hash), |entry| entry.place == place) {
+        if let Ok(found) = self.entries.find_entry(spread(hash), |entry| entry.place == place) {
             found.remove();
         }
         self.let_go(held.pack);
@@ -141,7 +137,7 @@ impl Accounts {
 
     /// All sessions of an account, in no order.
     pub(super) fn of<'a>(&'a self, key: &'a Key<'_>) -> impl Iterator<Item = &'a Arc<Session>> {
-        let entries = self.places.iter_hash(spread(key.hash)).filter(|it| it.hash == key.hash);
+        let entries = self.entries.iter_hash(spread(key.hash)).filter(|it| it.hash == key.hash);
         let sessions = entries.filter_map(|entry| self.get(entry.place));
         sessions.filter(|session| {
             session.account.as_str() == key.account && session.app.as_str() == key.app
@@ -151,7 +147,7 @@ impl Accounts {
     /// Sessions that there is room for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.places.capacity().min(self.sessions.capacity())
+        self.entries.capacity()
     }
 }
 
@@ -159,7 +155,7 @@ impl Accounts {
 impl Accounts {
     /// Packs, and bytes in them.
     pub(super) fn packed(&self) -> (usize, usize) {
-        (self.packs.len(), self.packs.iter().map(|(_, held)| held.pack.bytes()).sum())
+        (self.packs.all().count(), self.packs.all().map(|held| held.pack.bytes()).sum())
     }
 }
 

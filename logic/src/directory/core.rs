@@ -8,8 +8,9 @@ use imago_proto::{Account, App, SessionId, SessionView};
 
 use super::{
     DevicePolicy, Session,
-    accounts::{Accounts, Key, Place},
+    accounts::{Accounts, Key},
     pack::Pack,
+    places::Place,
 };
 
 /// Sessions that room is made for before they are told. Overflow policy: the rest find room as

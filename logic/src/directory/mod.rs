@@ -5,6 +5,7 @@ mod accounts;
 mod conformance;
 mod core;
 mod pack;
+mod places;
 mod policy;
 mod redis;
 mod replicated;
