@@ -170,7 +170,8 @@ async fn overload_accounts_for_every_message_that_was_due() {
     let page = folder.path().join("overload.html").display().to_string();
     let pid = std::process::id().to_string();
     let briefly = ["--best", "300ms", "--calm", "300ms", "--duration", "500ms"];
-    let offered = ["--clients", "4", "--times", "2", "--html", &page, "--pid", &pid];
+    let offered =
+        ["--clients", "4", "--times", "2", "--rounds", "2", "--html", &page, "--pid", &pid];
     let (text, figures) = cluster.bench(&[&["overload"][..], &offered, &briefly].concat()).await;
     assert!(number(&figures, "best_per_second") > 0.0);
     for phase in figures["phases"].as_array().unwrap() {
@@ -183,6 +184,10 @@ async fn overload_accounts_for_every_message_that_was_due() {
     }
     let memory = &figures["memory_bytes"][0];
     assert!(number(memory, "most") > 0.0 && number(memory, "after") > 0.0, "{memory}");
+    let rounds = figures["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2, "{figures}");
+    assert!(rounds.iter().all(|round| number(round, "share") > 0.0), "{figures}");
+    assert!(text.contains("ROUND") && text.contains("The median round of 2"), "{text}");
     assert!(text.contains("NOT SENT") && text.contains("recovered"), "{text}");
     assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<svg").count(), 3);
 }
@@ -312,6 +317,7 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["login", "--threads", "0"], "'--threads <N>': 0 is not in 1..=1024"),
         (&["overload", "--times", "0.5"], "--times: expected 1 to 100"),
         (&["overload", "--share", "2"], "--share: expected 0.01 to 0.9"),
+        (&["overload", "--rounds", "0"], "--rounds: expected 1 to 100"),
         (&["overload", "--calm", "1ms"], "--calm: expected 100ms to 10m"),
         (&["limit", "--fanout", "0"], "--fanout: expected 1 to 99999"),
     ] {

@@ -7,6 +7,7 @@ mod page;
 mod plan;
 mod recovery;
 mod report;
+mod rounds;
 mod unanswered;
 mod usage;
 
@@ -22,7 +23,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{client::Client, ledger::Ledger, plan::Plan, report::Report, usage::Usage};
+use self::{
+    client::Client,
+    ledger::Ledger,
+    plan::Plan,
+    report::Report,
+    rounds::{Best, Rounds},
+    usage::Usage,
+};
 use super::{TargetArgs, connect, cpu::Watched, load::LoadArgs, stamp, talk};
 
 /// How long what is on its way has to arrive after the end.
@@ -35,7 +43,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[command(after_help = "Example: imago bench overload --times 3 --html overload.html\n\n\
 First a closed loop finds the best rate. Then an open loop offers a share of it, then --times as \
 much as the best, then that share again, with the same connections: a message is due at its time, \
-whatever the servers do. A client whose connection takes no more, because the gateway does not \
+whatever the servers do. Then the closed loop finds the best rate once more: what was accepted is \
+compared with the middle of both. A client whose connection takes no more, because the gateway does not \
 read, or that waits for 4096 answers, does not send what is due meanwhile: that counts as not \
 sent. Times are told from when a message was due, and from when it was written.")]
 pub(crate) struct OverloadArgs {
@@ -65,22 +74,28 @@ pub(crate) struct OverloadArgs {
     /// Bytes of each message's body
     #[arg(long, default_value_t = 64)]
     size: usize,
+    /// How often all of it is done; the round of the median share of the best rate is shown
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
 }
 
 pub(super) async fn run(args: OverloadArgs) -> anyhow::Result<()> {
     args.check()?;
-    let warm_up = Duration::from_secs(1).min(args.best);
-    let closed = LoadArgs::closed(args.window, (warm_up, args.best), args.size);
-    let best = talk::measure(&args.target, &closed, args.clients).await?;
-    best.verify()?;
-    let (rate, cpu) = (best.rate(), best.cpu_each());
-    ensure!(rate > 0.0, "the closed loop delivered nothing");
-    let (ledger, usage) = args.offer(rate).await?;
-    let report = Report::new((args.title(), args.settings()), (rate, cpu), &ledger, &usage);
-    print(report.text());
-    args.target.files.write_json(&report.json())?;
-    args.target.files.write_html(|| page::page(&report))?;
-    let (silent, missing) = ledger.missing();
+    let (mut best, mut rounds, mut owed) = (args.best_rate().await?, Rounds(Vec::new()), (0, 0));
+    for round in 1..=args.rounds {
+        let (ledger, usage) = args.offer(best.rate, round).await?;
+        let after = args.best_rate().await?;
+        let title = (args.title(), args.settings());
+        rounds.0.push(Report::new(title, best.midpoint(after), &ledger, &usage));
+        let (silent, missing) = ledger.missing();
+        owed = (owed.0 + silent, owed.1 + missing);
+        best = after;
+    }
+    print(rounds.text()?);
+    args.target.files.write_json(&rounds.json()?)?;
+    let median = rounds.median()?;
+    args.target.files.write_html(|| page::page(median))?;
+    let (silent, missing) = owed;
     ensure!(missing == 0, "{missing} deliveries of accepted messages are missing");
     ensure!(silent == 0, "{silent} requests were not answered");
     Ok(())
@@ -98,6 +113,7 @@ impl OverloadArgs {
         ensure!(seconds(100, 600).contains(&self.calm), "--calm: expected 100ms to 10m");
         let sizes = stamp::SIZE_MIN..=4000;
         ensure!(sizes.contains(&self.size), "--size: expected {} to 4000", stamp::SIZE_MIN);
+        ensure!((1..=100).contains(&self.rounds), "--rounds: expected 1 to 100");
         Ok(())
     }
 
@@ -116,12 +132,22 @@ impl OverloadArgs {
             "scenario": "overload", "clients": self.clients, "window": self.window,
             "best_s": self.best.as_secs_f64(), "times": self.times,
             "duration_s": self.duration.as_secs_f64(), "share": self.share,
-            "calm_s": self.calm.as_secs_f64(), "size": self.size,
+            "calm_s": self.calm.as_secs_f64(), "size": self.size, "rounds": self.rounds,
         })
     }
 
+    /// What a closed loop gets through.
+    async fn best_rate(&self) -> anyhow::Result<Best> {
+        let warm_up = Duration::from_secs(1).min(self.best);
+        let closed = LoadArgs::closed(self.window, (warm_up, self.best), self.size);
+        let best = talk::measure(&self.target, &closed, self.clients).await?;
+        best.verify()?;
+        ensure!(best.rate() > 0.0, "the closed loop delivered nothing");
+        Ok(Best { rate: best.rate(), cpu: best.cpu_each() })
+    }
+
     /// Offers a share of the best rate, times the best rate, and that share again.
-    async fn offer(&self, best: f64) -> anyhow::Result<(Arc<Ledger>, Vec<Usage>)> {
+    async fn offer(&self, best: f64, round: usize) -> anyhow::Result<(Arc<Ledger>, Vec<Usage>)> {
         let plan = Plan::new(
             self.clients,
             (self.share * best, self.calm),
@@ -142,8 +168,10 @@ impl OverloadArgs {
             };
             clients.spawn(client.run(connection));
         }
+        let progress = ProgressBar::new_spinner();
+        progress.set_message(format!("round {round} of {}: before, overload, after", self.rounds));
         let usage = tokio::select! {
-            usage = until_settled(&ledger, watched) => usage?,
+            usage = until_settled(&ledger, watched, progress) => usage?,
             Some(ended) = clients.join_next() => {
                 ended.context("a client failed")?.context("a client ended too early")?;
                 anyhow::bail!("a client ended too early");
@@ -158,8 +186,11 @@ impl OverloadArgs {
 }
 
 /// Watches until the plan is over, and what is on its way has arrived, or had its time to.
-async fn until_settled(ledger: &Ledger, watched: Vec<Watched>) -> anyhow::Result<Vec<Usage>> {
-    let progress = ProgressBar::new_spinner().with_message("before, overload, after");
+async fn until_settled(
+    ledger: &Ledger,
+    watched: Vec<Watched>,
+    progress: ProgressBar,
+) -> anyhow::Result<Vec<Usage>> {
     progress.enable_steady_tick(Duration::from_millis(200));
     let lasts = ledger.plan.lasts();
     let usage = usage::watch(watched, ledger.moment(Duration::ZERO), lasts).await?;

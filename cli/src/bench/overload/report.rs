@@ -10,6 +10,7 @@ use super::{
     ledger::{Counts, Ledger, Slot, count},
     plan::Phase,
     recovery::{WINDOW, bound, recovery},
+    rounds::Best,
     usage::Usage,
 };
 use crate::table::table;
@@ -20,16 +21,14 @@ pub(super) const MIB: f64 = 1_048_576.0;
 pub(super) struct Report {
     pub(super) title: String,
     pub(super) settings: Value,
-    /// Messages a second of the closed loop.
-    best: f64,
-    /// Microseconds of CPU time of the servers for each of these.
-    best_cpu: f64,
+    /// Of the closed loops before and after.
+    pub(super) best: Best,
     phases: Vec<PhaseReport>,
     pub(super) windows: Vec<WindowReport>,
     pub(super) memory: Vec<MemoryReport>,
     /// Within which p99 counts as recovered, and the time until it was.
     bound: Duration,
-    recovered: Option<Duration>,
+    pub(super) recovered: Option<Duration>,
     calm: Duration,
     again: u64,
 }
@@ -176,7 +175,7 @@ impl MemoryReport {
 impl Report {
     pub(super) fn new(
         (title, settings): (String, Value),
-        (best, best_cpu): (f64, f64),
+        best: Best,
         ledger: &Ledger,
         usage: &[Usage],
     ) -> Self {
@@ -188,7 +187,6 @@ impl Report {
             title,
             settings,
             best,
-            best_cpu,
             phases,
             windows: ledger.slots().iter().enumerate().map(WindowReport::of).collect(),
             memory: usage.iter().map(|usage| MemoryReport::of(ledger, usage)).collect(),
@@ -197,6 +195,25 @@ impl Report {
             calm: calm.until - calm.from,
             again: ledger.came_again(),
         }
+    }
+
+    fn overload(&self) -> Option<&PhaseReport> {
+        self.phases.iter().find(|phase| phase.phase == Phase::Overload)
+    }
+
+    /// Messages a second that were accepted in the overload.
+    pub(super) fn accepted(&self) -> f64 {
+        self.overload().map_or(0.0, |phase| phase.accepted_rate)
+    }
+
+    /// The same as a share of the best rate.
+    pub(super) fn share(&self) -> f64 {
+        self.accepted() / self.best.rate
+    }
+
+    /// The time from when a message was due until it was accepted, in the overload.
+    pub(super) fn p99_overload(&self) -> Duration {
+        self.overload().map(PhaseReport::p99_accepted).unwrap_or_default()
     }
 
     pub(super) const RATES: [&'static str; 8] = [
@@ -215,11 +232,11 @@ impl Report {
         let best = vec![
             "best, closed loop".to_owned(),
             "-".to_owned(),
-            format!("{:.0}", self.best),
+            format!("{:.0}", self.best.rate),
             "100 %".to_owned(),
             "-".to_owned(),
             "-".to_owned(),
-            format!("{:.0}", self.best_cpu),
+            format!("{:.0}", self.best.cpu),
             "-".to_owned(),
         ];
         let row = |phase: &PhaseReport| {
@@ -227,7 +244,7 @@ impl Report {
                 phase.phase.name().to_owned(),
                 format!("{:.0}", phase.due as f64 / phase.seconds),
                 format!("{:.0}", phase.accepted_rate),
-                format!("{:.0} %", phase.accepted_rate / self.best * 100.0),
+                format!("{:.0} %", phase.accepted_rate / self.best.rate * 100.0),
                 phase.refusals().to_string(),
                 phase.not_sent.to_string(),
                 format!("{:.0}", phase.servers_cpu),
@@ -295,8 +312,8 @@ impl Report {
             })
         });
         json!({
-            "title": self.title, "settings": self.settings, "best_per_second": self.best,
-            "best_servers_cpu_us_per_accepted": self.best_cpu,
+            "title": self.title, "settings": self.settings, "best_per_second": self.best.rate,
+            "best_servers_cpu_us_per_accepted": self.best.cpu,
             "phases": phases, "windows": windows, "memory_bytes": memory.collect::<Vec<_>>(),
             "recovery_bound_ms": self.bound.as_secs_f64() * 1000.0,
             "recovered_after_s": self.recovered.map(|after| after.as_secs_f64()),
@@ -318,6 +335,11 @@ pub(super) mod tests {
 
     /// One accepted before; one accepted, two refused and one not sent in the overload; one after.
     pub(crate) fn report() -> Report {
+        of_best(50.0)
+    }
+
+    /// The same, where the best rate is another.
+    pub(crate) fn of_best(rate: f64) -> Report {
         let ledger = Ledger::new(Plan::new(2, (10.0, SECOND), (100.0, SECOND)), Instant::now());
         let asked = |due| Asked { due, written: due };
         for due in [SECOND / 2, SECOND * 3 / 2, SECOND * 5 / 2] {
@@ -334,7 +356,8 @@ pub(super) mod tests {
         let resident = (0..30).map(|at| mib(if (10..20).contains(&at) { 9 } else { 5 })).collect();
         let cpu = (0..31).map(f64::from).collect();
         let usage = [Usage { name: "gateway-1".to_owned(), is_load: false, resident, cpu }];
-        Report::new(("title".to_owned(), Value::Null), (50.0, 9.0), &ledger, &usage)
+        let best = Best { rate, cpu: 9.0 };
+        Report::new(("title".to_owned(), Value::Null), best, &ledger, &usage)
     }
 
     #[test]
