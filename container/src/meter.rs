@@ -11,20 +11,33 @@ macro_rules! meter {
         $(#[$doc])*
         pub struct $name {
             name: &'static str,
+            label: Option<(&'static str, &'static str)>,
             found: OnceLock<$kind>,
         }
 
         impl $name {
             /// Of this name, without labels.
             pub const fn new(name: &'static str) -> Self {
-                Self { name, found: OnceLock::new() }
+                Self { name, label: None, found: OnceLock::new() }
+            }
+
+            /// Of this name, with a label and its value.
+            pub const fn labelled(
+                name: &'static str,
+                label: &'static str,
+                value: &'static str,
+            ) -> Self {
+                Self { name, label: Some((label, value)), found: OnceLock::new() }
             }
 
             fn with(&self, act: impl FnOnce(&$kind)) {
                 if let Some(found) = self.found.get() {
                     return act(found);
                 }
-                let found = $find!(self.name);
+                let found = match self.label {
+                    Some((label, value)) => $find!(self.name, label => value),
+                    None => $find!(self.name),
+                };
                 act(&found);
                 // What is found before there is a recorder counts nothing, ever.
                 if telemetry::has_recorder() {
@@ -76,16 +89,21 @@ mod tests {
     #[test]
     fn what_is_counted_is_shown() {
         static COUNTER: HotCounter = HotCounter::new("meter_test_total");
+        static LABELLED: HotCounter = HotCounter::labelled("meter_test_total", "is", "it");
         static GAUGE: HotGauge = HotGauge::new("meter_test_size");
         static HISTOGRAM: HotHistogram = HotHistogram::new("meter_test_seconds");
         let recorder = telemetry::metrics_recorder().unwrap();
         for _ in 0..3 {
             COUNTER.increment(2);
+            LABELLED.increment(1);
             GAUGE.set(7.0);
             HISTOGRAM.record(0.25);
         }
         let text = recorder.render();
-        for line in ["meter_test_total 6", "meter_test_size 7", "meter_test_seconds_count 3"] {
+        let labelled = "meter_test_total{is=\"it\"} 3";
+        for line in
+            ["meter_test_total 6", labelled, "meter_test_size 7", "meter_test_seconds_count 3"]
+        {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in {text}");
         }
     }

@@ -53,7 +53,12 @@ pub(crate) fn request() {
     COUNTER.increment(1);
 }
 
+/// Under overload, "busy" is said more often than anything else.
 pub(crate) fn refused(status: Status) {
+    static BUSY: HotCounter = HotCounter::labelled("imago_requests_refused_total", "status", "300");
+    if status == Status::SystemException {
+        return BUSY.increment(1);
+    }
     counter!("imago_requests_refused_total", "status" => status.code().to_string()).increment(1);
 }
 
@@ -72,4 +77,25 @@ pub(crate) fn slow_reader() {
 pub(crate) fn sent(bytes: usize) {
     static COUNTER: HotCounter = HotCounter::new("imago_client_sent_bytes_total");
     COUNTER.increment(bytes as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_is_counted_where_every_other_refusal_is() {
+        let recorder = imago_container::telemetry::metrics_recorder().unwrap();
+        let count = |status: Status| {
+            let line = format!("imago_requests_refused_total{{status=\"{}\"}} ", status.code());
+            let text = recorder.render();
+            let shown = text.lines().find_map(|shown| shown.strip_prefix(&line)?.parse().ok());
+            shown.unwrap_or(0_u64)
+        };
+        for status in [Status::SystemException, Status::InvalidCommand] {
+            let before = count(status);
+            refused(status);
+            assert!(count(status) > before, "{status:?}");
+        }
+    }
 }

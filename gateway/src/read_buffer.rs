@@ -15,12 +15,14 @@ const LARGE: usize = 16 << 10;
 pub(crate) struct ReadBuffer {
     pub(crate) bytes: BytesMut,
     room: usize,
+    /// The last read took as much as there was room for: more may be waiting.
+    pub(crate) is_full: bool,
 }
 
 impl ReadBuffer {
     /// Begins with what was received before.
     pub(crate) fn new(received: BytesMut) -> Self {
-        Self { bytes: received, room: SMALL }
+        Self { bytes: received, room: SMALL, is_full: false }
     }
 
     /// Reads once. Cancel safe: nothing that was read is lost.
@@ -33,7 +35,8 @@ impl ReadBuffer {
         }
         self.bytes.reserve(self.room);
         let read = from.read_buf(&mut (&mut self.bytes).limit(self.room)).await?;
-        if read == self.room {
+        self.is_full = read == self.room;
+        if self.is_full {
             self.room = (2 * self.room).min(LARGE);
         } else if read <= self.room / 4 {
             self.room = (self.room / 2).max(SMALL);
@@ -51,7 +54,10 @@ mod tests {
         let mut buffer = ReadBuffer::new(BytesMut::new());
         let much = vec![7; 1 << 20];
         let mut from = &much[..];
-        while buffer.read(&mut from).await.unwrap() > 0 {}
+        while buffer.read(&mut from).await.unwrap() > 0 {
+            assert!(buffer.is_full || from.is_empty());
+        }
+        assert!(!buffer.is_full);
         assert_eq!(buffer.bytes.len(), much.len());
         assert!(buffer.bytes.capacity() >= much.len());
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Requests that a server may owe in any case: bursts, and what waits while it is stuck.
-const LEAST: usize = 256;
+pub(super) const LEAST: usize = 256;
 /// Looks without a request turned away after which a limit goes.
 const QUIET: u32 = 10;
 /// No limit.

@@ -110,9 +110,22 @@ impl LaneCore {
         self.entries.len()
     }
 
+    /// The server of the requests in flight, or of the last ones.
+    pub(crate) fn server(&self) -> Option<&PeerId> {
+        self.server.as_ref()
+    }
+
     /// The next moment at which [`tick`](Self::tick) has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.entries.iter().map(|entry| entry.deadline).min()
+        // What is sent is sent in order, for the same time; few are not.
+        let first = self.entries.front().filter(|_| self.sent > 0);
+        first.into_iter().chain(self.entries.iter().skip(self.sent)).map(|it| it.deadline).min()
+    }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        self.entries.iter().map(|entry| entry.deadline)
     }
 
     pub(crate) fn submit(

@@ -372,6 +372,19 @@ impl Lane {
         self.in_flight() < self.shared.forwarder.config.window
     }
 
+    /// Whether the server of its requests owes so many answers that it may be behind: who waits for
+    /// it then, waits for what others sent.
+    pub fn is_crowded(&self) -> bool {
+        let core = self.shared.lock();
+        let link = core.server().and_then(|server| self.shared.forwarder.links.get(server));
+        link.is_some_and(|link| link.pending() > admission::LEAST)
+    }
+
+    /// How long requests may wait before they are better refused.
+    pub fn delay(&self) -> Duration {
+        self.shared.forwarder.config.delay
+    }
+
     /// Resolves when fewer requests than the window are unanswered: until then no more should be
     /// read from the client.
     pub async fn room(&self) {

@@ -276,6 +276,7 @@ proptest! {
                 5 => now += Duration::from_millis(700),
                 _ => lane.tick(&servers, &owner, now),
             }
+            prop_assert_eq!(lane.deadline(), lane.deadlines().min());
         }
         servers.up.borrow_mut().clear();
         lane.tick(&servers, &owner, now + Duration::from_secs(60));

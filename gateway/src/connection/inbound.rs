@@ -1,33 +1,35 @@
 //! What a client sends: frames, packets, requests.
 
 use bytes::Bytes;
-use imago_container::Request;
+use imago_container::{LaneOwner, Request};
 use imago_proto::{
     BasicCode, BasicPacket, Frame, FrameError, LogicPacket, Opcode, Packet, Status, command,
     msg::Header,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Connection;
+use super::{Connection, Unread};
 use crate::{
     metrics,
     outbox::{Close, code},
     session::refusal,
 };
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     /// Handles what has arrived, for as long as more may be taken.
     pub(super) async fn take_packets(&mut self) {
         while self.may_read() {
             match self.framing.decode(&mut self.input.bytes) {
                 Ok(Some(frame)) => {
-                    self.times.heard = Instant::now();
+                    self.times.heard = self.times.turn;
                     self.frame(frame).await;
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    if !self.input.is_full {
+                        self.backlog.clear(self.times.turn);
+                    }
+                    return;
+                }
                 Err(error) => self.refuse_frame(&error),
             }
         }
@@ -85,7 +87,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         if header.command == command::LOGIN_SIGNIN {
             return self.refuse(&header, Status::InvalidCommand, "already logged in");
         }
-        online.lane.submit(request_of(header, body));
+        let request = request_of(header, body);
+        if self.is_overdue {
+            // A lane that has no room is not read on: without this, what is too much would wait in
+            // the socket, for any time, and never be told that it is.
+            let why = "busy, try again later";
+            return online.client.refused(&request, Status::SystemException, why);
+        }
+        online.lane.submit(request);
     }
 
     /// Refuses one request; the connection goes on.

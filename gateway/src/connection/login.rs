@@ -12,7 +12,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{Connection, Online, going_away, inbound::request_of};
+use super::{Connection, Online, Unread, going_away, inbound::request_of};
 use crate::{
     auth::{Identity, Unauthorized},
     gateway::Doors,
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     /// Lets the client in, or answers why not and ends the connection.
     pub(super) async fn log_in(&mut self, header: Header, body: Bytes) {
         // An authenticator may ask others: it gets the time that the client has.

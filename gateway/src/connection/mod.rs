@@ -1,5 +1,6 @@
 //! One client's connection: a task that reads and writes, and ends in good order.
 
+mod backlog;
 mod inbound;
 mod login;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+use self::backlog::Backlog;
+pub(crate) use self::backlog::Unread;
 use crate::{
     gateway::Shared,
     limit::ConnectionRate,
@@ -49,6 +52,9 @@ pub(crate) struct Connection<S> {
     stream: S,
     framing: Framing,
     input: ReadBuffer,
+    backlog: Backlog,
+    /// What the client sent has waited for too long.
+    is_overdue: bool,
     /// Frames laid out for writing, partly written.
     output: Chunks,
     remote: SocketAddr,
@@ -69,6 +75,8 @@ struct Online {
 /// What the deadlines count from.
 struct Times {
     login_by: Instant,
+    /// The begin of this turn of reading and writing.
+    turn: Instant,
     /// The last frame of the client, or when we began to listen to it again.
     heard: Instant,
     /// The client took something, or had nothing to take.
@@ -99,7 +107,7 @@ enum Moved {
     Out(usize),
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     /// `received` came together with what made the transport ready.
     pub(crate) fn new(
         stream: S,
@@ -115,12 +123,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             stream,
             framing: Framing::new(transport, limits.packet.min(LOGIN_PACKET_MAX)),
             input: ReadBuffer::new(received),
+            backlog: Backlog::new(now),
+            is_overdue: false,
             output: Chunks::default(),
             remote,
             outbox: Arc::new(Outbox::new(limits.queue_messages, limits.queue_bytes)),
             rate: shared.rate_limit.connection(),
             online: None,
-            times: Times { login_by, heard: now, took: now, paused: None, closing: None },
+            times: Times {
+                login_by,
+                turn: now,
+                heard: now,
+                took: now,
+                paused: None,
+                closing: None,
+            },
             shared,
         }
     }
@@ -151,6 +168,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         // costs less than one that is set anew each time.
         let mut timer = pin!(sleep_until(self.times.login_by));
         loop {
+            self.times.turn = Instant::now();
+            self.look_at_backlog();
             self.take_packets().await;
             let now = Instant::now();
             let Look { next, is_leaving, is_closing } = self.lay_out(&mut batch, now);
@@ -175,7 +194,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.overdue(overdue)?;
                 continue;
             }
-            let wake_at = paused.map_or(deadline, |paused| paused.min(deadline));
+            let look_at =
+                self.online.as_ref().filter(|_| !may_read).map(|it| now + it.lane.delay());
+            let wake_at = deadline.min(paused.or(look_at).unwrap_or(deadline));
             if wake_at < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(wake_at);
             }
@@ -184,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 biased;
                 moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none()) => match moved? {
                     Moved::In(0) => return Ok(None),
-                    Moved::In(_) => {}
+                    Moved::In(len) => self.backlog.read(len),
                     Moved::Out(len) => {
                         metrics::sent(len);
                         self.times.took = Instant::now();
@@ -203,7 +224,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     /// Whether the client's next request may be taken.
     fn may_read(&self) -> bool {
-        self.outbox.invites() && self.online.as_ref().is_none_or(|online| online.lane.has_room())
+        let has_room = |online: &Online| self.is_overdue || online.lane.has_room();
+        self.outbox.invites() && self.online.as_ref().is_none_or(has_room)
+    }
+
+    /// Finds out whether what the client sent has waited for too long, for what others sent.
+    fn look_at_backlog(&mut self) {
+        let Some(online) = &self.online else { return };
+        let now = self.times.turn;
+        let may_be = self.backlog.most(now) > online.lane.delay();
+        self.is_overdue = may_be && online.lane.is_crowded() && {
+            let (read, unread) = (self.input.bytes.len(), self.stream.unread());
+            self.backlog.wait(now, read, unread) > online.lane.delay()
+        };
     }
 
     /// Until when the client is not read, though it may be.

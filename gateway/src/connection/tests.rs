@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::Connection;
+use super::{Connection, Unread};
 use crate::{
     Authenticator, Extensions, Identity, Unauthorized,
     gateway::{Doors, Shared},
@@ -53,6 +53,12 @@ impl imago_container::GatewayRole for NoRole {
     fn open_doors(&self) {}
     fn fence(&self) {}
     async fn drain(&self, _: Duration) {}
+}
+
+impl Unread for DuplexStream {
+    fn unread(&self) -> usize {
+        0
+    }
 }
 
 /// A connection with its client.

@@ -131,7 +131,8 @@ async fn requests_over_the_rate_are_answered_and_the_others_too() {
 
 #[tokio::test]
 async fn more_requests_than_the_window_are_all_answered() {
-    let world = World::start(&[("forward.window", "4")]).await;
+    // However long they wait: a client that sends much at once stands in nobody's way.
+    let world = World::start(&[("forward.window", "4"), ("forward.delay", "1ms")]).await;
     let mut client = world.client("alice").await;
     for _ in 0..100 {
         client.request("test.late", "x").await;
@@ -141,6 +142,35 @@ async fn more_requests_than_the_window_are_all_answered() {
     for sequence in 2..=101 {
         assert_eq!(client.recv_logic().await.header.sequence, sequence);
     }
+}
+
+#[tokio::test]
+async fn what_waits_unread_for_too_long_while_others_wait_too_is_refused() {
+    let world = World::start(&[]).await;
+    let mut clients = Vec::new();
+    for number in 0..5 {
+        let mut client = world.client(&format!("client-{number}")).await;
+        for _ in 0..80 {
+            client.request("test.late", "x").await;
+        }
+        clients.push(client);
+    }
+    // A window of 64 of each, and what is more is not forwarded, nor forgotten.
+    eventually("the windows are full", || world.logic.forwards("test.late").len() == 5 * 64).await;
+    for client in &mut clients {
+        for _ in 0..16 {
+            let (status, why) = client.recv_refusal().await;
+            assert_eq!((status, why.as_str()), (300, "busy, try again later"));
+        }
+    }
+    world.logic.release(5 * 64);
+    for client in &mut clients {
+        for _ in 0..64 {
+            assert_eq!(client.recv_logic().await.header.status, 0);
+        }
+        client.echo("as before").await;
+    }
+    assert_eq!(world.logic.forwards("test.late").len(), 5 * 64);
 }
 
 #[tokio::test]

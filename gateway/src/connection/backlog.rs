@@ -1,0 +1,124 @@
+//! What a client has sent and nobody has taken yet: how long it has been waiting.
+
+use std::time::Duration;
+
+use tokio::{net::TcpStream, time::Instant};
+
+/// How far back the rate is looked at by which bytes arrive.
+const MEMORY: Duration = Duration::from_secs(1);
+
+/// A stream that knows what has arrived on it.
+pub(crate) trait Unread {
+    /// Bytes that have arrived and are not read; 0 where nobody can say.
+    fn unread(&self) -> usize;
+}
+
+impl Unread for TcpStream {
+    fn unread(&self) -> usize {
+        let unread = rustix::io::ioctl_fionread(self).unwrap_or_default();
+        usize::try_from(unread).unwrap_or(usize::MAX)
+    }
+}
+
+/// Counts what is read while more is waiting.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    /// When everything that had arrived was taken.
+    since: Instant,
+    /// Bytes read since then.
+    read: usize,
+}
+
+// === impl Backlog ===
+
+impl Backlog {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, read: 0 }
+    }
+
+    /// All that has arrived is taken.
+    pub(super) fn clear(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+
+    /// So many bytes were read.
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.read = self.read.saturating_add(bytes);
+    }
+
+    /// The longest time that anything can have been waiting.
+    pub(super) fn most(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// How long what stands first has been waiting, of so many bytes that are read and not taken,
+    /// and so many that are not read: as long as all of them took to arrive (Little's law).
+    pub(super) fn wait(&mut self, now: Instant, read: usize, unread: usize) -> Duration {
+        let most = self.most(now);
+        let arrived = self.read.max(read).saturating_add(unread);
+        if arrived == 0 {
+            return Duration::ZERO;
+        }
+        let wait = most.mul_f64(read.saturating_add(unread) as f64 / arrived as f64);
+        if most > 2 * MEMORY {
+            self.since = now.checked_sub(most / 2).unwrap_or(now);
+            self.read /= 2;
+        }
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_waits_has_waited_for_as_long_as_it_took_to_arrive() {
+        let start = Instant::now();
+        let mut backlog = Backlog::new(start);
+        backlog.read(900);
+        // 1000 bytes came in a second, of which 100 are there still.
+        assert_eq!(backlog.wait(start + SECOND, 0, 100).as_millis(), 100);
+        assert_eq!(backlog.wait(start + SECOND, 50, 100).as_millis(), 150);
+        // Nothing has been taken.
+        assert_eq!(backlog.wait(start + SECOND, 900, 100), SECOND);
+        assert_eq!(backlog.wait(start + SECOND, 0, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn once_all_is_taken_nothing_has_waited() {
+        let start = Instant::now();
+        let mut backlog = Backlog::new(start);
+        backlog.clear(start + SECOND);
+        assert_eq!(backlog.wait(start + SECOND, 0, 100), Duration::ZERO);
+        assert_eq!(backlog.wait(start + SECOND, 0, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_rate_of_long_ago_is_forgotten() {
+        let mut now = Instant::now();
+        let mut backlog = Backlog::new(now);
+        // A megabyte a second for a while, then a thousandth of that.
+        for step in 0..60 {
+            now += SECOND;
+            backlog.read(if step < 30 { 1_000_000 } else { 1000 });
+            backlog.wait(now, 0, 500);
+        }
+        let wait = backlog.wait(now, 0, 500).as_secs_f64();
+        assert!((0.3..=0.6).contains(&wait), "{wait}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_tells_what_is_not_read() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        assert_eq!(far.unread(), 0);
+        near.write_all(b"hello").await.unwrap();
+        far.read_exact(&mut [0; 2]).await.unwrap();
+        assert_eq!(far.unread(), 3);
+    }
+}
