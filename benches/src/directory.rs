@@ -3,8 +3,10 @@
 use std::hint::black_box;
 
 use imago_container::PeerId;
-use imago_logic::{DevicePolicy, DirectoryCore};
-use imago_proto::{Account, App, Incarnation, SessionId, link};
+use imago_logic::{DevicePolicy, DirectoryCore, Replicated, SessionDirectory};
+use imago_proto::{
+    Account, App, Incarnation, SessionBatch, SessionId, SessionReader, ToldSession, link,
+};
 
 use crate::{Run, Scenario, Session};
 
@@ -13,11 +15,16 @@ pub const DIRECTORY: &[Scenario] = &[
     Scenario::new("directory/login", login),
     Scenario::new("directory/locate", locate),
     Scenario::new("directory/logout", logout),
+    Scenario::new("directory/sync", sync),
 ];
 
 const SESSIONS: u64 = 100_000;
 /// Few enough that no table grows meanwhile.
 const LOGINS: u64 = 5000;
+/// Sessions that a new server is told of.
+const SYNC: u64 = 20_480;
+/// How many of them at a time.
+const TOLD_AT_ONCE: usize = 128;
 const TIMES: u64 = 20_000;
 const APP: &str = "kim";
 
@@ -31,7 +38,12 @@ pub(crate) fn gateways() -> [PeerId; 4] {
 
 /// The session with this number, of an account of its own.
 pub(crate) fn session(number: u64, gateway: &PeerId) -> Session {
-    let told = link::Session {
+    Session::from_link(gateway, &told(number, gateway))
+}
+
+/// The same as its gateway tells it.
+fn told(number: u64, gateway: &PeerId) -> link::Session {
+    link::Session {
         id: number,
         channel_id: format!("{}_user-{number}_{number:016x}", gateway.service_id),
         account: account(number).to_string(),
@@ -41,8 +53,7 @@ pub(crate) fn session(number: u64, gateway: &PeerId) -> Session {
         zone: "east".to_owned(),
         remote: "192.0.2.1:40000".to_owned(),
         ..link::Session::default()
-    };
-    Session::from_link(gateway, &told)
+    }
 }
 
 fn account(number: u64) -> Account {
@@ -102,4 +113,32 @@ fn logout() -> Run {
     Run::batches(ids, 1, move |(gateway, id)| {
         black_box(directory.session_down(gateway, *id));
     })
+}
+
+/// One gateway tells a new server of its sessions, in frames.
+fn sync() -> Run {
+    let [gateway, ..] = gateways();
+    let directory = Replicated::new(DevicePolicy::Unlimited);
+    directory.sync_begin(&gateway);
+    let (mut batch, mut frames) = (SessionBatch::default(), Vec::new());
+    for number in 0..SYNC {
+        batch.push(&told(number, &gateway));
+        if batch.is_full() || number == SYNC - 1 {
+            frames.push((SYNC - number, batch.take().bytes));
+        }
+    }
+    let mut frames = frames.into_iter();
+    let frames_each = frames.len();
+    let mut run = Run::times(frames_each, move |_| {
+        let Some((left, frame)) = frames.next() else { return };
+        let mut sessions = SessionReader::new(&frame, 1);
+        let mut some: Vec<ToldSession<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
+        while sessions.read(&mut some, TOLD_AT_ONCE).is_ok() && !some.is_empty() {
+            black_box(directory.sessions_up(&gateway, &some, left));
+            some.clear();
+        }
+    });
+    // An operation is a session, not a frame.
+    run.operations = SYNC as usize;
+    run
 }

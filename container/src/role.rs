@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, SessionView, Status, link};
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, Status, ToldSession, link};
 
 /// One life of one server: a restart under the same service id is another peer.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -35,10 +35,10 @@ pub trait LogicRole: Send + Sync + 'static {
     fn session_up(&self, gateway: &PeerId, session: link::Session);
     /// Some sessions of a sync live, of about `left` that are still to be told, with these. For
     /// each the same as [`session_up`](Self::session_up).
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
         let _ = left;
         for session in sessions {
-            self.session_up(gateway, session.to_session());
+            self.session_up(gateway, session.view().to_session());
         }
     }
     /// A session has ended.

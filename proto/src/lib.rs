@@ -22,7 +22,9 @@ pub use id::{
 pub use limits::Limits;
 pub use link_frame::{LinkDecoder, LinkError, LinkFrame};
 pub use packet::{BasicCode, BasicPacket, LogicPacket, Packet, PacketError};
-pub use session_batch::{EncodedSessions, SessionBatch, SessionReader, SessionView, session_views};
+pub use session_batch::{
+    EncodedSessions, SessionBatch, SessionReader, SessionView, ToldSession, session_views,
+};
 pub use status::Status;
 
 /// Messages on the client's wire, generated from `proto/client.proto`.

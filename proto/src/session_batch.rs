@@ -3,13 +3,23 @@
 use bytes::{Bytes, BytesMut};
 use prost::{
     Message,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_varint, skip_field},
+    encoding::{DecodeContext, WireType, decode_key, encode_varint, skip_field},
 };
 
 use crate::{
     LinkError, LinkFrame,
     link::{Session, SessionsUp, frame::Kind},
 };
+
+/// First bytes of the fields that a session is found by, which batches have in front of the others
+/// (Protocol Buffers, Encoding: number and wire type).
+const ID: u8 = 1 << 3 | WireType::Varint as u8;
+const CHANNEL_ID: u8 = 2 << 3 | WireType::LengthDelimited as u8;
+const ACCOUNT: u8 = 3 << 3 | WireType::LengthDelimited as u8;
+const APP: u8 = 4 << 3 | WireType::LengthDelimited as u8;
+const DEVICE: u8 = 5 << 3 | WireType::LengthDelimited as u8;
+/// That of no such field is below this.
+const FIRST_OF_THE_REST: u8 = 6 << 3;
 
 /// Sessions that are put together into one frame. Never more than [`SessionBatch::FULL`] bytes and
 /// one session: who fills it sends it once it is full.
@@ -93,7 +103,25 @@ impl EncodedSessions {
     }
 }
 
-/// A session as it lies in a received batch: as [`Session`], without memory of its own.
+/// A session of a received batch. What it is found by is read, though not checked to be UTF-8; the
+/// rest is when somebody asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToldSession<'a> {
+    /// Its number on its gateway.
+    pub id: u64,
+    /// Whose it is.
+    pub account: &'a [u8],
+    /// Tenant.
+    pub app: &'a [u8],
+    /// Which of the account's devices, or empty.
+    pub device: &'a [u8],
+    /// When it was told, on its gateway's clock. Unix nanoseconds; 0 where that is not known.
+    pub told_at: i64,
+    /// How it lies in its batch, behind its length.
+    pub encoded: &'a [u8],
+}
+
+/// All of a session as it lies in a received batch: as [`Session`], without memory of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of `Session`")]
 pub struct SessionView<'a> {
@@ -108,10 +136,6 @@ pub struct SessionView<'a> {
     pub tags: Vec<&'a str>,
     pub remote: &'a str,
     pub age: i64,
-    /// When it was told, on its gateway's clock. Unix nanoseconds; 0 where that is not known.
-    pub told_at: i64,
-    /// How it lies in its batch, behind its length; empty where it is in none.
-    pub encoded: &'a [u8],
 }
 
 /// Reads the sessions of a batch that was sent at `now`, one after the other.
@@ -129,18 +153,18 @@ impl<'a> SessionReader<'a> {
         Self { rest: payload, now }
     }
 
-    /// Adds the next sessions to `views` until there are `most`, or none is left.
+    /// Adds the next sessions to `told` until there are `most`, or none is left.
     ///
     /// # Errors
-    /// Where one does not decode: those before it are in `views`, and no more come.
-    pub fn read(&mut self, views: &mut Vec<SessionView<'a>>, most: usize) -> Result<(), LinkError> {
-        while views.len() < most && !self.rest.is_empty() {
-            // Filled where it lies: a view is too long to be handed from one to the next.
-            let view = views.push_mut(SessionView::default());
-            if let Err(error) = view.read(&mut self.rest, self.now) {
-                views.pop();
-                self.rest = &[];
-                return Err(error);
+    /// Where one does not decode: those before it are in `told`, and no more come.
+    pub fn read(&mut self, told: &mut Vec<ToldSession<'a>>, most: usize) -> Result<(), LinkError> {
+        while told.len() < most && !self.rest.is_empty() {
+            match ToldSession::read(&mut self.rest, self.now) {
+                Ok(session) => told.push(session),
+                Err(error) => {
+                    self.rest = &[];
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -153,14 +177,62 @@ pub fn session_views(
     payload: &[u8],
     now: i64,
 ) -> impl Iterator<Item = Result<SessionView<'_>, LinkError>> {
-    let mut reader = SessionReader::new(payload, now);
+    let mut rest = payload;
     std::iter::from_fn(move || {
-        let mut view = Vec::with_capacity(1);
-        match reader.read(&mut view, 1) {
-            Ok(()) => view.pop().map(Ok),
-            Err(error) => Some(Err(error)),
-        }
+        (!rest.is_empty()).then(|| SessionView::read(&mut rest, now).inspect_err(|_| rest = &[]))
     })
+}
+
+// === impl ToldSession ===
+
+impl<'a> ToldSession<'a> {
+    /// The session that stands first in `encoded`, behind its length, and was told at `told_at`.
+    ///
+    /// # Errors
+    /// Where it does not decode.
+    pub fn first(mut encoded: &'a [u8], told_at: i64) -> Result<Self, LinkError> {
+        Self::read(&mut encoded, told_at)
+    }
+
+    /// All of the session; where the rest of it does not decode, what it is found by.
+    pub fn view(&self) -> SessionView<'a> {
+        let mut encoded = self.encoded;
+        SessionView::read(&mut encoded, self.told_at).unwrap_or_else(|_| SessionView {
+            id: self.id,
+            account: str::from_utf8(self.account).unwrap_or_default(),
+            app: str::from_utf8(self.app).unwrap_or_default(),
+            device: str::from_utf8(self.device).unwrap_or_default(),
+            ..SessionView::default()
+        })
+    }
+
+    /// Reads the next one of a batch.
+    fn read(batch: &mut &'a [u8], told_at: i64) -> Result<Self, LinkError> {
+        let from = *batch;
+        let told = some_delimited(batch).and_then(|session| Self::found_by(session, told_at));
+        let told = told.ok_or_else(|| broken("its number, account, app or device is not whole"))?;
+        Ok(Self { encoded: from.get(..from.len() - batch.len()).unwrap_or_default(), ..told })
+    }
+
+    /// Without words for what is wrong: this is done for each session of a cluster whenever a server
+    /// starts.
+    fn found_by(mut session: &'a [u8], told_at: i64) -> Option<Self> {
+        let bytes = &mut session;
+        let mut told = Self { told_at, ..Self::default() };
+        // The others come after them.
+        while let [first @ ..FIRST_OF_THE_REST, rest @ ..] = *bytes {
+            *bytes = rest;
+            match *first {
+                ID => told.id = some_varint(bytes)?,
+                CHANNEL_ID => drop(some_delimited(bytes)?),
+                ACCOUNT => told.account = some_delimited(bytes)?,
+                APP => told.app = some_delimited(bytes)?,
+                DEVICE => told.device = some_delimited(bytes)?,
+                _ => return None,
+            }
+        }
+        Some(told)
+    }
 }
 
 // === impl SessionView ===
@@ -180,8 +252,6 @@ impl<'a> SessionView<'a> {
             tags: session.tags.iter().map(String::as_str).collect(),
             remote: &session.remote,
             age: session.age,
-            told_at: 0,
-            encoded: &[],
         }
     }
 
@@ -202,18 +272,16 @@ impl<'a> SessionView<'a> {
         }
     }
 
-    /// Reads the next one of a batch into an empty view.
-    fn read(&mut self, batch: &mut &'a [u8], now: i64) -> Result<(), LinkError> {
-        let from = *batch;
-        self.decode(delimited(batch)?)?;
-        self.encoded = from.get(..from.len() - batch.len()).unwrap_or_default();
-        self.told_at = now;
+    /// Reads the next one of a batch.
+    fn read(batch: &mut &'a [u8], now: i64) -> Result<Self, LinkError> {
+        let mut view = Self::default();
+        view.decode(delimited(batch)?)?;
         // The age on the gateway's clock, where it is not told by itself. Never none again: that
         // would say that it is not told.
-        if self.age == 0 && now != 0 {
-            self.age = now.saturating_sub(self.login_time).max(1);
+        if view.age == 0 && now != 0 {
+            view.age = now.saturating_sub(view.login_time).max(1);
         }
-        Ok(())
+        Ok(view)
     }
 
     fn decode(&mut self, mut bytes: &'a [u8]) -> Result<(), LinkError> {
@@ -256,28 +324,39 @@ fn key(bytes: &mut &[u8]) -> Result<(u32, WireType), LinkError> {
     }
 }
 
-/// A number; those below 128 are read at once.
 fn varint(bytes: &mut &[u8]) -> Result<u64, LinkError> {
-    match **bytes {
-        [first @ ..0x80, ref rest @ ..] => {
-            *bytes = rest;
-            Ok(first.into())
+    some_varint(bytes).ok_or_else(|| broken("a number has no end"))
+}
+
+/// A number of at most 64 bits, as Protocol Buffers have it.
+fn some_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(first & 0x7f) << shift;
+        if *first < 0x80 {
+            // The tenth byte has room for one bit.
+            return (shift < 63 || *first < 2).then_some(number);
         }
-        _ => decode_varint(bytes).map_err(broken),
     }
+    None
 }
 
 fn text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, LinkError> {
     std::str::from_utf8(delimited(bytes)?).map_err(broken)
 }
 
-/// What stands behind its length.
 fn delimited<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], LinkError> {
-    let len = varint(bytes)?;
-    let cut = usize::try_from(len).ok().and_then(|len| bytes.split_at_checked(len));
-    let (inner, rest) = cut.ok_or_else(|| broken(format!("{len} bytes are not there")))?;
+    some_delimited(bytes).ok_or_else(|| broken("shorter than it says"))
+}
+
+/// What stands behind its length.
+fn some_delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(some_varint(bytes)?).ok()?;
+    let (inner, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
-    Ok(inner)
+    Some(inner)
 }
 
 fn broken(why: impl Into<Box<dyn std::error::Error>>) -> LinkError {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId, SessionReader, SessionView,
+    LinkFrame, ServiceId, SessionId, SessionReader, ToldSession,
     link::{ServerState, SessionsUp, State, SyncAck, frame::Kind},
 };
 use tokio::sync::{Notify, mpsc};
@@ -359,7 +359,7 @@ impl FrameSink for Gateways {
 /// Tells a role of a batch, of which only so much is unpacked at a time.
 async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
     let peer = &link.peer;
-    let mut some: Vec<SessionView<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
+    let mut some: Vec<ToldSession<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
     let SessionsUp { mut left, now } = up;
     let mut sessions = SessionReader::new(batch, now);
     loop {

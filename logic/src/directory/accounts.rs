@@ -54,18 +54,23 @@ struct Entry {
 /// An account, to find its sessions by.
 pub(super) struct Key<'a> {
     hash: u32,
-    app: &'a str,
-    account: &'a str,
+    app: &'a [u8],
+    account: &'a [u8],
 }
 
 // === impl Accounts ===
 
 impl Accounts {
     /// What the sessions of an account are found by.
-    pub(super) fn key<'a>(&self, app: &'a str, account: &'a str) -> Key<'a> {
+    pub(super) fn key<'a>(&self, app: &'a [u8], account: &'a [u8]) -> Key<'a> {
         // The upper half is as good as the lower.
         let hash = (self.hasher.hash_one((app, account)) >> 32) as u32;
         Key { hash, app, account }
+    }
+
+    /// What a session is found by.
+    pub(super) fn key_of<'a>(&self, session: &'a Session) -> Key<'a> {
+        self.key(session.app.as_str().as_bytes(), session.account.as_str().as_bytes())
     }
 
     /// Makes room for so many more.
@@ -127,7 +132,7 @@ impl Accounts {
     pub(super) fn remove(&mut self, place: Place) -> Option<Arc<Session>> {
         let session = self.get(place)?.clone();
         let held = self.sessions.remove(place)?;
-        let hash = self.key(session.app.as_str(), session.account.as_str()).hash;
+        let hash = self.key_of(&session).hash;
         if let Ok(found) = self.entries.find_entry(spread(hash), |entry| entry.place == place) {
             found.remove();
         }
@@ -140,7 +145,8 @@ impl Accounts {
         let entries = self.entries.iter_hash(spread(key.hash)).filter(|it| it.hash == key.hash);
         let sessions = entries.filter_map(|entry| self.get(entry.place));
         sessions.filter(|session| {
-            session.account.as_str() == key.account && session.app.as_str() == key.app
+            session.account.as_str().as_bytes() == key.account
+                && session.app.as_str().as_bytes() == key.app
         })
     }
 

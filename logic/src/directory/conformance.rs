@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, link, session_views};
+use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, SessionReader, link};
 use imago_tests::{RedisServer, eventually};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -45,8 +45,9 @@ fn tell(directory: &dyn SessionDirectory, gateway: &PeerId, sessions: &[Session]
         let left = (sessions.len() - 2 * number) as u64;
         let mut batch = SessionBatch::default();
         some.iter().for_each(|session| batch.push(&session.to_link()));
-        let views: Vec<_> = session_views(batch.as_bytes(), 0).map(Result::unwrap).collect();
-        kicks.extend(directory.sessions_up(gateway, &views, left));
+        let mut told = Vec::new();
+        SessionReader::new(batch.as_bytes(), 0).read(&mut told, 2).unwrap();
+        kicks.extend(directory.sessions_up(gateway, &told, left));
     }
     kicks
 }

@@ -4,7 +4,7 @@ use std::{collections::hash_map::Entry, sync::Arc};
 
 use foldhash::{HashMap, HashSet};
 use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId, SessionView};
+use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{
     DevicePolicy, Session,
@@ -53,6 +53,43 @@ struct Sync {
     ended: HashSet<SessionId>,
 }
 
+// === impl Held ===
+
+impl Held {
+    /// A session lives: inserts it, where it is not known. Gives it with those that it cannot live
+    /// beside, where there are any.
+    fn up(
+        &mut self,
+        accounts: &mut Accounts,
+        policy: DevicePolicy,
+        (id, key, device): (SessionId, &Key<'_>, &[u8]),
+        insert: impl FnOnce(&mut Accounts) -> Option<Place>,
+    ) -> Vec<Arc<Session>> {
+        if let Some(sync) = &mut self.sync {
+            if sync.ended.contains(&id) {
+                return Vec::new();
+            }
+            sync.untold.remove(&id);
+        }
+        let Entry::Vacant(vacant) = self.sessions.entry(id) else { return Vec::new() };
+        let mut rivals = Vec::new();
+        for other in accounts.of(key) {
+            let device = str::from_utf8(device).unwrap_or_default();
+            if policy.place(other.device()) == policy.place(device) {
+                rivals.push(other.clone());
+            }
+        }
+        let Some(place) = insert(accounts) else { return Vec::new() };
+        vacant.insert(place);
+        if !rivals.is_empty() {
+            rivals.extend(accounts.get(place).cloned());
+        }
+        rivals
+    }
+}
+
+// === impl DirectoryCore ===
+
 impl DirectoryCore {
     /// A directory with nobody in it.
     pub fn new(policy: DevicePolicy) -> Self {
@@ -80,9 +117,12 @@ impl DirectoryCore {
     /// gone, or never began a sync, have none: what a dying link still tells is ignored.
     pub fn session_up(&mut self, session: impl Into<Arc<Session>>) -> Vec<Kick> {
         let session = session.into();
-        let key = self.accounts.key(session.app.as_str(), session.account.as_str());
+        let Some(held) = self.gateways.get_mut(&session.gateway) else { return Vec::new() };
+        let key = self.accounts.key_of(&session);
         let insert = |accounts: &mut Accounts| accounts.insert(&key, session.clone());
-        self.up(&session.gateway, session.id, &key, session.device(), insert)
+        let of = (session.id, &key, session.device().as_bytes());
+        let rivals = held.up(&mut self.accounts, self.policy, of, insert);
+        self.settle(rivals)
     }
 
     /// Some sessions of a gateway live, which are in a pack in this order. Says of each what
@@ -91,45 +131,23 @@ impl DirectoryCore {
         &mut self,
         gateway: &PeerId,
         pack: Pack,
-        sessions: &[SessionView<'_>],
+        sessions: &[ToldSession<'_>],
     ) -> Vec<Kick> {
         let pack = self.accounts.add_pack(pack);
-        let mut kicks = Vec::new();
-        for (number, told) in sessions.iter().enumerate() {
-            let key = self.accounts.key(told.app, told.account);
-            let insert = |accounts: &mut Accounts| accounts.insert_packed(&key, pack, number);
-            kicks.extend(self.up(gateway, SessionId(told.id), &key, told.device, insert));
+        let (mut kicks, mut each) = (Vec::new(), sessions.iter().enumerate());
+        // Mostly none has rivals: then the gateway is looked for once.
+        while let Some(held) = self.gateways.get_mut(gateway) {
+            let rivals = each.by_ref().map(|(number, told)| {
+                let key = self.accounts.key(told.app, told.account);
+                let insert = |accounts: &mut Accounts| accounts.insert_packed(&key, pack, number);
+                let of = (SessionId(told.id), &key, told.device);
+                held.up(&mut self.accounts, self.policy, of, insert)
+            });
+            let Some(rivals) = rivals.into_iter().find(|rivals| !rivals.is_empty()) else { break };
+            kicks.extend(self.settle(rivals));
         }
         self.accounts.let_go(pack);
         kicks
-    }
-
-    fn up(
-        &mut self,
-        gateway: &PeerId,
-        id: SessionId,
-        key: &Key<'_>,
-        device: &str,
-        insert: impl FnOnce(&mut Accounts) -> Option<Place>,
-    ) -> Vec<Kick> {
-        let Some(held) = self.gateways.get_mut(gateway) else { return Vec::new() };
-        if let Some(sync) = &mut held.sync {
-            if sync.ended.contains(&id) {
-                return Vec::new();
-            }
-            sync.untold.remove(&id);
-        }
-        let Entry::Vacant(vacant) = held.sessions.entry(id) else { return Vec::new() };
-        let device = self.policy.place(device);
-        let rivals =
-            self.accounts.of(key).filter(|other| self.policy.place(other.device()) == device);
-        let rivals: Vec<_> = rivals.cloned().collect();
-        let Some(place) = insert(&mut self.accounts) else { return Vec::new() };
-        vacant.insert(place);
-        if rivals.is_empty() {
-            return Vec::new();
-        }
-        self.settle(rivals.into_iter().chain(self.accounts.get(place).cloned()).collect())
     }
 
     /// Of sessions in one place the newest stays; ties break by channel id, the same everywhere.
@@ -175,7 +193,8 @@ impl DirectoryCore {
 
     /// All sessions of an account.
     pub fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
-        self.accounts.of(&self.accounts.key(app.as_str(), account.as_str())).cloned().collect()
+        let key = self.accounts.key(app.as_str().as_bytes(), account.as_str().as_bytes());
+        self.accounts.of(&key).cloned().collect()
     }
 
     /// A session by its number.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId, SessionView};
+use imago_proto::{Account, App, SessionId, ToldSession};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -38,7 +38,7 @@ pub trait SessionDirectory: Send + Sync + 'static {
 
     /// Some sessions of a gateway's sync live, of about `left` that are still to be told, with
     /// these. Says of each what [`session_up`](Self::session_up) says.
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) -> Vec<Kick>;
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick>;
 
     /// A session has ended.
     fn session_down(&self, gateway: &PeerId, id: SessionId);

@@ -4,8 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use imago_container::{PeerId, unix_nanos};
-use imago_proto::{App, SessionView, session_views};
-use prost::Message;
+use imago_proto::{App, ToldSession};
 
 use super::Session;
 
@@ -29,22 +28,18 @@ pub(super) struct Pack {
 
 impl Pack {
     /// Packs what was told now.
-    pub(super) fn new(gateway: &PeerId, sessions: &[SessionView<'_>]) -> Self {
+    pub(super) fn new(gateway: &PeerId, sessions: &[ToldSession<'_>]) -> Self {
         let first = sessions.first();
         let mut bytes = Vec::with_capacity(sessions.iter().map(|it| it.encoded.len()).sum());
         let mut starts = Vec::with_capacity(sessions.len());
         for session in sessions {
             // Fits: a link's frame is far shorter than 4 GiB.
             starts.push(bytes.len() as u32);
-            if session.encoded.is_empty() {
-                bytes.extend(session.to_session().encode_length_delimited_to_vec());
-            } else {
-                bytes.extend_from_slice(session.encoded);
-            }
+            bytes.extend_from_slice(session.encoded);
         }
         Self {
             gateway: gateway.clone(),
-            app: first.map_or("", |first| first.app).into(),
+            app: first.map_or("", |first| str::from_utf8(first.app).unwrap_or_default()).into(),
             bytes: bytes.into(),
             starts,
             told_at: first.map_or(0, |first| first.told_at),
@@ -58,8 +53,7 @@ impl Pack {
         let start = self.starts.get(number).map_or(0, |start| *start as usize);
         let bytes = self.bytes.get(start..).unwrap_or_default();
         // It was read before, when it was told.
-        let told = session_views(bytes, self.told_at).next().and_then(Result::ok);
-        let told = told.unwrap_or_default();
+        let told = ToldSession::first(bytes, self.told_at).unwrap_or_default().view();
         let app = if told.app == self.app.as_str() { self.app.clone() } else { told.app.into() };
         self.unpacked.fetch_add(1, Ordering::Relaxed);
         Session::from_view(&self.gateway, &told, app, self.heard_at)

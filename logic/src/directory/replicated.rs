@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId, SessionView};
+use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, pack::Pack};
 
@@ -44,7 +44,7 @@ impl SessionDirectory for Replicated {
         self.change(|core| core.session_up(session))
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
         let pack = Pack::new(gateway, sessions);
         self.change(|core| {
             core.expect(gateway, left);

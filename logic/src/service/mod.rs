@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{LogicRole, PeerId};
 use imago_proto::{
-    LogicPacket, SessionId, SessionView, command,
+    LogicPacket, SessionId, ToldSession, command,
     link::{self, Forward},
     msg::KickoutNotify,
 };
@@ -141,7 +141,7 @@ impl LogicRole for LogicService {
         self.changed();
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
         let _kicking = self.kicking();
         for kick in self.directory.sessions_up(gateway, sessions, left) {
             self.kick(&kick);

@@ -97,7 +97,53 @@ fn fields_of_a_later_version_are_skipped() {
     assert_eq!(told, [named("ann".to_owned())]);
 }
 
+#[test]
+fn a_session_whose_rest_is_broken_is_found_all_the_same() {
+    // Number, account, and a login time without an end.
+    let told = ToldSession::first(b"\x09\x08\x07\x1a\x03ann\x30\xff", 0).unwrap();
+    assert_eq!((told.id, told.account), (7, &b"ann"[..]));
+    assert_eq!(told.view().to_session(), named("ann".to_owned()));
+}
+
+#[test]
+fn what_a_session_is_found_by_has_to_be_whole() {
+    let whole = named("ann".to_owned()).encode_length_delimited_to_vec();
+    for broken in [&b"\x05\x08\x01"[..], b"\x02\x1a\x09", b"\x02\x18\x01"] {
+        let bytes = [&whole, broken, &whole].concat();
+        let (mut told, mut reader) = (Vec::new(), SessionReader::new(&bytes, 0));
+        assert!(matches!(reader.read(&mut told, 9), Err(LinkError::Decode(_))), "{broken:?}");
+        assert_eq!(told.iter().map(|told| told.id).collect::<Vec<_>>(), [7]);
+        told.clear();
+        assert!(reader.read(&mut told, 9).is_ok() && told.is_empty());
+    }
+}
+
 proptest! {
+    #[test]
+    fn sessions_are_found_by_what_was_written(
+        sessions in vec(session(), 1..8), most in 1_usize..4, now in 0_i64..2,
+    ) {
+        let mut batch = SessionBatch::default();
+        sessions.iter().for_each(|session| batch.push(session));
+        let (mut told, mut reader) = (Vec::new(), SessionReader::new(batch.as_bytes(), now));
+        while told.len() < sessions.len() {
+            let most = (told.len() + most).min(sessions.len());
+            reader.read(&mut told, most).unwrap();
+            prop_assert_eq!(told.len(), most);
+        }
+        for (told, session) in told.iter().zip(&sessions) {
+            prop_assert_eq!((told.id, told.account), (session.id, session.account.as_bytes()));
+            let texts = (session.app.as_bytes(), session.device.as_bytes());
+            prop_assert_eq!((told.app, told.device), texts);
+            prop_assert_eq!(told.told_at, now);
+            let encoded = session.encode_length_delimited_to_vec();
+            prop_assert_eq!(told.encoded, &*encoded);
+            let view = session_views(&encoded, now).next().unwrap().unwrap();
+            prop_assert_eq!(told.view(), view);
+            prop_assert_eq!(ToldSession::first(&encoded, now).unwrap(), *told);
+        }
+    }
+
     #[test]
     fn sessions_are_read_as_they_were_written(sessions in vec(session(), 0..8)) {
         let mut batch = SessionBatch::default();

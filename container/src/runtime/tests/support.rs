@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_naming::{Memory, Naming};
-use imago_proto::{SessionId, SessionView, Status, link};
+use imago_proto::{SessionId, Status, ToldSession, link};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -91,10 +91,10 @@ impl LogicRole for LogicNotes {
         self.sessions.lock().unwrap().insert((gateway.clone(), session.id));
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
         self.batches.lock().unwrap().push((sessions.len(), left));
         for session in sessions {
-            self.session_up(gateway, session.to_session());
+            self.session_up(gateway, session.view().to_session());
         }
     }
 

@@ -1,4 +1,4 @@
-use imago_proto::{Incarnation, SessionBatch, SessionId, link};
+use imago_proto::{Incarnation, SessionBatch, SessionId, SessionReader, link};
 
 use super::*;
 use crate::{DevicePolicy, DirectoryCore};
@@ -25,8 +25,10 @@ fn batch(sessions: &[link::Session]) -> SessionBatch {
     batch
 }
 
-fn views(batch: &SessionBatch, told_at: i64) -> Vec<SessionView<'_>> {
-    session_views(batch.as_bytes(), told_at).map(Result::unwrap).collect()
+fn read(batch: &SessionBatch, told_at: i64) -> Vec<ToldSession<'_>> {
+    let mut told = Vec::new();
+    SessionReader::new(batch.as_bytes(), told_at).read(&mut told, usize::MAX).unwrap();
+    told
 }
 
 #[test]
@@ -35,8 +37,7 @@ fn what_is_unpacked_is_what_was_told() {
     let sessions = [told(1, "ann", "kim", 60), told(2, "bob", "other", 80), own_age];
     let batch = batch(&sessions);
     for (told_at, ages) in [(100, [40, 20, 7]), (0, [0, 0, 7])] {
-        let views = views(&batch, told_at);
-        let pack = Pack::new(&gateway(), &views);
+        let pack = Pack::new(&gateway(), &read(&batch, told_at));
         for (number, (session, age)) in sessions.iter().zip(ages).enumerate() {
             let unpacked = pack.unpack(number);
             let session = link::Session { age: 0, ..session.clone() };
@@ -45,13 +46,6 @@ fn what_is_unpacked_is_what_was_told() {
             assert_eq!((unpacked.since, &unpacked.gateway), (since, &gateway()));
         }
     }
-}
-
-#[test]
-fn sessions_that_come_out_of_no_batch_can_be_packed() {
-    let session = told(1, "ann", "kim", 60);
-    let pack = Pack::new(&gateway(), &[SessionView::of(&session)]);
-    assert_eq!(pack.unpack(0).to_link(), session);
 }
 
 /// A directory of sessions 1 to 3 that were told together.
@@ -65,8 +59,8 @@ fn directory() -> DirectoryCore {
 fn tell(core: &mut DirectoryCore, ids: [u64; 3]) {
     let sessions = ids.map(|id| told(id, &format!("user-{id}"), "kim", 1));
     let batch = batch(&sessions);
-    let views = views(&batch, 0);
-    assert!(core.sessions_up(&gateway(), Pack::new(&gateway(), &views), &views).is_empty());
+    let told = read(&batch, 0);
+    assert!(core.sessions_up(&gateway(), Pack::new(&gateway(), &told), &told).is_empty());
 }
 
 #[test]

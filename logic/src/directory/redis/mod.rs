@@ -24,7 +24,7 @@ use std::{
 
 use async_trait::async_trait;
 use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, SessionView};
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, ToldSession};
 use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -193,10 +193,10 @@ impl SessionDirectory for RedisDirectory {
         kicks
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[SessionView<'_>], left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
         let local = &self.shared.local;
         if local.look(|core| core.is_told(gateway)) {
-            let sessions = sessions.iter().map(|told| Session::told(gateway, told));
+            let sessions = sessions.iter().map(|told| Session::told(gateway, &told.view()));
             return sessions.flat_map(|session| self.session_up(session)).collect();
         }
         // A first sync, which is written as a whole, at its end.
