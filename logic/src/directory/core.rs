@@ -103,14 +103,16 @@ impl DirectoryCore {
         held.sync = Some(Sync { untold, ended: HashSet::default() });
     }
 
-    /// A gateway is about to tell of so many sessions: room for them is made at once.
+    /// A gateway is about to tell of so many sessions: room for them is made at once, and for as
+    /// many of each other gateway whose sync goes on.
     pub fn expect(&mut self, gateway: &PeerId, sessions: u64) {
+        let syncs = self.gateways.values().filter(|held| held.sync.is_some()).count();
         let Some(held) = self.gateways.get_mut(gateway) else { return };
         let expected = usize::try_from(sessions).unwrap_or(usize::MAX).min(EXPECTED_MAX);
         let known = held.sync.as_ref().map_or(0, |sync| sync.untold.len());
         let new = expected.saturating_sub(known);
         held.sessions.reserve(new);
-        self.accounts.reserve(new);
+        self.accounts.reserve((new * syncs).min(EXPECTED_MAX));
     }
 
     /// A session lives. Says who has to go for it, or that it has to go itself. Gateways that are
