@@ -2,6 +2,7 @@
 
 mod admission;
 mod core;
+mod lane;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +26,8 @@ use imago_proto::{
 use tokio::sync::Notify;
 
 pub(crate) use self::admission::Admission;
-pub use self::core::ForwardConfig;
 use self::core::{Availability, LaneCore, Sent, Servers};
+pub use self::{core::ForwardConfig, lane::Lane};
 use crate::{
     LaneOwner, PeerId, Request, Route,
     link::{Link, Rejected},
@@ -55,12 +56,6 @@ pub(crate) struct Forwarder {
     earliest: AtomicU64,
     /// Milliseconds since the start at which the last tick was.
     ticked: AtomicU64,
-}
-
-/// Ordered requests of one session. Each submitted request is answered once through its
-/// [`LaneOwner`], unless the lane is dropped before.
-pub struct Lane {
-    shared: Arc<LaneShared>,
 }
 
 struct LaneShared {
@@ -351,59 +346,5 @@ impl Servers for LaneShared {
 fn take_back(link: &Link) {
     if link.take_pending() {
         send_drained_if_idle(link);
-    }
-}
-
-impl Lane {
-    /// Hands a request over.
-    pub fn submit(&self, request: Request) {
-        let id = self.shared.forwarder.next_request.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        self.shared.with(|core, servers, owner| core.submit(id, request, servers, owner, now));
-    }
-
-    /// Requests that are not answered.
-    pub fn in_flight(&self) -> usize {
-        self.shared.lock().len()
-    }
-
-    /// Whether fewer requests than the window are unanswered.
-    pub fn has_room(&self) -> bool {
-        self.in_flight() < self.shared.forwarder.config.window
-    }
-
-    /// Whether the server of its requests owes so many answers that it may be behind: who waits for
-    /// it then, waits for what others sent.
-    pub fn is_crowded(&self) -> bool {
-        let core = self.shared.lock();
-        let link = core.server().and_then(|server| self.shared.forwarder.links.get(server));
-        link.is_some_and(|link| link.pending() > admission::LEAST)
-    }
-
-    /// How long requests may wait before they are better refused.
-    pub fn delay(&self) -> Duration {
-        self.shared.forwarder.config.delay
-    }
-
-    /// Resolves when fewer requests than the window are unanswered: until then no more should be
-    /// read from the client.
-    pub async fn room(&self) {
-        let window = self.shared.forwarder.config.window;
-        self.shared.until(|len| len < window).await;
-    }
-
-    /// Resolves when every request is answered.
-    pub async fn idle(&self) {
-        self.shared.until(|len| len == 0).await;
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        // Only this very lane: another one of the session stays.
-        let own = Arc::downgrade(&self.shared);
-        let lanes = &self.shared.forwarder.lanes;
-        lanes.remove_if(&self.shared.session, |_, lane| lane.ptr_eq(&own));
-        self.shared.with(|core, servers, _| core.abandon(servers));
     }
 }

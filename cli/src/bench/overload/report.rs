@@ -334,13 +334,19 @@ pub(super) mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// One accepted before; one accepted, two refused and one not sent in the overload; one after.
+    /// All answers came at the begin.
     pub(crate) fn report() -> Report {
-        of_best(50.0)
+        begun(Duration::ZERO, 50.0)
     }
 
-    /// The same, where the best rate is another.
+    /// The same, but all answers came in the overload; with this best rate.
     pub(crate) fn of_best(rate: f64) -> Report {
-        let ledger = Ledger::new(Plan::new(2, (10.0, SECOND), (100.0, SECOND)), Instant::now());
+        begun(SECOND * 3 / 2, rate)
+    }
+
+    fn begun(ago: Duration, rate: f64) -> Report {
+        let plan = Plan::new(2, (10.0, SECOND), (100.0, SECOND));
+        let ledger = Ledger::new(plan, Instant::now() - ago);
         let asked = |due| Asked { due, written: due };
         for due in [SECOND / 2, SECOND * 3 / 2, SECOND * 5 / 2] {
             ledger.sent(due);

@@ -1,0 +1,71 @@
+//! One session's way to the logic servers, as its connection holds it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{LaneShared, admission};
+use crate::Request;
+
+/// Ordered requests of one session. Each submitted request is answered once through its
+/// [`LaneOwner`], unless the lane is dropped before.
+pub struct Lane {
+    pub(super) shared: Arc<LaneShared>,
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// Hands a request over.
+    pub fn submit(&self, request: Request) {
+        let id = self.shared.forwarder.next_request.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        self.shared.with(|core, servers, owner| core.submit(id, request, servers, owner, now));
+    }
+
+    /// Requests that are not answered.
+    pub fn in_flight(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Whether fewer requests than the window are unanswered.
+    pub fn has_room(&self) -> bool {
+        self.in_flight() < self.shared.forwarder.config.window
+    }
+
+    /// Whether the server of its requests owes so many answers that it may be behind: who waits for
+    /// it then, waits for what others sent.
+    pub fn is_crowded(&self) -> bool {
+        let core = self.shared.lock();
+        let link = core.server().and_then(|server| self.shared.forwarder.links.get(server));
+        link.is_some_and(|link| link.pending() > admission::LEAST)
+    }
+
+    /// How long requests may wait before they are better refused.
+    pub fn delay(&self) -> Duration {
+        self.shared.forwarder.config.delay
+    }
+
+    /// Resolves when fewer requests than the window are unanswered: until then no more should be
+    /// read from the client.
+    pub async fn room(&self) {
+        let window = self.shared.forwarder.config.window;
+        self.shared.until(|len| len < window).await;
+    }
+
+    /// Resolves when every request is answered.
+    pub async fn idle(&self) {
+        self.shared.until(|len| len == 0).await;
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // Only this very lane: another one of the session stays.
+        let own = Arc::downgrade(&self.shared);
+        let lanes = &self.shared.forwarder.lanes;
+        lanes.remove_if(&self.shared.session, |_, lane| lane.ptr_eq(&own));
+        self.shared.with(|core, servers, _| core.abandon(servers));
+    }
+}
