@@ -103,8 +103,8 @@ impl EncodedSessions {
     }
 }
 
-/// A session of a received batch. What it is found by is read, though not checked to be UTF-8; the
-/// rest is when somebody asks.
+/// A session of a received batch. What it is found by is read, and its texts are UTF-8; the rest is
+/// read when somebody asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ToldSession<'a> {
     /// Its number on its gateway.
@@ -197,13 +197,15 @@ impl<'a> ToldSession<'a> {
     /// All of the session; where the rest of it does not decode, what it is found by.
     pub fn view(&self) -> SessionView<'a> {
         let mut encoded = self.encoded;
-        SessionView::read(&mut encoded, self.told_at).unwrap_or_else(|_| SessionView {
+        let view = SessionView::read(&mut encoded, self.told_at).unwrap_or_default();
+        // Whatever else is said of it: what it was put down under, it is taken out under.
+        SessionView {
             id: self.id,
             account: str::from_utf8(self.account).unwrap_or_default(),
             app: str::from_utf8(self.app).unwrap_or_default(),
             device: str::from_utf8(self.device).unwrap_or_default(),
-            ..SessionView::default()
-        })
+            ..view
+        }
     }
 
     /// Reads the next one of a batch.
@@ -225,9 +227,9 @@ impl<'a> ToldSession<'a> {
             match *first {
                 ID => told.id = some_varint(bytes)?,
                 CHANNEL_ID => drop(some_delimited(bytes)?),
-                ACCOUNT => told.account = some_delimited(bytes)?,
-                APP => told.app = some_delimited(bytes)?,
-                DEVICE => told.device = some_delimited(bytes)?,
+                ACCOUNT => told.account = some_text(bytes)?,
+                APP => told.app = some_text(bytes)?,
+                DEVICE => told.device = some_text(bytes)?,
                 _ => return None,
             }
         }
@@ -357,6 +359,13 @@ fn some_delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (inner, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
     Some(inner)
+}
+
+/// A text behind its length, not looked at but for whether it is one.
+fn some_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let text = some_delimited(bytes)?;
+    // Mostly it is ASCII, which is found out sooner.
+    (text.is_ascii() || str::from_utf8(text).is_ok()).then_some(text)
 }
 
 fn broken(why: impl Into<Box<dyn std::error::Error>>) -> LinkError {

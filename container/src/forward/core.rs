@@ -12,6 +12,9 @@ use imago_proto::Status;
 
 use crate::{LaneOwner, PeerId, Request};
 
+/// What is said of a request that would be too much.
+pub(super) const BUSY: &str = "busy, try again later";
+
 /// How requests are forwarded.
 #[derive(Clone, Debug)]
 pub struct ForwardConfig {
@@ -262,7 +265,7 @@ impl LaneCore {
             if entry.held {
                 servers.release();
             }
-            owner.refused(&entry.request, Status::SystemException, "busy, try again later");
+            owner.refused(&entry.request, Status::SystemException, BUSY);
         }
     }
 

@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LaneShared, admission};
-use crate::Request;
+use imago_proto::Status;
+
+use super::{LaneShared, admission, core::BUSY};
+use crate::{Request, metrics};
 
 /// Ordered requests of one session. Each submitted request is answered once through its
 /// [`LaneOwner`], unless the lane is dropped before.
@@ -22,6 +24,12 @@ impl Lane {
         let id = self.shared.forwarder.next_request.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         self.shared.with(|core, servers, owner| core.submit(id, request, servers, owner, now));
+    }
+
+    /// Answers a request "busy" in place of handing it over.
+    pub fn refuse(&self, request: &Request) {
+        metrics::forward_refused();
+        self.shared.owner.refused(request, Status::SystemException, BUSY);
     }
 
     /// Requests that are not answered.

@@ -1,7 +1,7 @@
 //! What a client sends: frames, packets, requests.
 
 use bytes::Bytes;
-use imago_container::{LaneOwner, Request};
+use imago_container::Request;
 use imago_proto::{
     BasicCode, BasicPacket, Frame, FrameError, LogicPacket, Opcode, Packet, Status, command,
     msg::Header,
@@ -91,8 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         if self.is_overdue {
             // A lane that has no room is not read on: without this, what is too much would wait in
             // the socket, for any time, and never be told that it is.
-            let why = "busy, try again later";
-            return online.client.refused(&request, Status::SystemException, why);
+            return online.lane.refuse(&request);
         }
         online.lane.submit(request);
     }

@@ -108,7 +108,7 @@ fn a_session_whose_rest_is_broken_is_found_all_the_same() {
 #[test]
 fn what_a_session_is_found_by_has_to_be_whole() {
     let whole = named("ann".to_owned()).encode_length_delimited_to_vec();
-    for broken in [&b"\x05\x08\x01"[..], b"\x02\x1a\x09", b"\x02\x18\x01"] {
+    for broken in [&b"\x05\x08\x01"[..], b"\x02\x1a\x09", b"\x03\x1a\x01\xff", b"\x02\x18\x01"] {
         let bytes = [&whole, broken, &whole].concat();
         let (mut told, mut reader) = (Vec::new(), SessionReader::new(&bytes, 0));
         assert!(matches!(reader.read(&mut told, 9), Err(LinkError::Decode(_))), "{broken:?}");
@@ -116,6 +116,14 @@ fn what_a_session_is_found_by_has_to_be_whole() {
         told.clear();
         assert!(reader.read(&mut told, 9).is_ok() && told.is_empty());
     }
+}
+
+#[test]
+fn a_session_is_shown_by_what_it_is_found_by_whatever_is_said_of_it_later() {
+    // An account, a login time, and another account.
+    let told = ToldSession::first(b"\x0c\x1a\x03ann\x30\x05\x1a\x03bob", 0).unwrap();
+    assert_eq!((told.account, told.view().account), (&b"ann"[..], "ann"));
+    assert_eq!(told.view().login_time, 5);
 }
 
 proptest! {
