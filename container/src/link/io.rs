@@ -15,6 +15,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    task::yield_now,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
@@ -100,7 +101,12 @@ async fn write_frames(
     let mut pings = 0;
     loop {
         tokio::select! {
-            () = link.queue().take(&mut frames) => {}
+            () = link.queue().filled() => {
+                // Who runs next has more, mostly: one write for all of it costs the kernel, and the
+                // peer that it wakes, a fraction of one write each (docs/performance.md).
+                yield_now().await;
+                link.queue().take(&mut frames);
+            }
             _ = ping.tick() => {
                 pings += 1;
                 frames.push_back(LinkFrame::new(Kind::Ping(Ping { id: pings })));

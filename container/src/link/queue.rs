@@ -111,19 +111,20 @@ impl Queue {
         }
     }
 
-    /// Waits until something is queued, and takes all of it.
-    pub(crate) async fn take(&self, into: &mut VecDeque<LinkFrame>) {
-        loop {
-            {
-                let mut waiting = self.lock();
-                if !waiting.frames.is_empty() {
-                    into.append(&mut waiting.frames);
-                    waiting.bytes = 0;
-                    waiting.in_write = into.len();
-                    break;
-                }
-            }
+    /// Waits until something is queued.
+    pub(crate) async fn filled(&self) {
+        while self.lock().frames.is_empty() {
             self.filled.notified().await;
+        }
+    }
+
+    /// Takes all that is queued.
+    pub(crate) fn take(&self, into: &mut VecDeque<LinkFrame>) {
+        {
+            let mut waiting = self.lock();
+            into.append(&mut waiting.frames);
+            waiting.bytes = 0;
+            waiting.in_write = into.len();
         }
         self.drained.notify_waiters();
     }
@@ -222,7 +223,8 @@ mod tests {
         let mut taken = VecDeque::new();
         tokio::time::timeout(Duration::from_secs(5), async {
             while taken.len() < 2 {
-                queue.take(&mut taken).await;
+                queue.filled().await;
+                queue.take(&mut taken);
             }
         })
         .await
@@ -236,7 +238,7 @@ mod tests {
         let queue = Queue::new(10, 1000);
         queue.try_push(ping(1)).unwrap();
         let mut taken = VecDeque::new();
-        queue.take(&mut taken).await;
+        queue.take(&mut taken);
         let soon = Duration::from_millis(10);
         assert!(tokio::time::timeout(soon, queue.flushed()).await.is_err());
         queue.written();

@@ -40,7 +40,8 @@ fn admit(gateways: &Gateways, peer: &PeerId) -> Arc<Link> {
 /// What the link's writer would send now.
 async fn taken(link: &Link) -> Vec<Kind> {
     let mut frames = VecDeque::new();
-    let took = timeout(Duration::from_secs(1), link.queue().take(&mut frames)).await;
+    let took = timeout(Duration::from_secs(1), link.queue().filled()).await;
+    link.queue().take(&mut frames);
     took.expect("frames wait");
     link.queue().written();
     frames.into_iter().map(|frame| frame.kind).collect()
