@@ -17,12 +17,6 @@ use crate::metrics;
 /// Left free after a commit where another process writes too, which polls for its turn.
 const TURN: Duration = Duration::from_micros(400);
 
-/// Writes in a commit from which on the next one may wait for more.
-const MANY: usize = 16;
-
-/// The longest that it waits.
-const PAUSE_MAX: Duration = Duration::from_micros(600);
-
 /// Commits whose outcomes may wait to be told. Overflow policy: the thread waits.
 const ANSWERS: usize = 2;
 
@@ -127,18 +121,29 @@ impl Writer {
     }
 }
 
-/// What the last commit was like.
-#[derive(Default)]
-struct Last {
-    writes: usize,
-    took: Duration,
+/// Writes that share a commit: those taken so far, and those that may still join them.
+struct Jobs<'a> {
+    taken: Vec<Box<dyn Job>>,
+    inbox: &'a mut mpsc::Receiver<Box<dyn Job>>,
+    most: usize,
 }
 
-impl Last {
-    /// How long the next commit waits for more writes. When many clients write at once, those just
-    /// answered are about to write again, and fewer, larger commits are cheaper for all of them.
-    fn pause(&self, waiting: usize) -> Option<Duration> {
-        (self.writes >= MANY && waiting < self.writes).then(|| PAUSE_MAX.min(self.took / 2))
+impl Jobs<'_> {
+    /// The next one to run. What came while the others ran joins them: it need not wait for a commit
+    /// of its own.
+    fn get(&mut self, position: usize) -> Option<&mut dyn Job> {
+        while position >= self.taken.len() && self.taken.len() < self.most {
+            let job = self.inbox.try_recv().ok()?;
+            self.take(job);
+        }
+        self.taken.get_mut(position).map(|job| &mut **job as &mut dyn Job)
+    }
+
+    /// Who gave up was told that it failed: a store that is behind leaves that out.
+    fn take(&mut self, job: Box<dyn Job>) {
+        if job.is_wanted() {
+            self.taken.push(job);
+        }
     }
 }
 
@@ -150,22 +155,10 @@ fn write(
     answers: &Answers,
 ) {
     let mut memory = Memory::default();
-    let mut last = Last::default();
     while let Some(first) = inbox.blocking_recv() {
-        if let Some(pause) = last.pause(1 + inbox.len()) {
-            thread::sleep(pause);
-        }
-        let mut jobs = vec![first];
-        while jobs.len() < most {
-            let Ok(next) = inbox.try_recv() else { break };
-            jobs.push(next);
-        }
-        // Who gave up was told that it failed: a store that is behind leaves that out.
-        jobs.retain(|job| job.is_wanted());
-        let (writes, started) = (jobs.len(), Instant::now());
-        let is_shared = write_batch(&mut connection, &mut memory, jobs, answers);
-        last = Last { writes, took: started.elapsed() };
-        if is_shared {
+        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most };
+        jobs.take(first);
+        if write_batch(&mut connection, &mut memory, jobs, answers) {
             thread::sleep(TURN);
         }
     }
@@ -184,30 +177,31 @@ enum Failure {
 fn write_batch(
     connection: &mut Connection,
     memory: &mut Memory,
-    mut jobs: Vec<Box<dyn Job>>,
+    mut jobs: Jobs<'_>,
     answers: &Answers,
 ) -> bool {
-    while !jobs.is_empty() {
+    while jobs.get(0).is_some() {
         let started = Instant::now();
         let committed = commit(connection, memory, &mut jobs);
-        metrics::store_commit(jobs.len(), started.elapsed());
+        let writes = jobs.taken.len();
+        metrics::store_commit(writes, started.elapsed());
         if committed.is_err() {
             *memory = Memory::default();
         }
         match committed {
             Ok(is_shared) => {
-                answers.tell(jobs);
+                answers.tell(jobs.taken);
                 return is_shared;
             }
             Err(Failure::Job(position, error)) => {
                 tracing::warn!(%error, "cannot write");
-                jobs.remove(position).finish(Err(error.into()));
+                jobs.taken.remove(position).finish(Err(error.into()));
             }
             Err(Failure::Batch(error)) => {
-                tracing::warn!(%error, writes = jobs.len(), "cannot commit");
+                tracing::warn!(%error, writes, "cannot commit");
                 let text = error.to_string();
                 let is_busy = matches!(StoreError::from(error), StoreError::Busy);
-                for job in jobs {
+                for job in jobs.taken {
                     let failed = StoreError::Failed(text.clone());
                     job.finish(Err(if is_busy { StoreError::Busy } else { failed }));
                 }
@@ -221,34 +215,69 @@ fn write_batch(
 fn commit(
     connection: &mut Connection,
     memory: &mut Memory,
-    jobs: &mut [Box<dyn Job>],
+    jobs: &mut Jobs<'_>,
 ) -> Result<bool, Failure> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(Failure::Batch)?;
     let mut batch = Batch::new(transaction, memory).map_err(Failure::Batch)?;
-    for (position, job) in jobs.iter_mut().enumerate() {
+    let mut position = 0;
+    while let Some(job) = jobs.get(position) {
         job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;
+        position += 1;
     }
     batch.commit().map_err(Failure::Batch)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    /// Wanted until told otherwise.
+    #[derive(Default)]
+    struct Nothing(Arc<AtomicBool>);
 
-    #[test]
-    fn a_commit_waits_for_more_only_where_many_write_at_once() {
-        assert_eq!(Last::default().pause(1), None, "the first write");
-        assert_eq!(Last { writes: MANY - 1, took: 10 * MS }.pause(1), None, "few write");
-        assert_eq!(Last { writes: 50, took: MS }.pause(50), None, "enough wait already");
-        assert_eq!(Last { writes: 50, took: MS }.pause(1), Some(MS / 2));
+    impl Job for Nothing {
+        fn is_wanted(&self) -> bool {
+            !self.0.load(Ordering::SeqCst)
+        }
+
+        fn run(&mut self, _: &mut Batch<'_>) -> rusqlite::Result<()> {
+            Ok(())
+        }
+
+        fn finish(self: Box<Self>, _: Result<()>) {}
     }
 
     #[test]
-    fn a_slow_disk_does_not_make_it_wait_longer() {
-        assert_eq!(Last { writes: 50, took: 100 * MS }.pause(1), Some(PAUSE_MAX));
+    fn what_comes_while_others_run_shares_their_commit_up_to_the_most_that_may() {
+        let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
+        let come = || assert!(sender.try_send(Box::new(Nothing::default())).is_ok());
+        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most: 2 };
+        jobs.take(Box::new(Nothing::default()));
+        assert!(jobs.get(0).is_some());
+        assert!(jobs.get(1).is_none(), "none has come");
+        come();
+        assert!(jobs.get(1).is_some());
+        come();
+        assert!(jobs.get(2).is_none(), "no more may share a commit");
+        assert_eq!(inbox.len(), 1, "it waits for the next");
+    }
+
+    #[test]
+    fn a_write_that_nobody_waits_for_any_more_is_left_out() {
+        let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
+        let gave_up = Nothing(Arc::new(AtomicBool::new(true)));
+        assert!(sender.try_send(Box::new(gave_up)).is_ok());
+        assert!(sender.try_send(Box::new(Nothing::default())).is_ok());
+        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most: 8 };
+        assert!(jobs.get(0).is_some());
+        assert!(jobs.get(1).is_none());
+        assert_eq!(jobs.taken.len(), 1);
     }
 }
