@@ -18,6 +18,7 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use imago_container::cli::{exit_code, schedule};
 use tokio::runtime::Builder;
 
 use self::bench::BenchArgs;
@@ -54,6 +55,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    if let Command::Gateway(args) | Command::Logic(args) = &command {
+        schedule(&args.server);
+    }
     let mut runtime = Builder::new_multi_thread();
     if let Command::Bench(BenchArgs { threads: Some(threads), .. }) = &command {
         runtime.worker_threads(usize::from(*threads));
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(run(command)),
         Err(error) => Err(error.into()),
     };
-    imago_container::cli::exit_code(ended)
+    exit_code(ended)
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

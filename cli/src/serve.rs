@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 #[command(after_help = ENVIRONMENT_HELP)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
-    server: ServerArgs,
+    pub(crate) server: ServerArgs,
     /// Leave when standard input ends: with it, a server does not outlive whoever started it
     #[arg(long)]
     stop_with_stdin: bool,

@@ -1,12 +1,18 @@
 //! What the command lines of both servers share: flags, signals, and the line that says where a
 //! server listens.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{error::Error, future::Future, io::Write, path::PathBuf, process::ExitCode};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Settings, SettingsError};
+use crate::{
+    scheduling::Scheduling,
+    settings::{Settings, SettingsError},
+};
 
 /// Flags of a server.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -17,6 +23,9 @@ pub struct ServerArgs {
     /// Set one key, over file and environment: --set forward.hold=5s
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
+    /// When one of the server's threads that has been woken may run
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pub scheduling: Scheduling,
     /// Read the configuration, say whether it is right, and end
     #[arg(long)]
     pub check: bool,
@@ -49,6 +58,26 @@ impl ServerArgs {
     }
 }
 
+/// Runs a server to its end, in a runtime whose threads are scheduled as the flags say.
+pub fn run_server<E: Into<Box<dyn Error>>>(
+    args: &ServerArgs,
+    server: impl Future<Output = Result<(), E>>,
+) -> ExitCode {
+    schedule(args);
+    match Runtime::new() {
+        Ok(runtime) => exit_code(runtime.block_on(server)),
+        Err(error) => exit_code(Err(error)),
+    }
+}
+
+/// Schedules the calling thread, and all that it starts, as the flags say. A server does its work
+/// without, too: a refusal is told, no more.
+pub fn schedule(args: &ServerArgs) {
+    if let Err(error) = args.scheduling.apply() {
+        eprintln!("warning: threads are scheduled as any other program's, not in batches: {error}");
+    }
+}
+
 /// Cancelled at the first SIGTERM or SIGINT; the second ends the process.
 ///
 /// # Errors
@@ -75,9 +104,9 @@ pub fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 }
 
 /// How a server's process ends: an error is told in words, without a backtrace.
-pub fn exit_code<E: Into<Box<dyn std::error::Error>>>(ended: Result<(), E>) -> ExitCode {
+pub fn exit_code<E: Into<Box<dyn Error>>>(ended: Result<(), E>) -> ExitCode {
     let Err(error) = ended else { return ExitCode::SUCCESS };
-    let error: Box<dyn std::error::Error> = error.into();
+    let error: Box<dyn Error> = error.into();
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {

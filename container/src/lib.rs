@@ -19,6 +19,7 @@ pub mod promotion;
 mod role;
 mod roster;
 mod runtime;
+pub mod scheduling;
 pub mod selector;
 pub mod settings;
 pub mod telemetry;

@@ -9,7 +9,7 @@ use std::{collections::HashMap, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use clap::Parser;
-use imago_container::cli::{exit_code, shutdown_on_signal};
+use imago_container::cli::{ServerArgs, run_server, shutdown_on_signal};
 use imago_gateway::{
     Authenticator, Identity, Unauthorized,
     cli::{Cli, run_with},
@@ -40,14 +40,13 @@ impl Passwords {
     }
 }
 
-async fn run() -> anyhow::Result<()> {
-    let args = Cli::parse().server;
+async fn run(args: &ServerArgs) -> anyhow::Result<()> {
     let passwords = Arc::new(Passwords::from_environment());
-    run_with(&args, |_, extensions| extensions.authenticator = passwords, shutdown_on_signal()?)
+    run_with(args, |_, extensions| extensions.authenticator = passwords, shutdown_on_signal()?)
         .await
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    exit_code(run().await)
+fn main() -> ExitCode {
+    let args = Cli::parse().server;
+    run_server(&args, run(&args))
 }

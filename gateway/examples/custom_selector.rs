@@ -14,7 +14,7 @@ use std::{
 use clap::Parser;
 use imago_container::{
     Route,
-    cli::{exit_code, shutdown_on_signal},
+    cli::{ServerArgs, run_server, shutdown_on_signal},
     selector::{Candidate, Selector},
 };
 use imago_gateway::cli::{Cli, run_with};
@@ -39,12 +39,11 @@ impl Selector for ByApp {
     }
 }
 
-async fn run() -> anyhow::Result<()> {
-    let args = Cli::parse().server;
-    run_with(&args, |config, _| config.selector = Arc::new(ByApp), shutdown_on_signal()?).await
+async fn run(args: &ServerArgs) -> anyhow::Result<()> {
+    run_with(args, |config, _| config.selector = Arc::new(ByApp), shutdown_on_signal()?).await
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    exit_code(run().await)
+fn main() -> ExitCode {
+    let args = Cli::parse().server;
+    run_server(&args, run(&args))
 }

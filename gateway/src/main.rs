@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use imago_container::cli::run_server;
 use imago_gateway::cli::{Cli, run};
 
 /// Measured: see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    imago_container::cli::exit_code(run(&Cli::parse().server).await)
+fn main() -> ExitCode {
+    let args = Cli::parse().server;
+    run_server(&args, run(&args))
 }

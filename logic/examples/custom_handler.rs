@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imago_container::cli::{exit_code, shutdown_on_signal};
+use imago_container::cli::{ServerArgs, run_server, shutdown_on_signal};
 use imago_logic::{Context, Reject, cli, handlers};
 use imago_proto::msg::{MessagePush, MessageReq, MessageResp};
 
@@ -22,12 +22,12 @@ async fn shout(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
     Ok(MessageResp::default())
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    exit_code(run().await)
+fn main() -> ExitCode {
+    let args = cli::Cli::parse().server;
+    run_server(&args, run(&args))
 }
 
-async fn run() -> anyhow::Result<()> {
+async fn run(args: &ServerArgs) -> anyhow::Result<()> {
     let router = handlers::router().handle("my.shout", shout);
-    cli::run_with(&cli::Cli::parse().server, router, shutdown_on_signal()?).await
+    cli::run_with(args, router, shutdown_on_signal()?).await
 }

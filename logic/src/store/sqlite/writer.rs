@@ -2,6 +2,7 @@
 
 use std::{io, thread, time::Duration, time::Instant};
 
+use imago_container::scheduling::run_promptly;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::{
     runtime::Handle,
@@ -154,6 +155,10 @@ fn write(
     most: usize,
     answers: &Answers,
 ) {
+    // Every client that sends waits for this thread, which mostly sleeps.
+    if let Err(error) = run_promptly() {
+        tracing::debug!(%error, "the writing thread is scheduled as all others");
+    }
     let mut memory = Memory::default();
     while let Some(first) = inbox.blocking_recv() {
         let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most };
