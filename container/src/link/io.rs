@@ -135,3 +135,47 @@ async fn write_all(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+    use imago_proto::Incarnation;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{super::Queue, *};
+    use crate::PeerId;
+
+    #[tokio::test]
+    async fn what_other_tasks_have_ready_goes_in_the_same_write() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let queue = Arc::new(Queue::new(10, 1000));
+        let peer = PeerId { service_id: "logic-1".into(), incarnation: Incarnation(1) };
+        let link = Arc::new(Link::new(peer, queue.clone(), CancellationToken::new()));
+        let config = LinkConfig::default();
+        let (_read, write) = near.into_split();
+        let mut writing = pin!(write_frames(write, &link, &config));
+
+        link.try_send(Kind::Pong(Pong { id: 1 })).unwrap();
+        assert!(poll!(writing.as_mut()).is_pending());
+        assert_eq!(queue.depth().0, 1, "it waits for those that are ready");
+        link.try_send(Kind::Pong(Pong { id: 2 })).unwrap();
+        assert!(poll!(writing.as_mut()).is_pending());
+        assert_eq!(queue.depth().0, 0);
+
+        let mut received = BytesMut::new();
+        tokio::select! {
+            ended = writing => panic!("{ended:?}"),
+            read = far.read_buf(&mut received) => assert!(read.unwrap() > 0),
+        }
+        let mut decoder = LinkDecoder::new(Limits { payload: config.frame_max });
+        for id in [1, 2] {
+            let frame = decoder.decode(&mut received).unwrap().unwrap();
+            assert_eq!(frame.kind, Kind::Pong(Pong { id }));
+        }
+    }
+}
