@@ -201,6 +201,8 @@ fn write_batch(
             Err(Failure::Job(position, error)) => {
                 tracing::warn!(%error, "cannot write");
                 jobs.taken.remove(position).finish(Err(error.into()));
+                // Nobody joins any more: else bad ones that keep coming would keep these from their commit.
+                jobs.most = jobs.taken.len();
             }
             Err(Failure::Batch(error)) => {
                 tracing::warn!(%error, writes, "cannot commit");
@@ -241,7 +243,7 @@ mod tests {
         atomic::{AtomicBool, Ordering},
     };
 
-    use super::*;
+    use super::{super::schema, *};
 
     /// Wanted until told otherwise.
     #[derive(Default)]
@@ -272,6 +274,36 @@ mod tests {
         come();
         assert!(jobs.get(2).is_none(), "no more may share a commit");
         assert_eq!(inbox.len(), 1, "it waits for the next");
+    }
+
+    /// Brings another write along, and fails.
+    struct Bad(mpsc::Sender<Box<dyn Job>>);
+
+    impl Job for Bad {
+        fn is_wanted(&self) -> bool {
+            true
+        }
+
+        fn run(&mut self, _: &mut Batch<'_>) -> rusqlite::Result<()> {
+            assert!(self.0.try_send(Box::new(Self(self.0.clone()))).is_ok());
+            Err(rusqlite::Error::QueryReturnedNoRows)
+        }
+
+        fn finish(self: Box<Self>, _: Result<()>) {}
+    }
+
+    #[test]
+    fn bad_writes_that_keep_coming_do_not_keep_the_good_ones_from_their_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(folder.path().join("imago.db")).unwrap();
+        schema::prepare(&connection).unwrap();
+        schema::migrate(&mut connection).unwrap();
+        let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
+        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most: 8 };
+        jobs.take(Box::new(Nothing::default()));
+        jobs.take(Box::new(Bad(sender)));
+        write_batch(&mut connection, &mut Memory::default(), jobs, &Answers::start());
+        assert_eq!(inbox.len(), 1, "what came meanwhile is for the next commit");
     }
 
     #[test]
