@@ -67,7 +67,13 @@ fn answer() -> MessageResp {
 
 fn pack_response(request: &Header, answer: &MessageResp) -> Bytes {
     let body = answer.encode_to_vec().into();
-    LogicPacket::response(request, CHANNEL, Status::Success, body).encode()
+    let asked = Header {
+        command: request.command.clone(),
+        sequence: request.sequence,
+        dest: request.dest.clone(),
+        ..Header::default()
+    };
+    LogicPacket::response(asked, CHANNEL, Status::Success, body).encode()
 }
 
 /// What the receiver gets.

@@ -57,7 +57,7 @@ impl Client {
         let channel_id = self.session.channel_id.clone();
         let body = LoginResp { channel_id, account: self.session.account.clone() };
         let body = body.encode_to_vec().into();
-        LogicPacket::response(&header, &self.session.channel_id, Status::Success, body).encode()
+        LogicPacket::response(header, &self.session.channel_id, Status::Success, body).encode()
     }
 
     /// Whether a request was refused since the last time that may be tried again later.
@@ -73,7 +73,7 @@ impl Client {
             dest: request.dest.clone(),
             ..Header::default()
         };
-        refusal(&header, &self.session.channel_id, status, why)
+        refusal(header, &self.session.channel_id, status, why)
     }
 
     /// Whether this is the request that the client is let in by.
@@ -83,7 +83,7 @@ impl Client {
 }
 
 /// A response that carries an `ErrorResp`.
-pub(crate) fn refusal(request: &Header, channel: &str, status: Status, why: &str) -> Bytes {
+pub(crate) fn refusal(request: Header, channel: &str, status: Status, why: &str) -> Bytes {
     metrics::refused(status);
     LogicPacket::refusal(request, channel, status, why).encode()
 }

@@ -49,10 +49,25 @@ struct Inner {
 }
 
 /// A packet that goes out after the answer.
-#[derive(Clone, Debug)]
 pub(crate) struct Push {
     pub(crate) to: Receivers,
-    pub(crate) packet: Bytes,
+    pub(crate) packet: Planned,
+}
+
+/// The bytes of a push.
+pub(crate) enum Planned {
+    Packet(Bytes),
+    /// To be encoded where anybody gets it.
+    Message(Box<dyn FnOnce() -> Bytes + Send>),
+}
+
+impl Planned {
+    pub(crate) fn encode(self) -> Bytes {
+        match self {
+            Self::Packet(packet) => packet,
+            Self::Message(encode) => encode(),
+        }
+    }
 }
 
 /// Who gets a push.
@@ -123,11 +138,15 @@ impl Context {
     pub fn request_key(&self, client_id: &str) -> String {
         let session = self.session();
         if client_id.is_empty() {
-            format!("g:{}:{}", session.gateway.incarnation, self.inner.request.request)
-        } else {
-            // A colon in a device name must not look like the one behind it.
-            let device = session.device().replace('%', "%25").replace(':', "%3a");
-            format!("c:{device}:{client_id}")
+            return format!("g:{}:{}", session.gateway.incarnation, self.inner.request.request);
+        }
+        // A colon in a device name must not look like the one behind it.
+        match session.device() {
+            device if device.contains(['%', ':']) => {
+                let device = device.replace('%', "%25").replace(':', "%3a");
+                ["c:", &device, ":", client_id].concat()
+            }
+            device => ["c:", device, ":", client_id].concat(),
         }
     }
 
@@ -194,8 +213,16 @@ impl Context {
         self.plan(Receivers::Sessions(sessions), command, dest, body);
     }
 
+    /// As [`push_to_others`](Self::push_to_others), for a message that mostly nobody gets.
+    pub(crate) fn push_to_any_others<M: Message + 'static>(&self, account: &Account, body: M) {
+        let (inner, dest) = (self.inner.clone(), account.clone());
+        let encode = move || LogicPacket::encode_push(&inner.request.command, dest.as_str(), &body);
+        let packet = Planned::Message(Box::new(encode));
+        self.pushes().push(Push { to: Receivers::Others(account.clone()), packet });
+    }
+
     fn plan(&self, to: Receivers, command: &str, dest: &str, body: &impl Message) {
-        let packet = LogicPacket::push(command, dest, body.encode_to_vec().into()).encode();
+        let packet = Planned::Packet(LogicPacket::encode_push(command, dest, body));
         self.pushes().push(Push { to, packet });
     }
 

@@ -29,12 +29,15 @@ impl Handler for Recovering {
     fn call(&self, ctx: Context, body: Bytes) -> BoxFuture<'static, Result<Bytes, Reject>> {
         let next = self.0.clone();
         Box::pin(async move {
-            let command = ctx.command().to_owned();
             // The call itself is inside, in case the handler panics before its first await.
-            let answer = AssertUnwindSafe(async move { next.call(ctx, body).await });
+            let call = ctx.clone();
+            let answer = AssertUnwindSafe(async move { next.call(call, body).await });
             answer.catch_unwind().await.unwrap_or_else(|_| {
                 metrics::handler_panic();
-                tracing::error!(command, "handler panicked; its request is answered with 300");
+                tracing::error!(
+                    command = ctx.command(),
+                    "handler panicked; its request is answered with 300"
+                );
                 Err(Reject::failed("the server failed on this request"))
             })
         })

@@ -76,22 +76,20 @@ impl LogicPacket {
     }
 
     /// The answer to `request`, sent to `channel_id`.
-    pub fn response(request: &Header, channel_id: &str, status: Status, body: Bytes) -> Self {
+    pub fn response(request: Header, channel_id: &str, status: Status, body: Bytes) -> Self {
         let header = Header {
-            command: request.command.clone(),
             channel_id: channel_id.into(),
-            sequence: request.sequence,
             flag: Flag::Response.into(),
             status: status.code(),
-            dest: request.dest.clone(),
             meta: Vec::new(),
+            ..request
         };
         Self { header, body }
     }
 
     /// The answer that refuses `request`, with words for its developer. Old clients read a list out
     /// of the answer to an offline index, whatever its status, so there it is an empty one.
-    pub fn refusal(request: &Header, channel_id: &str, status: Status, why: &str) -> Self {
+    pub fn refusal(request: Header, channel_id: &str, status: Status, why: &str) -> Self {
         let body = match request.command.as_str() {
             command::CHAT_OFFLINE_INDEX => Bytes::new(),
             _ => ErrorResp { message: why.to_owned() }.encode_to_vec().into(),
@@ -200,18 +198,28 @@ impl Packet {
 impl LogicPacket {
     /// The bytes of this packet.
     pub fn encode(&self) -> Bytes {
-        let header_len = self.header.encoded_len();
-        let mut out = vec![0; 12 + header_len + self.body.len()];
-        // Into a slice, because a buffer that can grow checks that for every byte.
-        let mut place = out.as_mut_slice();
-        place.put_u32(LOGIC_MAGIC);
-        // Lengths fit: both parts come from frames or handlers capped far below 4 GiB.
-        place.put_u32(header_len as u32);
-        self.header.encode_raw(&mut place);
-        place.put_u32(self.body.len() as u32);
-        place.put_slice(&self.body);
-        out.into()
+        encode(&self.header, self.body.len(), |place| place.put_slice(&self.body))
     }
+
+    /// The bytes of a [`push`](Self::push), without a copy of its body.
+    pub fn encode_push(command: &str, dest: &str, body: &impl Message) -> Bytes {
+        let Self { header, .. } = Self::push(command, dest, Bytes::new());
+        encode(&header, body.encoded_len(), |place| body.encode_raw(place))
+    }
+}
+
+fn encode(header: &Header, body_len: usize, put_body: impl FnOnce(&mut &mut [u8])) -> Bytes {
+    let header_len = header.encoded_len();
+    let mut out = vec![0; 12 + header_len + body_len];
+    // Into a slice, because a buffer that can grow checks that for every byte.
+    let mut place = out.as_mut_slice();
+    place.put_u32(LOGIC_MAGIC);
+    // Lengths fit: both parts come from frames or handlers capped far below 4 GiB.
+    place.put_u32(header_len as u32);
+    header.encode_raw(&mut place);
+    place.put_u32(body_len as u32);
+    put_body(&mut place);
+    out.into()
 }
 
 impl BasicPacket {

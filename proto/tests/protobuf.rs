@@ -156,7 +156,7 @@ fn invalid_utf8_is_refused_in_bodies_and_headers() {
 fn a_refused_offline_index_reads_as_an_empty_list() {
     let refusal = |command: &str| {
         let request = Header { command: command.to_owned(), sequence: 7, ..Header::default() };
-        LogicPacket::refusal(&request, "channel", Status::SystemException, "busy, try again later")
+        LogicPacket::refusal(request, "channel", Status::SystemException, "busy, try again later")
     };
     let index = refusal(command::CHAT_OFFLINE_INDEX);
     assert_eq!((index.header.status, index.header.sequence), (300, 7));

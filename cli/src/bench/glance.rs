@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn what_matters_is_read_as_it_was_written() {
         let asked = Header { command: "a.b".to_owned(), sequence: 7, ..Header::default() };
-        let answer = LogicPacket::response(&asked, "ch", Status::SystemException, Bytes::new());
+        let answer = LogicPacket::response(asked, "ch", Status::SystemException, Bytes::new());
         let expected = Glance::Answer { is_ack: false, sequence: 7, status: 300 };
         assert_eq!(Glance::at(&answer.encode()).unwrap(), expected);
 

@@ -83,7 +83,7 @@ impl World {
     fn answer_last(&mut self, status: Status, body: &impl prost::Message) {
         let request = self.sent.last().unwrap().header.clone();
         let body = body.encode_to_vec().into();
-        let packet = LogicPacket::response(&request, "", status, body);
+        let packet = LogicPacket::response(request, "", status, body);
         self.core.packet(self.now, Packet::Logic(packet));
         self.work();
     }

@@ -195,7 +195,7 @@ impl World {
         let (account, channel) = (caller.account.clone(), caller.channel.clone());
         let Some((status, body)) = self.answer(&account, number, &request) else { return };
         if !self.faults.mute {
-            let answer = LogicPacket::response(&request.header, &channel, status, body);
+            let answer = LogicPacket::response(request.header.clone(), &channel, status, body);
             let _ = out.send(Out::Packet(with_status(answer, status).encode()));
         }
         if request.header.command == command::LOGIN_SIGNOUT {
@@ -205,8 +205,12 @@ impl World {
 
     fn log_in(&mut self, request: &LogicPacket, out: &mpsc::UnboundedSender<Out>) -> Option<u64> {
         if let Some(code) = self.faults.logins.pop_front() {
-            let mut answer =
-                LogicPacket::response(&request.header, "", Status::Unauthorized, Bytes::new());
+            let mut answer = LogicPacket::response(
+                request.header.clone(),
+                "",
+                Status::Unauthorized,
+                Bytes::new(),
+            );
             answer.header.status = code;
             let _ = out.send(Out::Packet(answer.encode()));
             let _ = out.send(Out::Close(1008));
@@ -217,7 +221,7 @@ impl World {
         let channel = format!("gate_{account}_{}", self.logins);
         let resp = LoginResp { channel_id: channel.clone(), account: account.clone() };
         let body = resp.encode_to_vec().into();
-        let answer = LogicPacket::response(&request.header, &channel, Status::Success, body);
+        let answer = LogicPacket::response(request.header.clone(), &channel, Status::Success, body);
         let _ = out.send(Out::Packet(answer.encode()));
         self.sessions.push(Session { number: self.logins, account, channel, out: out.clone() });
         Some(self.logins)

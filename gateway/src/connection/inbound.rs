@@ -82,10 +82,10 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         tracing::trace!(command = header.command, seq = header.sequence, "request");
         if !self.rate.admit() {
             let why = "too many messages a second, slow down";
-            return self.refuse(&header, Status::SystemException, why);
+            return self.refuse(header, Status::SystemException, why);
         }
         if header.command == command::LOGIN_SIGNIN {
-            return self.refuse(&header, Status::InvalidCommand, "already logged in");
+            return self.refuse(header, Status::InvalidCommand, "already logged in");
         }
         let request = request_of(header, body);
         if self.is_overdue {
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     }
 
     /// Refuses one request; the connection goes on.
-    fn refuse(&self, header: &Header, status: Status, why: &str) {
+    fn refuse(&self, header: Header, status: Status, why: &str) {
         let channel = self.online.as_ref().map(|online| online.client.session.channel_id.as_str());
         self.outbox.push(refusal(header, channel.unwrap_or_default(), status, why));
     }

@@ -46,9 +46,9 @@ impl Refusal {
     /// reason is in the close frame.
     fn answer(&self, request: &Header) -> Bytes {
         if self.status == Status::Unauthorized {
-            return LogicPacket::response(request, "", self.status, Bytes::new()).encode();
+            return LogicPacket::response(request.clone(), "", self.status, Bytes::new()).encode();
         }
-        refusal(request, "", self.status, &self.why)
+        refusal(request.clone(), "", self.status, &self.why)
     }
 }
 

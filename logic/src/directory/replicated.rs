@@ -76,6 +76,10 @@ impl SessionDirectory for Replicated {
         self.look(DirectoryCore::len)
     }
 
+    async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
+        self.look(|core| core.locate(app, account))
+    }
+
     async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>> {
         let mut sessions = Vec::new();
         for some in accounts.chunks(LOOK_AT_ONCE) {

@@ -40,7 +40,7 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
         None if is_with_somebody => History::default(),
         None => return Err(Reject::new(Status::Unauthorized, "no such conversation of yours")),
     };
-    let mut messages: Vec<MessagePush> = found.messages.iter().map(push_of).collect();
+    let mut messages: Vec<MessagePush> = found.messages.into_iter().map(push_of).collect();
     let fit = match range {
         Range::After(_) => fitting(&messages),
         Range::Before(_) => fitting(messages.iter().rev()),
@@ -111,7 +111,7 @@ fn conversation_of(overview: &Overview) -> Conversation {
         head: overview.head.0,
         cursor: overview.cursor.0,
         unread: overview.unread,
-        last: overview.last.as_ref().map(push_of),
+        last: overview.last.clone().map(push_of),
     }
 }
 

@@ -62,7 +62,7 @@ impl From<StoreError> for Reject {
 }
 
 /// A stored message as clients get it.
-pub(crate) fn push_of(stored: &Stored) -> MessagePush {
+pub(crate) fn push_of(stored: Stored) -> MessagePush {
     let Stored { envelope, content } = stored;
     let (peer, group) = match &envelope.other {
         // Clients know a message of the other side by its sender.
@@ -73,8 +73,8 @@ pub(crate) fn push_of(stored: &Stored) -> MessagePush {
     MessagePush {
         message_id: envelope.message_id,
         r#type: content.kind,
-        body: content.body.clone(),
-        extra: content.extra.clone(),
+        body: content.body,
+        extra: content.extra,
         sender: envelope.sender.to_string(),
         send_time: envelope.send_time,
         conversation: envelope.conversation.to_string(),

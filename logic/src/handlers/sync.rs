@@ -26,8 +26,9 @@ pub(super) async fn sync(ctx: Context, req: SyncReq) -> Result<SyncResp, Reject>
     // One more tells whether there are more.
     let found =
         ctx.store().sync(&session.app, &session.account, cursors.collect(), limit + 1).await?;
-    let mut messages: Vec<MessagePush> = found.iter().take(limit).map(push_of).collect();
+    let some = found.len();
+    let mut messages: Vec<MessagePush> = found.into_iter().take(limit).map(push_of).collect();
     let fit = super::fitting(&messages);
     messages.truncate(fit);
-    Ok(SyncResp { more: messages.len() < found.len(), messages })
+    Ok(SyncResp { more: messages.len() < some, messages })
 }

@@ -2,7 +2,7 @@
 
 use imago_proto::{
     Account, GroupId, Status,
-    msg::{MessagePush, MessageReq, MessageResp},
+    msg::{MessageReq, MessageResp},
 };
 
 use super::{
@@ -21,14 +21,16 @@ pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageRe
     let target = Target::Account(Account::from(ctx.dest()));
     let (stored, _) = append(&ctx, req, target).await?;
     let answer = answer(&stored.envelope);
-    let (sender, receiver) = (stored.envelope.sender.clone(), stored.envelope.other.clone());
+    let sender = stored.envelope.sender.clone();
     // Only a key that was used for a group before gives another target than the one asked for.
-    let Target::Account(receiver) = receiver else { return Ok(answer) };
+    let Target::Account(receiver) = stored.envelope.other.clone() else { return Ok(answer) };
+    let mut push = push_of(stored);
+    let peer = std::mem::take(&mut push.peer);
     if receiver != sender {
-        let push = MessagePush { peer: String::new(), ..push_of(&stored) };
         ctx.push(ctx.command(), &receiver, &push);
     }
-    ctx.push_to_others(ctx.command(), &sender, &push_of(&stored));
+    push.peer = peer;
+    ctx.push_to_any_others(&sender, push);
     Ok(answer)
 }
 
@@ -38,10 +40,12 @@ pub(super) async fn group_talk(ctx: Context, req: MessageReq) -> Result<MessageR
     check(&ctx, &req, GROUP_ID_MAX)?;
     let target = Target::Group(GroupId::from(ctx.dest()));
     let (stored, members) = append(&ctx, req, target).await?;
-    if let Target::Group(group) = &stored.envelope.other {
-        ctx.push_to_members(ctx.command(), group, members, stored.envelope.seq, &push_of(&stored));
+    let answer = answer(&stored.envelope);
+    if let Target::Group(group) = stored.envelope.other.clone() {
+        let seq = stored.envelope.seq;
+        ctx.push_to_members(ctx.command(), &group, members, seq, &push_of(stored));
     }
-    Ok(answer(&stored.envelope))
+    Ok(answer)
 }
 
 fn check(ctx: &Context, req: &MessageReq, dest_max: usize) -> Result<(), Reject> {

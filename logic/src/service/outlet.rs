@@ -1,9 +1,10 @@
 //! What goes out to gateways: the seam that tests replace, and the packets.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, iter};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use imago_container::{LogicHandle, PeerId};
 use imago_proto::{
     Limits, LogicPacket, SessionId, Status,
@@ -42,7 +43,7 @@ pub(super) fn answer(
     request: &Forward,
     answer: Result<Bytes, Reject>,
 ) -> (Reply, Bytes) {
-    let header = Header {
+    let header = || Header {
         command: request.command.clone(),
         sequence: request.sequence,
         dest: request.dest.clone(),
@@ -50,13 +51,13 @@ pub(super) fn answer(
     };
     let packet = |answer: Result<Bytes, Reject>| match answer {
         Ok(body) => {
-            (Status::Success, LogicPacket::response(&header, channel, Status::Success, body))
+            (Status::Success, LogicPacket::response(header(), channel, Status::Success, body))
         }
         Err(Reject { status, body: Some(body), .. }) => {
-            (status, LogicPacket::response(&header, channel, status, body))
+            (status, LogicPacket::response(header(), channel, status, body))
         }
         Err(Reject { status, message, body: None }) => {
-            (status, LogicPacket::refusal(&header, channel, status, &message))
+            (status, LogicPacket::refusal(header(), channel, status, &message))
         }
     };
     let (mut status, mut response) = packet(answer);
@@ -79,8 +80,13 @@ pub(super) fn push<'a>(
         metrics::push_too_large();
         return tracing::warn!(bytes = packet.len(), "push is too large to be sent");
     }
-    let mut by_gateway: HashMap<&PeerId, Vec<u64>> = HashMap::new();
-    for session in sessions {
+    let mut sessions = sessions.into_iter().peekable();
+    let Some(first) = sessions.next() else { return };
+    if sessions.peek().is_none() {
+        return outlet.push(&first.gateway, vec![first.id.0], packet.clone());
+    }
+    let mut by_gateway: HashMap<&PeerId, Vec<u64>, RandomState> = HashMap::default();
+    for session in iter::once(first).chain(sessions) {
         by_gateway.entry(&session.gateway).or_default().push(session.id.0);
     }
     for (gateway, sessions) in by_gateway {

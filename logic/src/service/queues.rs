@@ -58,7 +58,8 @@ pub(super) struct Queues {
     routes: Routes,
     services: Arc<Services>,
     limits: WorkLimits,
-    /// Requests that wait, by session; an entry stands for a running worker.
+    /// Requests that wait behind the one that is worked on, by session; an entry stands for a running
+    /// worker.
     waiting: DashMap<SessionKey, VecDeque<Job>, RandomState>,
     in_flight: AtomicUsize,
     settled: Notify,
@@ -107,8 +108,8 @@ impl Queues {
             }
             Entry::Occupied(mut entry) => entry.get_mut().push_back(job),
             Entry::Vacant(entry) => {
-                entry.insert(VecDeque::from([job]));
-                self.tasks.spawn(self.clone().work(key));
+                entry.insert(VecDeque::new());
+                self.tasks.spawn(self.clone().work(key, job));
             }
         }
     }
@@ -178,27 +179,29 @@ impl Queues {
     }
 
     /// Works on a session's requests one after the other, until there is none.
-    async fn work(self: Arc<Self>, key: SessionKey) {
-        loop {
-            let next = self.waiting.get_mut(&key).and_then(|mut queue| queue.pop_front());
-            match next {
-                Some(job) => {
-                    let Job { session, request, body } = job;
-                    let ctx = Context::new(session, request, self.services.clone());
-                    let answered = in_log_context(ctx.log_context(), self.answer(ctx, body));
-                    tokio::select! {
-                        () = answered => {}
-                        () = self.stop.cancelled() => {}
-                    }
-                    self.done();
-                }
-                None if self.waiting.remove_if(&key, |_, queue| queue.is_empty()).is_some() => {
-                    return;
-                }
-                // One came in between.
-                None => {}
+    async fn work(self: Arc<Self>, key: SessionKey, first: Job) {
+        let mut next = Some(first);
+        while let Some(Job { session, request, body }) = next {
+            let ctx = Context::new(session, request, self.services.clone());
+            let answered = in_log_context(ctx.log_context(), self.answer(ctx, body));
+            tokio::select! {
+                biased;
+                () = answered => {}
+                () = self.stop.cancelled() => {}
             }
+            self.done();
+            next = self.next(key.clone());
         }
+    }
+
+    /// The request that has waited longest; the worker ends where there is none.
+    fn next(&self, key: SessionKey) -> Option<Job> {
+        let Entry::Occupied(mut queue) = self.waiting.entry(key) else { return None };
+        let next = queue.get_mut().pop_front();
+        if next.is_none() {
+            queue.remove();
+        }
+        next
     }
 
     /// Answers a request, then sends the pushes of its handler.
@@ -232,8 +235,11 @@ impl Queues {
             let is_for_caller = matches!(push.to, Receivers::Account(_) | Receivers::Sessions(_));
             let sessions = self.receivers(&caller.app, push.to).await;
             let sessions = sessions.iter().map(|session| &**session);
-            let receivers = sessions.filter(|session| is_for_caller || !is_caller(session));
-            outlet::push(&*self.outlet, receivers, &push.packet);
+            let mut receivers =
+                sessions.filter(|session| is_for_caller || !is_caller(session)).peekable();
+            if receivers.peek().is_some() {
+                outlet::push(&*self.outlet, receivers, &push.packet.encode());
+            }
         }
     }
 

@@ -166,7 +166,7 @@ impl Redelivery {
             let receivers = sessions.iter().filter(|session| session.since <= since);
             let receivers: Vec<&Session> = receivers.map(|session| &**session).collect();
             if !receivers.is_empty() {
-                burst.bytes += self.push(account, receivers, &message);
+                burst.bytes += self.push(account, receivers, message);
                 burst.messages += 1;
                 burst.total += 1;
             }
@@ -174,8 +174,9 @@ impl Redelivery {
         more && !sessions.is_empty()
     }
 
-    fn push(&self, account: &Account, receivers: Vec<&Session>, message: &Stored) -> usize {
-        let (command, dest) = match &message.envelope.other {
+    fn push(&self, account: &Account, receivers: Vec<&Session>, message: Stored) -> usize {
+        let other = message.envelope.other.clone();
+        let (command, dest) = match &other {
             Target::Account(_) => (command::CHAT_USER_TALK, account.as_str()),
             Target::Group(group) => (command::CHAT_GROUP_TALK, group.as_str()),
         };

@@ -1,6 +1,14 @@
 //! Names, keys and ids that every SQL store gives alike.
 
+use std::fmt::Write;
+
 use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+
+/// Bytes of a conversation's id.
+const ID_MAX: usize = 21;
+
+/// Bytes that lengths take at the end of a key.
+const LENGTHS_MAX: usize = 12;
 
 /// Smallest message id (client wire, section 3).
 pub(super) const FIRST_ID: i64 = 10_001;
@@ -33,7 +41,11 @@ impl Kind {
 
 /// A conversation as clients name it; that of a group has the group's id.
 pub(super) fn conversation_id(kind: Kind, row: i64) -> ConversationId {
-    ConversationId::from(format!("{}{row}", kind.letter()))
+    let mut id = String::with_capacity(ID_MAX);
+    id.push(kind.letter());
+    // Writing to a string never fails.
+    let _ = write!(id, "{row}");
+    ConversationId::from(id)
 }
 
 /// The id of the group whose conversation that row is.
@@ -67,7 +79,13 @@ pub(super) fn sides<'a>(one: &'a Account, other: &'a Account) -> (&'a Account, &
 /// parts. The request comes first: gateways count theirs, and clients' ids mostly begin with the time
 /// (UUID version 7), so that keys of the same moment are neighbours in an index.
 pub(super) fn request_key(app: &App, caller: &Account, request: &str) -> String {
-    format!("{request}{app}{caller}|{}:{}", request.len(), app.as_str().len())
+    let (app, caller) = (app.as_str(), caller.as_str());
+    // One piece of memory, large enough from the start.
+    let mut key = String::with_capacity(request.len() + app.len() + caller.len() + LENGTHS_MAX);
+    key.extend([request, app, caller]);
+    // Writing to a string never fails.
+    let _ = write!(key, "|{}:{}", request.len(), app.len());
+    key
 }
 
 /// A sequence as databases hold it.

@@ -137,7 +137,7 @@ impl LogicRole for FakeLogic {
             dest: request.dest.clone(),
             ..Header::default()
         };
-        let packet = LogicPacket::response(&header, &session.channel_id, status, body).encode();
+        let packet = LogicPacket::response(header, &session.channel_id, status, body).encode();
         let reply =
             Reply { request: request.request, session: request.session, status: status.code() };
         let (handle, gateway) = (self.handle().clone(), gateway.clone());

@@ -1,8 +1,7 @@
 //! A transaction that several writes share, and what it need not read again.
 
-use std::collections::HashMap;
-
 use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
 use imago_proto::{Account, App};
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
 
@@ -16,6 +15,16 @@ const KNOWN_MAX: usize = 100_000;
 
 /// A direct conversation by its app and accounts, in the order in which they are stored.
 type Sides = (App, Account, Account);
+
+/// [`Sides`] to look for.
+#[derive(Hash)]
+struct SidesRef<'a>(&'a App, &'a Account, &'a Account);
+
+impl Equivalent<Sides> for SidesRef<'_> {
+    fn equivalent(&self, (app, a, b): &Sides) -> bool {
+        (self.0, self.1, self.2) == (app, a, b)
+    }
+}
 
 /// What the writer remembers from one transaction to the next. To be forgotten after one that did not
 /// commit.
@@ -103,8 +112,7 @@ impl<'a> Batch<'a> {
         other: &Account,
     ) -> Result<Option<i64>> {
         let (a, b) = sides(one, other);
-        let key = (app.clone(), a.clone(), b.clone());
-        if let Some(row) = self.memory.direct.get(&key) {
+        if let Some(row) = self.memory.direct.get(&SidesRef(app, a, b)) {
             return Ok(Some(*row));
         }
         let found = self
@@ -113,7 +121,7 @@ impl<'a> Batch<'a> {
             .query_row([app.as_str(), a.as_str(), b.as_str()], |row| row.get(0))
             .optional()?;
         if let Some(row) = found {
-            self.remember(key, row);
+            self.remember((app.clone(), a.clone(), b.clone()), row);
         }
         Ok(found)
     }
