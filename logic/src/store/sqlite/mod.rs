@@ -1,6 +1,7 @@
 //! Messages in a SQLite file, which several processes of one machine may share.
 
 mod batch;
+mod bell;
 mod groups;
 mod history;
 mod migrations;

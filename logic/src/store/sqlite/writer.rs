@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     super::{Result, StoreError},
     batch::{Batch, Memory},
+    bell::Bell,
 };
 use crate::metrics;
 
@@ -86,16 +87,19 @@ impl Answers {
 /// The writing thread's inbox, bounded: overflow is answered [`StoreError::Busy`].
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    /// Behind the inbox, so that the thread finds that closed at the last wake.
+    bell: Bell,
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection, queue: usize, batch: usize) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel(queue.max(1));
         let answers = Answers::start();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || write(connection, inbox, batch.max(1), &answers))?;
-        Ok(Self { jobs })
+        let thread = thread.thread().clone();
+        Ok(Self { jobs, bell: Bell::new(move || thread.unpark()) })
     }
 
     /// Writes that the thread has not taken.
@@ -118,6 +122,7 @@ impl Writer {
                 StoreError::Failed("writer has ended".to_owned())
             }
         })?;
+        self.bell.ring();
         outcome.await.unwrap_or_else(|_| Err(StoreError::Failed("writer has ended".to_owned())))
     }
 }
@@ -160,11 +165,23 @@ fn write(
         tracing::debug!(%error, "the writing thread is scheduled as all others");
     }
     let mut memory = Memory::default();
-    while let Some(first) = inbox.blocking_recv() {
+    while let Some(first) = next(&mut inbox) {
         let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most };
         jobs.take(first);
         if write_batch(&mut connection, &mut memory, jobs, answers) {
             thread::sleep(TURN);
+        }
+    }
+}
+
+/// Waits for a write; none when the store was dropped.
+fn next(inbox: &mut mpsc::Receiver<Box<dyn Job>>) -> Option<Box<dyn Job>> {
+    loop {
+        match inbox.try_recv() {
+            Ok(job) => return Some(job),
+            Err(mpsc::error::TryRecvError::Disconnected) => return None,
+            // Returns at once where the bell was rung in between.
+            Err(mpsc::error::TryRecvError::Empty) => thread::park(),
         }
     }
 }
