@@ -1,6 +1,6 @@
 //! A real Consul agent on free ports.
 
-use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -9,12 +9,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::eventually;
+use crate::{eventually, ports::HeldPorts};
 
 /// A development agent; killed when dropped.
 #[derive(Debug)]
 pub struct ConsulAgent {
-    ports: [u16; 3],
+    ports: HeldPorts<3>,
     /// Its configuration files and logs.
     folder: TempDir,
     child: Child,
@@ -37,16 +37,16 @@ impl ConsulAgent {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::write(folder.path().join("agent.hcl"), configuration)
             .expect("the temporary folder can be written");
-        let ports = free_ports();
-        let child = spawn(ports, folder.path(), "consul.log");
+        let ports = HeldPorts::new();
+        let child = spawn(ports.numbers, folder.path(), "consul.log");
         let mut agent = Self { ports, folder, child };
         // Somebody else may have taken a port since it was found to be free.
         for _ in 0..3 {
             if agent.is_up().await {
                 return agent;
             }
-            agent.ports = free_ports();
-            agent.child = spawn(agent.ports, agent.folder.path(), "consul.log");
+            agent.ports = HeldPorts::new();
+            agent.child = spawn(agent.ports.numbers, agent.folder.path(), "consul.log");
         }
         let log = std::fs::read_to_string(agent.folder.path().join("consul.log"));
         panic!("consul does not start: {}", log.unwrap_or_default());
@@ -54,7 +54,7 @@ impl ConsulAgent {
 
     /// `host:port` of its HTTP API.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[0])
+        format!("127.0.0.1:{}", self.ports.numbers[0])
     }
 
     /// Kills it at once; a development agent forgets everything.
@@ -81,7 +81,7 @@ impl ConsulAgent {
     /// # Panics
     /// When it does not start.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.ports, self.folder.path(), "consul-again.log");
+        self.child = spawn(self.ports.numbers, self.folder.path(), "consul-again.log");
         assert!(self.is_up().await, "consul does not start again");
     }
 
@@ -99,12 +99,6 @@ impl ConsulAgent {
             _ = self.child.wait() => false,
         }
     }
-}
-
-/// Ports that were free a moment ago. All are held at once, so that they differ.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-    listeners.map(|listener| listener.local_addr().expect("a listener has an address").port())
 }
 
 fn spawn([http, server, serf]: [u16; 3], folder: &Path, log: &str) -> Child {

@@ -7,6 +7,7 @@ mod eventually;
 mod history;
 mod http;
 mod monitor;
+mod ports;
 mod postgres;
 mod proxy;
 mod redis;

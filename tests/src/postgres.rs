@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command as Blocking, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::eventually;
+use crate::{eventually, ports::HeldPorts};
 
 /// Runs the server until standard input ends, so that it ends with this program, however that ends;
 /// then stops it at once, and removes the folder of one that nobody drops.
@@ -39,6 +38,7 @@ const SETTINGS: &str = "-c shared_buffers=32MB -c max_connections=200 -c log_min
 #[derive(Debug)]
 pub struct PostgresServer {
     port: u16,
+    _held: HeldPorts<1>,
     folder: PathBuf,
     /// Removes the folder; not of the shared one, whose keeper does.
     _owned: Option<TempDir>,
@@ -77,12 +77,21 @@ impl PostgresServer {
         initialize(&folder).await;
         // Somebody else may take a port after it was found to be free.
         for _ in 0..3 {
-            let port = free_port();
+            let held = HeldPorts::new();
+            let [port] = held.numbers;
             let (keeper, stdin) = keep(&folder, port, is_shared);
             let databases = AtomicUsize::new(0);
             let (folder, is_up) = (folder.clone(), is_up(port));
-            let mut server =
-                Self { port, folder, _owned: None, is_shared, keeper, _stdin: stdin, databases };
+            let mut server = Self {
+                port,
+                _held: held,
+                folder,
+                _owned: None,
+                is_shared,
+                keeper,
+                _stdin: stdin,
+                databases,
+            };
             tokio::select! {
                 () = is_up => {
                     server._owned = owned;
@@ -213,11 +222,6 @@ fn keep(folder: &Path, port: u16, is_shared: bool) -> (Child, Option<ChildStdin>
     let mut keeper = command.spawn().expect("a shell runs");
     let stdin = keeper.stdin.take();
     (keeper, stdin)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("a listener has an address").port()
 }
 
 /// Waits until the server takes connections.

@@ -1,6 +1,6 @@
 //! A real Redis server on a free port.
 
-use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::eventually;
+use crate::{eventually, ports::HeldPorts};
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A Redis that keeps nothing; killed when dropped.
 #[derive(Debug)]
 pub struct RedisServer {
-    ports: [u16; 2],
+    ports: HeldPorts<2>,
     is_cluster: bool,
     child: Child,
     /// Its log, and what it knows of its cluster.
@@ -48,16 +48,16 @@ impl RedisServer {
 
     async fn start_as(is_cluster: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let ports = free_ports();
-        let child = spawn(ports, is_cluster, folder.path());
+        let ports = HeldPorts::new();
+        let child = spawn(ports.numbers, is_cluster, folder.path());
         let mut server = Self { ports, is_cluster, child, folder };
         // Somebody else may have taken a port since it was found to be free.
         for _ in 0..3 {
             if server.is_up().await {
                 return server;
             }
-            server.ports = free_ports();
-            server.child = spawn(server.ports, is_cluster, server.folder.path());
+            server.ports = HeldPorts::new();
+            server.child = spawn(server.ports.numbers, is_cluster, server.folder.path());
         }
         panic!("redis-server does not start: {}", server.log());
     }
@@ -65,7 +65,7 @@ impl RedisServer {
     /// URL for the directory of logic servers.
     pub fn url(&self) -> String {
         let scheme = if self.is_cluster { "redis+cluster" } else { "redis" };
-        format!("{scheme}://127.0.0.1:{}", self.ports[0])
+        format!("{scheme}://127.0.0.1:{}", self.ports.numbers[0])
     }
 
     /// Kills it at once; it forgets everything but its place in the cluster.
@@ -85,7 +85,7 @@ impl RedisServer {
         let what = "redis-server starts again";
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            self.child = spawn(self.ports, self.is_cluster, self.folder.path());
+            self.child = spawn(self.ports.numbers, self.is_cluster, self.folder.path());
             if self.is_up().await {
                 break;
             }
@@ -120,14 +120,14 @@ impl RedisServer {
     /// Sends a command, its words separated by spaces, and gives the answer as it is on the wire;
     /// `None` when there is none.
     pub async fn ask(&self, command: &str) -> Option<String> {
-        ask(self.ports[0], command).await
+        ask(self.ports.numbers[0], command).await
     }
 
     /// Waits until it answers; false when it ended instead.
     async fn is_up(&mut self) -> bool {
         // Somebody else's server may have got the port.
         let own = format!("process_id:{}\r", self.child.id().unwrap_or_default());
-        let port = self.ports[0];
+        let port = self.ports.numbers[0];
         let answers = eventually(PATIENCE, "redis-server answers", || async {
             ask(port, "INFO server").await.filter(|info| info.contains(&own)).map(|_| ())
         });
@@ -161,12 +161,6 @@ async fn ask(port: u16, command: &str) -> Option<String> {
         String::from_utf8(answer).ok()
     };
     timeout(PATIENCE, asked).await.ok()?
-}
-
-/// Ports that were free a moment ago. Both are held at once, so that they differ.
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-    listeners.map(|listener| listener.local_addr().expect("a listener has an address").port())
 }
 
 fn spawn([port, bus]: [u16; 2], is_cluster: bool, folder: &Path) -> Child {
