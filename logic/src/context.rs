@@ -215,8 +215,9 @@ impl Context {
 
     /// As [`push_to_others`](Self::push_to_others), for a message that mostly nobody gets.
     pub(crate) fn push_to_any_others<M: Message + 'static>(&self, account: &Account, body: M) {
-        let (inner, dest) = (self.inner.clone(), account.clone());
-        let encode = move || LogicPacket::encode_push(&inner.request.command, dest.as_str(), &body);
+        // Not the context itself: it would keep itself alive where its pushes are never taken.
+        let (command, dest) = (self.command().to_owned(), account.clone());
+        let encode = move || LogicPacket::encode_push(&command, dest.as_str(), &body);
         let packet = Planned::Message(Box::new(encode));
         self.pushes().push(Push { to: Receivers::Others(account.clone()), packet });
     }
@@ -232,5 +233,34 @@ impl Context {
 
     fn pushes(&self) -> MutexGuard<'_, Vec<Push>> {
         self.inner.pushes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imago_proto::msg::MessagePush;
+
+    use super::*;
+    use crate::{
+        DevicePolicy,
+        directory::Replicated,
+        store::null::NullStore,
+        support::{gateway, session},
+    };
+
+    #[test]
+    fn a_request_whose_pushes_are_never_taken_leaves_nothing_behind() {
+        let services = Services {
+            directory: Arc::new(Replicated::new(DevicePolicy::default())),
+            store: Arc::new(NullStore::default()),
+            members: MemberLists::default(),
+            groups: GroupRules::default(),
+        };
+        let session = Session::from_link(&gateway("a"), &session(1, "ann", ""));
+        let ctx = Context::new(Arc::new(session), Forward::default(), Arc::new(services));
+        let inner = Arc::downgrade(&ctx.inner);
+        ctx.push_to_any_others(&Account::from("ann"), MessagePush::default());
+        drop(ctx);
+        assert!(inner.upgrade().is_none());
     }
 }
