@@ -6,6 +6,11 @@
 //! (Little's law), and all others are answered "busy" at once, here, where that costs least: those
 //! that are let through do not wait for long, and the server works on nothing that nobody waits for
 //! any more.
+//!
+//! A session gets no more of that than is left: dynamic thresholds (Choudhury and Hahne, "Dynamic
+//! Queue Length Thresholds for Shared-Memory Packet Switches", 1998, with α = 1). Many that send too
+//! much get about the same each, and one alone half of it. Without, whoever comes first takes all,
+//! and as a server works on a session's requests one after the other, it has few to work on at a time.
 
 use std::{
     sync::{
@@ -73,9 +78,9 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Whether the server may owe so many.
-    pub(crate) fn admits(&self, owed: usize) -> bool {
-        let admits = owed <= self.limit.load(Ordering::Relaxed);
+    /// Whether the server may owe so many, where it owes `own` to the session that asks already.
+    pub(crate) fn admits(&self, owed: usize, own: usize) -> bool {
+        let admits = owed.saturating_add(own) <= self.limit.load(Ordering::Relaxed);
         if !admits {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -205,11 +210,36 @@ mod tests {
         let admission = Admission::default();
         admission.answered(true);
         assert_eq!(admission.look(LOOK, 9000, DELAY), None, "nobody has felt it");
-        assert!(admission.admits(LEAST) && !admission.admits(LEAST + 1));
+        assert!(admission.admits(LEAST, 0) && !admission.admits(LEAST + 1, 0));
         admission.answered(false);
         assert_eq!(admission.look(LOOK, LEAST, DELAY), Some(true));
         let looks = (0..=QUIET).map(|_| admission.look(LOOK, 0, DELAY));
         assert_eq!(looks.flatten().collect::<Vec<_>>(), [false]);
-        assert!(admission.admits(9000));
+        assert!(admission.admits(9000, 0));
+    }
+
+    #[test]
+    fn sessions_that_want_too_much_leave_room_for_others() {
+        let admission = Admission::default();
+        admission.answered(true);
+        admission.look(LOOK, 9000, DELAY);
+        for (sessions, each) in [(1, LEAST / 2), (10, 23), (LEAST, 1)] {
+            let mut own = vec![0; sessions];
+            // They take turns for as long as any of them gets something.
+            loop {
+                let before = own.clone();
+                for session in 0..sessions {
+                    let owed = own.iter().sum::<usize>();
+                    own[session] += usize::from(admission.admits(owed + 1, own[session]));
+                }
+                if own == before {
+                    break;
+                }
+            }
+            assert!(own.iter().all(|own| own.abs_diff(each) <= 1), "{own:?}");
+            let owed = own.iter().sum::<usize>();
+            let has_room = sessions < LEAST;
+            assert_eq!(admission.admits(owed + 1, 0), has_room, "one that waits for nothing");
+        }
     }
 }

@@ -72,8 +72,8 @@ pub(crate) trait Servers {
     fn pick(&self) -> Option<PeerId>;
     /// Whether a server with requests in flight takes further ones.
     fn availability(&self, server: &PeerId) -> Availability;
-    /// Gives it a request.
-    fn send(&self, server: &PeerId, id: u64, request: &Request) -> Sent;
+    /// Gives it a request of a session that waits for `own` answers of it already.
+    fn send(&self, server: &PeerId, id: u64, own: usize, request: &Request) -> Sent;
     /// It answered a request after so long.
     fn answered(&self, server: &PeerId, took: Duration);
     /// It no longer owes an answer for one request.
@@ -243,7 +243,7 @@ impl LaneCore {
         now: Instant,
     ) -> bool {
         while let Some(entry) = self.entries.get_mut(self.sent) {
-            match servers.send(server, entry.id, &entry.request) {
+            match servers.send(server, entry.id, self.sent, &entry.request) {
                 Sent::Queued => {
                     entry.attempts += 1;
                     entry.deadline = now + self.config.timeout;

@@ -281,7 +281,7 @@ impl Servers for LaneShared {
         }
     }
 
-    fn send(&self, server: &PeerId, id: u64, request: &Request) -> Sent {
+    fn send(&self, server: &PeerId, id: u64, own: usize, request: &Request) -> Sent {
         let link = self.forwarder.links.get(server).map(|link| link.value().clone());
         let Some(link) = link else { return Sent::Gone };
         // Count first, look after: the drain looks first and counts after.
@@ -291,7 +291,7 @@ impl Servers for LaneShared {
             return Sent::Gone;
         }
         // A login that is turned away comes back, and has cost more by then.
-        if request.command != command::LOGIN_SIGNIN && !link.admission.admits(owed) {
+        if request.command != command::LOGIN_SIGNIN && !link.admission.admits(owed, own) {
             metrics::forward_refused();
             take_back(&link);
             return Sent::Full;

@@ -32,6 +32,8 @@ struct Fake {
     draining: RefCell<BTreeSet<PeerId>>,
     full: RefCell<bool>,
     sent: RefCell<Vec<(PeerId, u64)>>,
+    /// What the session waited for, each time.
+    own: RefCell<Vec<usize>>,
     owed: RefCell<i64>,
     held: RefCell<usize>,
     places: usize,
@@ -69,7 +71,7 @@ impl Servers for Fake {
         }
     }
 
-    fn send(&self, server: &PeerId, id: u64, _: &Request) -> Sent {
+    fn send(&self, server: &PeerId, id: u64, own: usize, _: &Request) -> Sent {
         if !self.up.borrow().contains(server) {
             return Sent::Gone;
         }
@@ -77,6 +79,7 @@ impl Servers for Fake {
             return Sent::Full;
         }
         self.sent.borrow_mut().push((server.clone(), id));
+        self.own.borrow_mut().push(own);
         *self.owed.borrow_mut() += 1;
         Sent::Queued
     }
@@ -141,6 +144,7 @@ fn requests_stay_with_one_server_while_any_is_in_flight() {
     lane.submit(3, request(3), &servers, &owner, now);
     assert_eq!(servers.sent_to(0), [3]);
     assert_eq!(*servers.owed.borrow(), 1);
+    assert_eq!(*servers.own.borrow(), [0, 1, 0]);
 }
 
 #[test]
