@@ -68,13 +68,13 @@ impl<'a> Batch<'a> {
         Ok(Self { transaction, memory, is_shared })
     }
 
-    /// The transaction, with all messages in their places and all last sequences.
+    /// The transaction, with all messages in their places, all keys and all last sequences.
     pub(super) fn settled(&mut self) -> Result<&Transaction<'a>> {
         self.memory.tail.settle(&self.transaction)?;
         Ok(&self.transaction)
     }
 
-    /// The transaction, without the places and last sequences of some conversations.
+    /// The transaction, without the places, keys and last sequences of some messages.
     pub(super) fn unsettled(&self) -> &Transaction<'a> {
         &self.transaction
     }
@@ -99,9 +99,14 @@ impl<'a> Batch<'a> {
         now.max(self.memory.tail.last_id().saturating_add(1)).max(FIRST_ID)
     }
 
-    /// A message was stored.
-    pub(super) fn stored(&mut self, conversation: i64, seq: i64, id: i64) {
-        self.memory.tail.push(id, conversation, seq);
+    /// The message that a request with this key stored, if it did.
+    pub(super) fn message_of(&self, request: &str) -> Result<Option<i64>> {
+        self.memory.tail.message_of(&self.transaction, request)
+    }
+
+    /// A message was stored, for the request with this key.
+    pub(super) fn stored(&mut self, conversation: i64, seq: i64, id: i64, request: String) {
+        self.memory.tail.push(id, conversation, seq, request);
     }
 
     /// The row of the two accounts' conversation, if there is one.

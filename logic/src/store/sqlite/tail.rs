@@ -1,16 +1,16 @@
-//! Messages that are stored and not yet in their conversations' places: the end of `message`.
+//! Messages that are stored and not yet found by conversation or request: the end of `message`.
 //!
 //! A message is appended to `message`, where those of a moment are neighbours. Its place, by conversation
-//! and sequence, would change a page of its own; so places and last sequences are written for many
-//! messages at once. All of it is in the file: whoever opens it, or writes after another process, reads
-//! what is past `placed.until`.
+//! and sequence, would change a page of its own, and so would the key of its request, where many wait for
+//! their turn; so both, and last sequences, are written for many messages at once. All of it is in the
+//! file: whoever opens it, or writes after another process, reads what is past `placed.until`.
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, OptionalExtension, Result};
 
-/// Messages without a place before they get one, give or take a batch.
+/// Messages without a place before they get one, with their keys, give or take a batch.
 pub(super) const TAIL_MAX: usize = 2048;
 
 /// What the writer remembers of the tail.
@@ -20,7 +20,8 @@ pub(super) struct Tail {
     until: i64,
     /// The last message of all.
     last_id: i64,
-    len: usize,
+    /// Messages by the keys of their requests.
+    requests: HashMap<String, i64, RandomState>,
     /// The last sequences of conversations that have messages here.
     heads: HashMap<i64, i64, RandomState>,
 }
@@ -33,21 +34,31 @@ impl Tail {
             *self = Self { until, last_id: until, ..Self::default() };
         }
         let mut select = db.prepare_cached(
-            "SELECT message_id, conversation, seq FROM message WHERE message_id > ?1
+            "SELECT message_id, conversation, seq, request FROM message WHERE message_id > ?1
              ORDER BY message_id",
         )?;
         let mut rows = select.query([self.last_id])?;
         while let Some(row) = rows.next()? {
-            self.push(row.get(0)?, row.get(1)?, row.get(2)?);
+            self.push(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         }
         Ok(())
     }
 
     /// A message was stored.
-    pub(super) fn push(&mut self, id: i64, conversation: i64, seq: i64) {
+    pub(super) fn push(&mut self, id: i64, conversation: i64, seq: i64, request: String) {
         self.last_id = id;
-        self.len += 1;
+        self.requests.insert(request, id);
         self.heads.insert(conversation, seq);
+    }
+
+    /// The message of a request with this key, if there is one.
+    pub(super) fn message_of(&self, db: &Connection, request: &str) -> Result<Option<i64>> {
+        if let Some(id) = self.requests.get(request) {
+            return Ok(Some(*id));
+        }
+        db.prepare_cached("SELECT message_id FROM message_request WHERE request = ?1")?
+            .query_row([request], |row| row.get(0))
+            .optional()
     }
 
     /// The last sequence of a conversation; none where there is no such conversation.
@@ -66,19 +77,24 @@ impl Tail {
     }
 
     pub(super) fn is_long(&self) -> bool {
-        self.len >= TAIL_MAX
+        self.requests.len() >= TAIL_MAX
     }
 
-    /// Gives all messages their places. `OR FAIL` keeps SQLite from noting how to undo the statement
+    /// Gives all messages their places, and their keys to the index. `OR FAIL` keeps SQLite from noting how to undo the statement
     /// alone: where it fails, the transaction is given up.
     pub(super) fn settle(&mut self, db: &Connection) -> Result<()> {
-        if self.len == 0 {
+        if self.requests.is_empty() {
             return Ok(());
         }
         db.prepare_cached(
             "INSERT OR FAIL INTO place (conversation, seq, message_id)
              SELECT conversation, seq, message_id FROM message WHERE message_id > ?1
              ORDER BY conversation, seq",
+        )?
+        .execute([self.until])?;
+        db.prepare_cached(
+            "INSERT OR FAIL INTO message_request (request, message_id)
+             SELECT request, message_id FROM message WHERE message_id > ?1 ORDER BY request",
         )?
         .execute([self.until])?;
         let mut heads: Vec<(i64, i64)> = self.heads.drain().collect();
@@ -89,7 +105,8 @@ impl Tail {
             update.execute([conversation, head])?;
         }
         db.prepare_cached("UPDATE placed SET until = ?1")?.execute([self.last_id])?;
-        (self.until, self.len) = (self.last_id, 0);
+        self.until = self.last_id;
+        self.requests.clear();
         Ok(())
     }
 }

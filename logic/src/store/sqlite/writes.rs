@@ -2,7 +2,7 @@
 
 use imago_container::unix_nanos;
 use imago_proto::{Account, App, ConversationId, Seq};
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, Result, params};
 
 use super::{
     super::{
@@ -21,31 +21,27 @@ const PRUNE_BATCH: u32 = 500;
 pub(super) type Allowed<T> = Result<std::result::Result<T, Denied>>;
 
 pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<Appended> {
+    let request = request_key(&message.app, &message.sender, &message.request);
+    // A repeat is answered with the first result, whatever has changed since.
+    if let Some(id) = batch.message_of(&request)? {
+        return first_of(batch.unsettled(), id, &message.sender).map(Ok);
+    }
     let (kind, conversation, members) = match conversation_of(batch, message)? {
         Ok(found) => found,
-        Err(absent) => {
-            // A repeat is answered with the first result, whatever has changed since.
-            if let Some(first) = find_request(batch.unsettled(), message)? {
-                return Ok(Ok(first));
-            }
-            match absent {
-                Absent::Denied(denied) => return Ok(Err(denied)),
-                Absent::With(other) => {
-                    let row = batch.make_conversation(&message.app, &message.sender, other)?;
-                    (Kind::Direct, row, 0)
-                }
-            }
+        Err(Absent::Denied(denied)) => return Ok(Err(denied)),
+        Err(Absent::With(other)) => {
+            let row = batch.make_conversation(&message.app, &message.sender, other)?;
+            (Kind::Direct, row, 0)
         }
     };
     let head = batch.head(conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)? + 1;
     let send_time = unix_nanos();
     let message_id = batch.next_id(send_time);
-    let is_new = batch
+    batch
         .unsettled()
         .prepare_cached(
             "INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             ON CONFLICT (request) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             message_id,
@@ -56,13 +52,9 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
             message.content.body,
             message.content.extra,
             send_time,
-            request_key(&message.app, &message.sender, &message.request)
+            request
         ])?;
-    if is_new == 0 {
-        let first = find_request(batch.unsettled(), message)?;
-        return first.map(Ok).ok_or(rusqlite::Error::QueryReturnedNoRows);
-    }
-    batch.stored(conversation, head, message_id);
+    batch.stored(conversation, head, message_id, request);
     Ok(Ok(Appended {
         message_id,
         send_time,
@@ -99,17 +91,16 @@ fn conversation_of<'m>(
     }
 }
 
-/// What the first of equal requests stored.
-fn find_request(db: &Connection, message: &NewMessage) -> Result<Option<Appended>> {
-    let request = request_key(&message.app, &message.sender, &message.request);
+/// What the first of equal requests of a sender stored.
+fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Appended> {
     db.prepare_cached(
         "SELECT m.message_id, m.send_time, c.id, m.seq, m.kind, m.body, m.extra,
                     CASE c.a WHEN ?2 THEN c.b ELSE c.a END, c.a = '', COALESCE(g.version, 0)
              FROM message m JOIN conversation c ON c.id = m.conversation
              LEFT JOIN grp g ON g.conversation = c.id
-             WHERE m.request = ?1",
+             WHERE m.message_id = ?1",
     )?
-    .query_row([request.as_str(), message.sender.as_str()], |row| {
+    .query_row(params![message_id, sender.as_str()], |row| {
         let content = Content { kind: row.get(4)?, body: row.get(5)?, extra: row.get(6)? };
         let (conversation, kind) = (row.get(2)?, Kind::of(row.get(8)?));
         let target = match kind.group(conversation) {
@@ -125,7 +116,6 @@ fn find_request(db: &Connection, message: &NewMessage) -> Result<Option<Appended
             repeat_of: Some(First { target, content }),
         })
     })
-    .optional()
 }
 
 pub(super) fn ack_until(
@@ -175,19 +165,21 @@ pub(super) fn prune(batch: &mut Batch<'_>, below: i64) -> Result<usize> {
                  (SELECT request FROM change WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",
     )?
     .execute(params![below, PRUNE_BATCH])?;
-    let old: Vec<(i64, i64, i64)> = db
+    let old: Vec<(i64, i64, i64, String)> = db
         .prepare_cached(
-            "SELECT message_id, conversation, seq FROM message
+            "SELECT message_id, conversation, seq, request FROM message
              WHERE message_id < MIN(?1, (SELECT MAX(message_id) FROM message))
              ORDER BY message_id LIMIT ?2",
         )?
-        .query_map(params![below, PRUNE_BATCH], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map(params![below, PRUNE_BATCH], |row| row.try_into())?
         .collect::<Result<_>>()?;
     let mut message = db.prepare_cached("DELETE FROM message WHERE message_id = ?1")?;
     let mut place = db.prepare_cached("DELETE FROM place WHERE conversation = ?1 AND seq = ?2")?;
-    for (id, conversation, seq) in &old {
+    let mut key = db.prepare_cached("DELETE FROM message_request WHERE request = ?1")?;
+    for (id, conversation, seq, request) in &old {
         message.execute([id])?;
         place.execute([conversation, seq])?;
+        key.execute([request])?;
     }
     Ok(old.len())
 }

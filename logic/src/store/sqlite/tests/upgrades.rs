@@ -1,0 +1,106 @@
+//! Files that other versions wrote.
+
+use super::*;
+
+#[tokio::test]
+async fn a_file_of_a_later_version_is_refused_and_left_alone() {
+    let (folder, store) = fresh();
+    drop(store);
+    let path = folder.path().join("new/imago.db");
+    let version = |version: u32| -> u32 {
+        let db = Connection::open(&path).unwrap();
+        let before = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
+        before
+    };
+    let own = version(999);
+    let text = refusal(&path);
+    assert!(text.contains("imago.db") && text.contains("version 999"), "{text}");
+    version(own);
+    assert!(listed(&open(&path), "a", Page::Unread).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_keeps_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(migrations::MIGRATIONS[0]).unwrap();
+    db.execute_batch(
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 3);
+         INSERT INTO member VALUES ('kim', 'a', 7, 0), ('kim', 'b', 7, 1);
+         INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '3:kim1:ax1');
+         INSERT INTO message VALUES (20002, 7, 2, 'a', 1, 'two', '', 20002, '3:kim1:ax2');
+         INSERT INTO message VALUES (20003, 7, 3, 'a', 1, 'three', '', 20003, '3:kim1:ac:tür:ä 3');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(db);
+    let store = open(&path);
+    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002, 20_003]);
+    assert_eq!(listed(&store, "b", Page::Everything).await, [20_001, 20_002, 20_003]);
+    let repeat = send(&store, "a", "b", "x2").await;
+    assert_eq!((repeat.message_id, repeat.seq), (20_002, Seq(2)));
+    let repeat = send(&store, "a", "b", "c:tür:ä 3").await;
+    assert_eq!((repeat.message_id, repeat.seq), (20_003, Seq(3)));
+    let next = send(&store, "b", "a", "3").await;
+    assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(4)));
+}
+
+#[tokio::test]
+async fn a_file_of_the_third_version_gets_places_for_its_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let db = Connection::open(&path).unwrap();
+    migrations::MIGRATIONS[..3].iter().for_each(|version| db.execute_batch(version).unwrap());
+    db.execute_batch(
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 2), (8, 'kim', 'b', 'c', 1);
+         INSERT INTO member (app, account, conversation, cursor)
+             VALUES ('kim', 'a', 7, 0), ('kim', 'b', 7, 1), ('kim', 'b', 8, 0), ('kim', 'c', 8, 0);
+         INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '1');
+         INSERT INTO message VALUES (20002, 8, 1, 'c', 1, 'two', '', 20002, '2');
+         INSERT INTO message VALUES (20003, 7, 2, 'a', 1, 'three', '', 20003, '3');
+         PRAGMA user_version = 3;",
+    )
+    .unwrap();
+    let append = "UPDATE conversation SET head_seq = head_seq + 1 WHERE id = 7";
+    let mut earlier = db.prepare(append).unwrap();
+    let store = open(&path);
+    assert_eq!(placed(&store).await, 3);
+    assert!(earlier.execute([]).is_err(), "who has the file open still gives sequences out");
+    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002, 20_003]);
+    let next = send(&store, "b", "a", "4").await;
+    assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(3)));
+    assert_eq!(listed(&store, "a", Page::Unread).await, [next.message_id]);
+}
+
+#[tokio::test]
+async fn a_file_of_the_fourth_version_knows_its_requests_also_those_of_messages_without_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let db = Connection::open(&path).unwrap();
+    migrations::MIGRATIONS[..4].iter().for_each(|version| db.execute_batch(version).unwrap());
+    db.execute_batch(
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 1);
+         INSERT INTO member (app, account, conversation) VALUES ('kim', 'a', 7), ('kim', 'b', 7);
+         INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '1kima|1:3');
+         INSERT INTO message VALUES (20002, 7, 2, 'a', 1, 'two', '', 20002, '2kima|1:3');
+         INSERT INTO place VALUES (7, 1, 20001);
+         UPDATE placed SET until = 20001;
+         PRAGMA user_version = 4;",
+    )
+    .unwrap();
+    let mut earlier = db
+        .prepare("INSERT INTO message VALUES (20003, 7, 3, 'a', 1, '', '', 1, '') ON CONFLICT (request) DO NOTHING")
+        .unwrap();
+    let store = open(&path);
+    assert!(earlier.execute([]).is_err(), "who has the file open still stores requests unseen");
+    for (request, id) in [("1", 20_001), ("2", 20_002)] {
+        assert_eq!(send(&store, "a", "b", request).await.message_id, id);
+    }
+    assert_eq!(listed(&store, "b", Page::Unread).await, [20_001, 20_002]);
+    for (request, id) in [("1", 20_001), ("2", 20_002)] {
+        assert_eq!(send(&store, "a", "b", request).await.message_id, id);
+    }
+    assert_eq!(send(&store, "a", "b", "3").await.seq, Seq(3));
+}
