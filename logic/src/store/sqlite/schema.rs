@@ -54,6 +54,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
         let version: u32 =
             transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let Some(missing) = MIGRATIONS.get(version as usize..) else { return Ok(Some(version)) };
+        if version > 0 && !missing.is_empty() {
+            let to = MIGRATIONS.len();
+            tracing::info!(from = version, to, "bringing the file up to date, which may copy all messages");
+        }
         for migration in missing {
             transaction.execute_batch(migration)?;
         }
