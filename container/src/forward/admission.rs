@@ -9,8 +9,8 @@
 //!
 //! A session gets no more of that than is left: dynamic thresholds (Choudhury and Hahne, "Dynamic
 //! Queue Length Thresholds for Shared-Memory Packet Switches", 1998, with α = 1). Many that send too
-//! much get about the same each, and one alone half of it. Without, whoever comes first takes all,
-//! and as a server works on a session's requests one after the other, it has few to work on at a time.
+//! much get about the same each, and one alone half of it. Without, whoever comes first takes all, and
+//! who sends little is refused for those who send without end.
 
 use std::{
     sync::{

@@ -56,7 +56,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
         let Some(missing) = MIGRATIONS.get(version as usize..) else { return Ok(Some(version)) };
         if version > 0 && !missing.is_empty() {
             let to = MIGRATIONS.len();
-            tracing::info!(from = version, to, "bringing the file up to date, which may copy all messages");
+            tracing::info!(
+                from = version,
+                to,
+                "bringing the file up to date, which may copy all messages"
+            );
         }
         for migration in missing {
             transaction.execute_batch(migration)?;

@@ -80,8 +80,8 @@ impl Tail {
         self.requests.len() >= TAIL_MAX
     }
 
-    /// Gives all messages their places, and their keys to the index. `OR FAIL` keeps SQLite from noting how to undo the statement
-    /// alone: where it fails, the transaction is given up.
+    /// Gives all messages their places, and their keys to the index. `OR FAIL` keeps SQLite from noting
+    /// how to undo the statement alone: where it fails, the transaction is given up.
     pub(super) fn settle(&mut self, db: &Connection) -> Result<()> {
         if self.requests.is_empty() {
             return Ok(());
