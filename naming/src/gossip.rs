@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -40,6 +40,9 @@ const JOIN_LOOK: Duration = Duration::from_millis(1);
 /// Members that are told of a change at once. Overflow policy: the others hear of it by the rounds,
 /// from a random choice of so many.
 const TOLD_AT_ONCE: usize = 32;
+/// Rounds for which a member that joins takes everybody for living: it has not heard of most of them
+/// twice yet, and from a single word nobody knows how long they may be silent.
+const ACQUAINTANCE_ROUNDS: u32 = 3;
 /// How often the view is looked at even where no key has changed, for members that fell silent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a silent member is remembered as critical before it is gone.
@@ -55,6 +58,8 @@ pub struct Gossip {
 }
 
 struct Shared {
+    /// From when on a member may be dead.
+    acquainted: Instant,
     chitchat: Arc<tokio::sync::Mutex<Chitchat>>,
     hub: Hub,
     changed: Notify,
@@ -149,6 +154,7 @@ impl Gossip {
         let transport = BoundTransport(Mutex::new(Some(socket)));
         let handle = spawn_chitchat(config, Vec::new(), &transport).await.map_err(unavailable)?;
         let shared = Arc::new(Shared {
+            acquainted: Instant::now() + interval * ACQUAINTANCE_ROUNDS,
             chitchat: handle.chitchat(),
             hub: Hub::default(),
             changed: Notify::new(),
@@ -158,6 +164,11 @@ impl Gossip {
         shared.listen().await;
         let stop = CancellationToken::new();
         tokio::spawn(watch(shared.clone(), stop.clone()));
+        // The first round waits for a timer, which takes longer than the answer.
+        for seed in shared.seeds().await {
+            // Where gossip has ended, the next round would fail as well.
+            let _ = handle.gossip(seed);
+        }
         // A server that looks around before it has heard of anybody would grow up alone.
         if has_seeds && timeout(JOIN_PATIENCE, shared.heard()).await.is_err() {
             tracing::info!(waited = ?JOIN_PATIENCE, "no seed has answered: the first member, for now");
@@ -248,10 +259,22 @@ impl Shared {
         }
     }
 
+    /// Where members to join through are.
+    async fn seeds(&self) -> HashSet<SocketAddr> {
+        self.chitchat.lock().await.seed_nodes()
+    }
+
+    /// Members that fell silent.
+    fn dead<'a>(&self, chitchat: &'a Chitchat) -> impl Iterator<Item = &'a ChitchatId> {
+        let dead = chitchat.dead_nodes().chain(chitchat.scheduled_for_deletion_nodes());
+        let knows_them = Instant::now() >= self.acquainted;
+        dead.filter(move |_| knows_them)
+    }
+
     /// Where the other living members are.
     async fn others(&self, own: SocketAddr) -> HashSet<SocketAddr> {
         let chitchat = self.chitchat.lock().await;
-        let dead: HashSet<&ChitchatId> = chitchat.dead_nodes().collect();
+        let dead: HashSet<&ChitchatId> = self.dead(&chitchat).collect();
         let living = chitchat.node_states().keys().filter(|member| !dead.contains(member));
         let others = living.map(|member| member.gossip_advertise_addr);
         others.filter(|address| *address != own).collect()
@@ -259,8 +282,7 @@ impl Shared {
 
     async fn instances(&self, service: &str) -> Vec<Instance> {
         let chitchat = self.chitchat.lock().await;
-        let dead: Vec<&ChitchatId> =
-            chitchat.dead_nodes().chain(chitchat.scheduled_for_deletion_nodes()).collect();
+        let dead: Vec<&ChitchatId> = self.dead(&chitchat).collect();
         self.forget_all_but(&dead);
         // A process that lives outranks one that fell silent, whatever their clocks say.
         let mut newest: BTreeMap<String, ((bool, u64), Instance)> = BTreeMap::new();

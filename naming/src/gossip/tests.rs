@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -40,6 +38,25 @@ async fn a_change_is_told_at_once() {
         timeout(SOON, async { while !followed.changed().await.instances.iter().any(is_there) {} })
             .await
             .unwrap();
+    }
+}
+
+/// Whoever joins has heard of everybody only once, from which nobody knows how long they may be silent.
+#[tokio::test]
+async fn whoever_joins_takes_nobody_for_dead_before_the_second_word_of_them() {
+    let first = join(Vec::new()).await;
+    let there = ServiceRegistration::new("gateway-1", "gateway", "127.0.0.1", 1);
+    first.register(&there).await.unwrap();
+    for _ in 0..3 {
+        let next = join(vec![first.address().to_string()]).await;
+        loop {
+            let known = next.instances("gateway").await.unwrap();
+            if Instant::now() >= next.shared.acquainted {
+                break;
+            }
+            assert!(known.iter().all(|it| it.health == Health::Passing), "{known:?}");
+            tokio::task::yield_now().await;
+        }
     }
 }
 
