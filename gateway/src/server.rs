@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use imago_container::{Container, cli::announce_ports, telemetry};
 use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     GatewayConfig, accept,
@@ -51,6 +51,16 @@ impl Extensions {
 /// # Errors
 /// When a port or the registry cannot be used.
 pub async fn serve(
+    config: GatewayConfig,
+    extensions: Extensions,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    // On a worker: what its start waits for mostly runs there, and the thread that waits for the end
+    // of the program would have to be woken for each step.
+    AbortOnDropHandle::new(tokio::spawn(run(config, extensions, shutdown))).await?
+}
+
+async fn run(
     config: GatewayConfig,
     extensions: Extensions,
     shutdown: CancellationToken,

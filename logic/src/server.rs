@@ -31,6 +31,16 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // On a worker: what its start waits for mostly runs there, and the thread that waits for the end
+    // of the program would have to be woken for each step.
+    AbortOnDropHandle::new(tokio::spawn(run(config, router, shutdown))).await?
+}
+
+async fn run(
+    config: LogicConfig,
+    router: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let listen = |key: &'static str, address: SocketAddr| async move {
         TcpListener::bind(address)
             .await
