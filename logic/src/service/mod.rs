@@ -5,7 +5,7 @@ mod queues;
 mod redelivery;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -63,7 +63,8 @@ pub(crate) struct LogicService {
     directory: Arc<dyn SessionDirectory>,
     /// Held from a session's removal until its notice is on the way: nobody is told that a session
     /// is unknown before it is told why.
-    kicking: Mutex<()>,
+    /// Any number may be removed at a time.
+    kicking: RwLock<()>,
     queues: Arc<Queues>,
     redelivery: Redelivery,
 }
@@ -100,12 +101,12 @@ impl LogicService {
             tasks.clone(),
             stop.clone(),
         );
-        let kicking = Mutex::default();
+        let kicking = RwLock::default();
         Self { outlet, directory, kicking, queues: Arc::new(queues), redelivery }
     }
 
-    fn kicking(&self) -> MutexGuard<'_, ()> {
-        self.kicking.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kicking(&self) -> RwLockReadGuard<'_, ()> {
+        self.kicking.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the metrics of a change.
@@ -168,7 +169,8 @@ impl LogicRole for LogicService {
         match self.directory.session(gateway, SessionId(request.session)) {
             Some(session) => self.queues.enqueue(Job { session, request, body }),
             None => {
-                drop(self.kicking());
+                // Whoever is being kicked out is told first.
+                drop(self.kicking.write().unwrap_or_else(PoisonError::into_inner));
                 self.queues.refuse_unknown(gateway.clone(), request);
             }
         }
