@@ -38,7 +38,7 @@ pub trait LogicRole: Send + Sync + 'static {
     fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
         let _ = left;
         for session in sessions {
-            self.session_up(gateway, session.view().to_session());
+            self.session_up(gateway, session.view().to_session(gateway.service_id.as_str()));
         }
     }
     /// A session has ended.

@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use imago_proto::{EncodedSessions, SessionBatch, SessionId, link::Session};
 
 /// All sessions of a gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Roster {
     pages: Mutex<Pages>,
 }
@@ -64,6 +64,12 @@ struct Slot {
 // === impl Roster ===
 
 impl Roster {
+    /// For the gateway with this service id.
+    pub(crate) fn new(gateway: &str) -> Self {
+        let pages = Pages { open: SessionBatch::new(gateway), ..Pages::default() };
+        Self { pages: Mutex::new(pages) }
+    }
+
     /// A panic while it was locked leaves at worst a session that is told without need.
     fn lock(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
@@ -148,7 +154,7 @@ impl Pages {
         } else if page.living == 0 {
             // Else logins and logouts by turns would fill it with the dead.
             *page = Page::default();
-            self.open = SessionBatch::default();
+            drop(self.open.take());
         }
     }
 

@@ -248,7 +248,7 @@ impl Drop for SessionGuard {
 /// `<service id>_<account>_<random>`, without commas.
 fn channel_id(gateway: &str, account: &Account) -> ChannelId {
     let account = account.as_str().replace(',', "-");
-    ChannelId::from(format!("{gateway}_{account}_{:016x}", rand::random::<u64>()))
+    ChannelId::made(gateway, &account, rand::random())
 }
 
 /// Texts that a client names of itself are kept short: every logic server holds them.

@@ -73,6 +73,22 @@ text_id! {
     ConversationId
 }
 
+impl ChannelId {
+    /// The id of a connection to the gateway with this service id.
+    pub fn made(gateway: &str, account: &str, random: u64) -> Self {
+        Self::from(format!("{gateway}_{account}_{random:016x}"))
+    }
+
+    /// The random number in an id, where [`made`](Self::made) makes this id of it.
+    pub fn random_of(id: &str, gateway: &str, account: &str) -> Option<u64> {
+        let own = id.strip_prefix(gateway)?.strip_prefix('_')?;
+        let random = own.strip_prefix(account)?.strip_prefix('_')?;
+        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_random = random.len() == 16 && random.bytes().all(is_hex);
+        is_random.then(|| u64::from_str_radix(random, 16).ok()).flatten()
+    }
+}
+
 /// Random number chosen when a process starts: a restart under the same [`ServiceId`] has another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation(pub u64);
@@ -121,6 +137,20 @@ impl fmt::Display for Seq {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channel_id_is_known_by_its_random_number_only_as_it_was_made() {
+        for random in [0, 7, u64::MAX] {
+            let id = ChannelId::made("gate_1", "ann_b", random);
+            assert_eq!(ChannelId::random_of(id.as_str(), "gate_1", "ann_b"), Some(random));
+            assert_eq!(ChannelId::random_of(id.as_str(), "gate_2", "ann_b"), None);
+            assert_eq!(ChannelId::random_of(id.as_str(), "gate_1", "ann"), None);
+        }
+        for random in ["", "7", "+00000000000000f", "00000000000000FF", "0000000000000000f", "é"] {
+            let id = format!("gate_ann_{random}");
+            assert_eq!(ChannelId::random_of(&id, "gate", "ann"), None, "{id}");
+        }
+    }
 
     #[test]
     fn an_incarnation_reads_what_it_writes() {

@@ -23,7 +23,8 @@ pub use limits::Limits;
 pub use link_frame::{LinkDecoder, LinkError, LinkFrame};
 pub use packet::{BasicCode, BasicPacket, LogicPacket, Packet, PacketError};
 pub use session_batch::{
-    EncodedSessions, SessionBatch, SessionReader, SessionView, ToldSession, session_views,
+    ChannelView, EncodedSessions, SessionBatch, SessionReader, SessionView, ToldSession,
+    session_views,
 };
 pub use status::Status;
 

@@ -23,10 +23,10 @@ use tokio::{
 use crate::PeerId;
 
 /// Oldest version of the inner protocol that this build speaks. Since 2, a sync tells many sessions in
-/// a frame.
-pub(crate) const VERSION_MIN: u32 = 2;
+/// a frame; since 3, what each is found by stands in front of the rest of it.
+pub(crate) const VERSION_MIN: u32 = 3;
 /// Newest version of the inner protocol that this build speaks.
-pub(crate) const VERSION_MAX: u32 = 2;
+pub(crate) const VERSION_MAX: u32 = 3;
 /// Bytes of a nonce.
 const NONCE_LEN: usize = 32;
 /// Largest frame before the peer has proved itself.

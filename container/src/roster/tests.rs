@@ -21,7 +21,7 @@ fn told(roster: &Roster) -> Vec<Vec<u64>> {
 
 /// A roster of sessions that take about 1 KiB each, from 0 on.
 fn large(sessions: u64) -> Roster {
-    let roster = Roster::default();
+    let roster = Roster::new("gate");
     (0..sessions).for_each(|id| roster.add(&session(id, &"x".repeat(1000))));
     roster
 }
@@ -64,7 +64,7 @@ fn who_has_ended_is_told_no_more_and_takes_no_memory_for_long() {
 
 #[test]
 fn logins_and_logouts_by_turns_leave_nothing_behind() {
-    let roster = Roster::default();
+    let roster = Roster::new("gate");
     roster.add(&session(0, "stays"));
     for id in 1..10_000 {
         roster.add(&session(id, &"x".repeat(100)));
@@ -105,7 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn a_sync_tells_of_all_who_live_from_its_begin_to_its_end(steps in vec(step(), 0..600)) {
-        let (roster, mut model) = (Roster::default(), BTreeMap::new());
+        let (roster, mut model) = (Roster::new("gate"), BTreeMap::new());
         let (mut position, mut steady, mut told) = (roster.begin(), BTreeMap::new(), Vec::new());
         for step in steps {
             match step {

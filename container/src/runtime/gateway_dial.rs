@@ -87,7 +87,7 @@ impl Links {
     ) -> Self {
         Self {
             forwarder,
-            roster: Roster::default(),
+            roster: Roster::new(identity.peer.service_id.as_str()),
             config,
             identity,
             credentials,

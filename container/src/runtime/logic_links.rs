@@ -29,8 +29,8 @@ use crate::{
 /// How long an answer may wait for room before the link counts as stuck.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sessions of a sync that a role is told of at a time.
-const TOLD_AT_ONCE: usize = 128;
+/// Sessions of a sync that a role is told of at a time: those of a frame, mostly.
+const TOLD_AT_ONCE: usize = 512;
 
 /// One life of one gateway. Its queue waits for the next link when one is lost.
 struct Place {

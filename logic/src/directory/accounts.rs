@@ -7,13 +7,17 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 
 use super::{
     Session,
     pack::Pack,
     places::{Place, Places},
 };
+
+/// Hashes accounts. A copy does it as the first does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hasher(RandomState);
 
 /// The pack of a session that was not told with others.
 const ALONE: Place = Place::NOWHERE;
@@ -24,7 +28,7 @@ pub(super) struct Accounts {
     sessions: Places<Held>,
     packs: Places<HeldPack>,
     entries: HashTable<Entry>,
-    hasher: RandomState,
+    hasher: Hasher,
 }
 
 /// A session, and where it comes from.
@@ -37,7 +41,7 @@ struct Held {
     number: u32,
 }
 
-/// A pack with how many sessions out of it are held, and one more while they are inserted.
+/// A pack with how many sessions out of it are held, or may yet be while they are inserted.
 #[derive(Debug)]
 struct HeldPack {
     pack: Pack,
@@ -51,26 +55,44 @@ struct Entry {
     place: Place,
 }
 
+/// Where a session was put.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Put {
+    pub(super) place: Place,
+    /// It may not be the only one of its account.
+    pub(super) may_have_others: bool,
+}
+
 /// An account, to find its sessions by.
+#[derive(Debug)]
 pub(super) struct Key<'a> {
     hash: u32,
     app: &'a [u8],
     account: &'a [u8],
 }
 
+// === impl Hasher ===
+
+impl Hasher {
+    /// The key of an account.
+    pub(super) fn key<'a>(&self, app: &'a [u8], account: &'a [u8]) -> Key<'a> {
+        // The upper half is as good as the lower.
+        let hash = (self.0.hash_one((app, account)) >> 32) as u32;
+        Key { hash, app, account }
+    }
+}
+
 // === impl Accounts ===
 
 impl Accounts {
-    /// What the sessions of an account are found by.
-    pub(super) fn key<'a>(&self, app: &'a [u8], account: &'a [u8]) -> Key<'a> {
-        // The upper half is as good as the lower.
-        let hash = (self.hasher.hash_one((app, account)) >> 32) as u32;
-        Key { hash, app, account }
+    /// What makes the keys that accounts are found by.
+    pub(super) fn hasher(&self) -> &Hasher {
+        &self.hasher
     }
 
     /// What a session is found by.
     pub(super) fn key_of<'a>(&self, session: &'a Session) -> Key<'a> {
-        self.key(session.app.as_str().as_bytes(), session.account.as_str().as_bytes())
+        self.hasher.key(session.app.as_str().as_bytes(), session.account.as_str().as_bytes())
     }
 
     /// Makes room for so many more.
@@ -78,44 +100,54 @@ impl Accounts {
         self.entries.reserve(sessions, |entry| spread(entry.hash));
     }
 
-    /// Adds a session under its own key; gives its place. `None` where there is none left, after four
+    /// Adds a session under its own key; says where. `None` where there is no place left, after four
     /// thousand million.
-    pub(super) fn insert(&mut self, key: &Key<'_>, session: Arc<Session>) -> Option<Place> {
+    pub(super) fn insert(&mut self, key: &Key<'_>, session: Arc<Session>) -> Option<Put> {
         self.place(key.hash, Held { session: session.into(), pack: ALONE, number: 0 })
     }
 
-    /// Takes a pack, for sessions to be [inserted](Self::insert_packed) out of it.
+    /// Takes a pack, for each of its sessions to be [inserted](Self::insert_packed), or
+    /// [let go](Self::let_go).
     pub(super) fn add_pack(&mut self, pack: Pack) -> Place {
-        self.packs.insert(HeldPack { pack, held: 1 }).unwrap_or(ALONE)
+        let held = pack.len();
+        self.packs.insert(HeldPack { pack, held }).unwrap_or(ALONE)
     }
 
-    /// Adds the session of this number in a pack; gives its place, as [`insert`](Self::insert) does.
+    /// Adds the session of this number in a pack; says where, as [`insert`](Self::insert) does.
     pub(super) fn insert_packed(
         &mut self,
         key: &Key<'_>,
         pack: Place,
         number: usize,
-    ) -> Option<Place> {
+    ) -> Option<Put> {
         let number = u32::try_from(number).ok()?;
-        self.packs.get_mut(pack)?.held += 1;
         self.place(key.hash, Held { session: OnceLock::new(), pack, number })
     }
 
-    /// One session less of a pack, or no more come out of it. After the last it goes.
-    pub(super) fn let_go(&mut self, pack: Place) {
+    /// So many sessions of a pack are not held, or no more. After the last it goes.
+    pub(super) fn let_go(&mut self, pack: Place, sessions: usize) {
         let Some(held) = self.packs.get_mut(pack) else { return };
-        held.held -= 1;
+        held.held -= sessions;
         held.pack.tidy();
         if held.held == 0 {
             self.packs.remove(pack);
         }
     }
 
-    fn place(&mut self, hash: u32, held: Held) -> Option<Place> {
+    fn place(&mut self, hash: u32, held: Held) -> Option<Put> {
         let place = self.sessions.insert(held)?;
-        let entry = Entry { hash, place };
-        self.entries.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
-        Some(place)
+        let (entry, hash_of) = (Entry { hash, place }, |entry: &Entry| spread(entry.hash));
+        // Mostly no other has this hash: then the table is searched once.
+        match self.entries.entry(spread(hash), |other| other.hash == hash, hash_of) {
+            hash_table::Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                Some(Put { place, may_have_others: false })
+            }
+            hash_table::Entry::Occupied(other) => {
+                other.into_table().insert_unique(spread(hash), entry, hash_of);
+                Some(Put { place, may_have_others: true })
+            }
+        }
     }
 
     /// The session in this place.
@@ -136,7 +168,7 @@ impl Accounts {
         if let Ok(found) = self.entries.find_entry(spread(hash), |entry| entry.place == place) {
             found.remove();
         }
-        self.let_go(held.pack);
+        self.let_go(held.pack, 1);
         Some(session)
     }
 

@@ -8,7 +8,7 @@ use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{
     DevicePolicy, Session,
-    accounts::{Accounts, Key},
+    accounts::{Accounts, Hasher, Key, Put},
     pack::Pack,
     places::Place,
 };
@@ -53,6 +53,24 @@ struct Sync {
     ended: HashSet<SessionId>,
 }
 
+/// A session with what it is found by.
+#[derive(Debug)]
+pub(super) struct Keyed<'a> {
+    id: SessionId,
+    key: Key<'a>,
+    device: &'a [u8],
+}
+
+// === impl Keyed ===
+
+impl<'a> Keyed<'a> {
+    /// A session that was told, for a directory with this hasher.
+    pub(super) fn new(told: &ToldSession<'a>, hasher: &Hasher) -> Self {
+        let key = hasher.key(told.app, told.account);
+        Self { id: SessionId(told.id), key, device: told.device }
+    }
+}
+
 // === impl Held ===
 
 impl Held {
@@ -62,9 +80,10 @@ impl Held {
         &mut self,
         accounts: &mut Accounts,
         policy: DevicePolicy,
-        (id, key, device): (SessionId, &Key<'_>, &[u8]),
-        insert: impl FnOnce(&mut Accounts) -> Option<Place>,
+        told: &Keyed<'_>,
+        insert: impl FnOnce(&mut Accounts) -> Option<Put>,
     ) -> Vec<Arc<Session>> {
+        let Keyed { id, ref key, device } = *told;
         if let Some(sync) = &mut self.sync {
             if sync.ended.contains(&id) {
                 return Vec::new();
@@ -72,19 +91,17 @@ impl Held {
             sync.untold.remove(&id);
         }
         let Entry::Vacant(vacant) = self.sessions.entry(id) else { return Vec::new() };
-        let mut rivals = Vec::new();
-        for other in accounts.of(key) {
-            let device = str::from_utf8(device).unwrap_or_default();
-            if policy.place(other.device()) == policy.place(device) {
-                rivals.push(other.clone());
-            }
+        let Some(put) = insert(accounts) else { return Vec::new() };
+        vacant.insert(put.place);
+        if !put.may_have_others {
+            return Vec::new();
         }
-        let Some(place) = insert(accounts) else { return Vec::new() };
-        vacant.insert(place);
-        if !rivals.is_empty() {
-            rivals.extend(accounts.get(place).cloned());
-        }
-        rivals
+        let device = str::from_utf8(device).unwrap_or_default();
+        let rivals =
+            accounts.of(key).filter(|it| policy.place(it.device()) == policy.place(device));
+        let rivals: Vec<_> = rivals.cloned().collect();
+        // Itself is one of them.
+        if rivals.len() > 1 { rivals } else { Vec::new() }
     }
 }
 
@@ -94,6 +111,11 @@ impl DirectoryCore {
     /// A directory with nobody in it.
     pub fn new(policy: DevicePolicy) -> Self {
         Self { policy, ..Self::default() }
+    }
+
+    /// What makes the keys of sessions for [`sessions_up`](Self::sessions_up).
+    pub(super) fn hasher(&self) -> &Hasher {
+        self.accounts.hasher()
     }
 
     /// A gateway begins to stream all of its sessions.
@@ -121,9 +143,9 @@ impl DirectoryCore {
         let session = session.into();
         let Some(held) = self.gateways.get_mut(&session.gateway) else { return Vec::new() };
         let key = self.accounts.key_of(&session);
-        let insert = |accounts: &mut Accounts| accounts.insert(&key, session.clone());
-        let of = (session.id, &key, session.device().as_bytes());
-        let rivals = held.up(&mut self.accounts, self.policy, of, insert);
+        let told = Keyed { id: session.id, key, device: session.device().as_bytes() };
+        let insert = |accounts: &mut Accounts| accounts.insert(&told.key, session.clone());
+        let rivals = held.up(&mut self.accounts, self.policy, &told, insert);
         self.settle(rivals)
     }
 
@@ -133,22 +155,24 @@ impl DirectoryCore {
         &mut self,
         gateway: &PeerId,
         pack: Pack,
-        sessions: &[ToldSession<'_>],
+        sessions: &[Keyed<'_>],
     ) -> Vec<Kick> {
-        let pack = self.accounts.add_pack(pack);
-        let (mut kicks, mut each) = (Vec::new(), sessions.iter().enumerate());
+        let (packed, pack) = (pack.len(), self.accounts.add_pack(pack));
+        let (mut kicks, mut each, mut inserted) = (Vec::new(), sessions.iter().enumerate(), 0);
         // Mostly none has rivals: then the gateway is looked for once.
         while let Some(held) = self.gateways.get_mut(gateway) {
             let rivals = each.by_ref().map(|(number, told)| {
-                let key = self.accounts.key(told.app, told.account);
-                let insert = |accounts: &mut Accounts| accounts.insert_packed(&key, pack, number);
-                let of = (SessionId(told.id), &key, told.device);
-                held.up(&mut self.accounts, self.policy, of, insert)
+                let insert = |accounts: &mut Accounts| {
+                    let put = accounts.insert_packed(&told.key, pack, number);
+                    inserted += usize::from(put.is_some());
+                    put
+                };
+                held.up(&mut self.accounts, self.policy, told, insert)
             });
             let Some(rivals) = rivals.into_iter().find(|rivals| !rivals.is_empty()) else { break };
             kicks.extend(self.settle(rivals));
         }
-        self.accounts.let_go(pack);
+        self.accounts.let_go(pack, packed - inserted);
         kicks
     }
 
@@ -195,7 +219,7 @@ impl DirectoryCore {
 
     /// All sessions of an account.
     pub fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
-        let key = self.accounts.key(app.as_str().as_bytes(), account.as_str().as_bytes());
+        let key = self.accounts.hasher().key(app.as_str().as_bytes(), account.as_str().as_bytes());
         self.accounts.of(&key).cloned().collect()
     }
 

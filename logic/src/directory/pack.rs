@@ -48,6 +48,11 @@ impl Pack {
         }
     }
 
+    /// How many sessions were packed.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
     /// The session of this number, which is to be asked for once.
     pub(super) fn unpack(&self, number: usize) -> Session {
         let start = self.starts.get(number).map_or(0, |start| *start as usize);

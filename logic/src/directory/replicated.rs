@@ -6,21 +6,35 @@ use async_trait::async_trait;
 use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId, ToldSession};
 
-use super::{DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, pack::Pack};
+use super::{
+    DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, accounts::Hasher, core::Keyed,
+    pack::Pack,
+};
 
 /// Accounts looked up at a time, so that changes need not wait for long.
 const LOOK_AT_ONCE: usize = 500;
 
 /// The directory that the links feed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replicated {
+    /// That of the core: what it is told is hashed before everybody waits for it.
+    hasher: Hasher,
     core: RwLock<DirectoryCore>,
+}
+
+// === impl Replicated ===
+
+impl Default for Replicated {
+    fn default() -> Self {
+        Self::new(DevicePolicy::default())
+    }
 }
 
 impl Replicated {
     /// A directory with nobody in it.
     pub fn new(policy: DevicePolicy) -> Self {
-        Self { core: RwLock::new(DirectoryCore::new(policy)) }
+        let core = DirectoryCore::new(policy);
+        Self { hasher: core.hasher().clone(), core: RwLock::new(core) }
     }
 
     /// Changes the directory. A panic while it was locked leaves it whole: its parts change by
@@ -46,9 +60,10 @@ impl SessionDirectory for Replicated {
 
     fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
         let pack = Pack::new(gateway, sessions);
+        let keyed: Vec<_> = sessions.iter().map(|told| Keyed::new(told, &self.hasher)).collect();
         self.change(|core| {
             core.expect(gateway, left);
-            core.sessions_up(gateway, pack, sessions)
+            core.sessions_up(gateway, pack, &keyed)
         })
     }
 

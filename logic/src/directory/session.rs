@@ -50,6 +50,7 @@ impl Session {
             0 => told.login_time,
             age => now.saturating_sub(age),
         };
+        let channel = told.channel_id(gateway.service_id.as_str());
         Self {
             gateway: gateway.clone(),
             id: SessionId(told.id),
@@ -57,7 +58,7 @@ impl Session {
             app,
             login_time: told.login_time,
             since,
-            texts: Texts::new([told.channel_id, told.device, told.zone, told.isp, told.remote]),
+            texts: Texts::new([&*channel, told.device, told.zone, told.isp, told.remote]),
             tags: told.tags.iter().map(|tag| (*tag).into()).collect(),
         }
     }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use imago_container::unix_nanos;
 use imago_proto::{
-    LinkFrame, SessionBatch,
+    ChannelId, LinkFrame, SessionBatch,
     link::{Session, SyncBegin, SyncEnd, frame::Kind},
 };
 
@@ -26,7 +26,7 @@ pub(super) fn sync_bytes(target: &Target, sessions: usize) -> anyhow::Result<Vec
 fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
     let mut bytes = BytesMut::new();
     LinkFrame::new(Kind::SyncBegin(SyncBegin {})).encode(&mut bytes);
-    let (mut batch, mut left) = (SessionBatch::default(), accounts.len());
+    let (mut batch, mut left) = (SessionBatch::new(name), accounts.len());
     for (number, account) in (1..).zip(accounts) {
         batch.push(&session(name, number, account));
         if batch.is_full() || number == accounts.len() as u64 {
@@ -44,7 +44,7 @@ fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
 fn session(gateway: &str, id: u64, account: &str) -> Session {
     Session {
         id,
-        channel_id: format!("{gateway}_{account}_{id:016x}"),
+        channel_id: ChannelId::made(gateway, account, id).to_string(),
         account: account.to_owned(),
         app: "bench".to_owned(),
         login_time: unix_nanos(),
@@ -66,8 +66,9 @@ mod tests {
         let mut decoder = LinkDecoder::new(Limits::default());
         let (mut kinds, mut sessions) = (Vec::new(), Vec::new());
         while let Some(frame) = decoder.decode(&mut bytes).unwrap() {
-            sessions
-                .extend(session_views(&frame.payload, 0).map(|view| view.unwrap().to_session()));
+            sessions.extend(
+                session_views(&frame.payload, 0).map(|view| view.unwrap().to_session("edge")),
+            );
             kinds.push(frame.kind);
         }
         let [Kind::SyncBegin(_), Kind::SessionsUp(SessionsUp { left: 2, .. }), Kind::SyncEnd(end)] =

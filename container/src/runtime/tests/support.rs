@@ -94,7 +94,7 @@ impl LogicRole for LogicNotes {
     fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
         self.batches.lock().unwrap().push((sessions.len(), left));
         for session in sessions {
-            self.session_up(gateway, session.view().to_session());
+            self.session_up(gateway, session.view().to_session(gateway.service_id.as_str()));
         }
     }
 

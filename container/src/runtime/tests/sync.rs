@@ -30,7 +30,7 @@ async fn a_further_server_is_told_of_all_sessions_some_at_a_time() {
     let further = Logic::start("logic-2", Arc::new(memory.clone())).await;
     has_all(&further).await;
     let batches = further.role.batches.lock().unwrap().clone();
-    assert!(batches.iter().all(|(told, _)| *told <= 128), "{batches:?}");
+    assert!(batches.iter().all(|(told, _)| *told <= 512), "{batches:?}");
     let mut left = MANY;
     for (told, said) in batches {
         assert_eq!(said, left, "what is left is said");

@@ -1,7 +1,7 @@
 use imago_proto::{Incarnation, SessionBatch, SessionId, SessionReader, link};
 
 use super::*;
-use crate::{DevicePolicy, DirectoryCore};
+use crate::{DevicePolicy, DirectoryCore, directory::core::Keyed};
 
 fn gateway() -> PeerId {
     PeerId { service_id: "gate".into(), incarnation: Incarnation(1) }
@@ -60,7 +60,8 @@ fn tell(core: &mut DirectoryCore, ids: [u64; 3]) {
     let sessions = ids.map(|id| told(id, &format!("user-{id}"), "kim", 1));
     let batch = batch(&sessions);
     let told = read(&batch, 0);
-    assert!(core.sessions_up(&gateway(), Pack::new(&gateway(), &told), &told).is_empty());
+    let keyed: Vec<_> = told.iter().map(|told| Keyed::new(told, core.hasher())).collect();
+    assert!(core.sessions_up(&gateway(), Pack::new(&gateway(), &told), &keyed).is_empty());
 }
 
 #[test]
