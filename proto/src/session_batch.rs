@@ -34,8 +34,8 @@ impl SessionBatch {
     /// that a reader is at work on one while the next is written.
     pub const FULL: usize = 32 << 10;
 
-    /// A batch that is sent by the gateway with this service id: its sessions tell no more of their
-    /// channel ids than nobody else knows.
+    /// A batch that is sent by the gateway with this service id: of a channel id that it made, only
+    /// the random number is told.
     pub fn new(gateway: &str) -> Self {
         Self { gateway: Some(gateway.into()), ..Self::default() }
     }

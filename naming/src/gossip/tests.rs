@@ -12,11 +12,17 @@ async fn join_with(seeds: Vec<String>, interval: Duration) -> Gossip {
     Gossip::join_every(interval, options).await.unwrap()
 }
 
-#[tokio::test]
-async fn whoever_has_joined_knows_who_was_there_before() {
+/// The first member, which has told of a gateway.
+async fn with_a_gateway() -> Gossip {
     let first = join(Vec::new()).await;
     let there = ServiceRegistration::new("gateway-1", "gateway", "127.0.0.1", 1);
     first.register(&there).await.unwrap();
+    first
+}
+
+#[tokio::test]
+async fn whoever_has_joined_knows_who_was_there_before() {
+    let first = with_a_gateway().await;
     for _ in 0..10 {
         let next = join(vec![first.address().to_string()]).await;
         assert_eq!(next.instances("gateway").await.unwrap().len(), 1);
@@ -44,9 +50,7 @@ async fn a_change_is_told_at_once() {
 /// Whoever joins has heard of everybody only once, from which nobody knows how long they may be silent.
 #[tokio::test]
 async fn whoever_joins_takes_nobody_for_dead_before_the_second_word_of_them() {
-    let first = join(Vec::new()).await;
-    let there = ServiceRegistration::new("gateway-1", "gateway", "127.0.0.1", 1);
-    first.register(&there).await.unwrap();
+    let first = with_a_gateway().await;
     for _ in 0..3 {
         let next = join(vec![first.address().to_string()]).await;
         loop {
