@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::telemetry;
+use crate::recorder::has_recorder;
 
 macro_rules! meter {
     ($(#[$doc:meta])* $name:ident, $kind:ident, $find:ident) => {
@@ -40,7 +40,7 @@ macro_rules! meter {
                 };
                 act(&found);
                 // What is found before there is a recorder counts nothing, ever.
-                if telemetry::has_recorder() {
+                if has_recorder() {
                     let _ = self.found.set(found);
                 }
             }
@@ -89,10 +89,10 @@ mod tests {
     #[test]
     fn what_is_counted_is_shown() {
         static COUNTER: HotCounter = HotCounter::new("meter_test_total");
-        static LABELLED: HotCounter = HotCounter::labelled("meter_test_total", "is", "it");
+        static LABELLED: HotCounter = HotCounter::labelled("meter_labelled_total", "is", "it");
         static GAUGE: HotGauge = HotGauge::new("meter_test_size");
         static HISTOGRAM: HotHistogram = HotHistogram::new("meter_test_seconds");
-        let recorder = telemetry::metrics_recorder().unwrap();
+        let recorder = crate::recorder::metrics_recorder().unwrap();
         for _ in 0..3 {
             COUNTER.increment(2);
             LABELLED.increment(1);
@@ -100,7 +100,7 @@ mod tests {
             HISTOGRAM.record(0.25);
         }
         let text = recorder.render();
-        let labelled = "meter_test_total{is=\"it\"} 3";
+        let labelled = "meter_labelled_total{is=\"it\"} 3";
         for line in
             ["meter_test_total 6", labelled, "meter_test_size 7", "meter_test_seconds_count 3"]
         {

@@ -1,16 +1,11 @@
-//! Logs to standard error, and the recorder behind `/metrics`.
+//! Logs to standard error.
 
-use std::{
-    io::{IsTerminal, stderr},
-    sync::OnceLock,
-};
+use std::io::{IsTerminal, stderr};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::DefaultFields};
 
 use crate::{
     log_context::{JsonLines, TextFields},
-    metrics,
     settings::Settings,
 };
 
@@ -67,34 +62,6 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(text).map_err(|error| format!("{EXPECTED}; {error}"))
 }
 
-/// The recorder is of the process, not of a container: the metrics facade knows only one, and the
-/// containers of a process share it.
-static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
-
-/// Bounds of the buckets of all histograms, in seconds.
-const BUCKETS: [f64; 16] = [
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
-    120.0,
-];
-
-/// Installs the recorder once a process, and returns it; `None` where the process brought a
-/// recorder of its own. What was counted before is lost, so this belongs at the start; the
-/// monitor port calls it, and keeps the recorder from growing while nobody reads it.
-pub fn metrics_recorder() -> Option<PrometheusHandle> {
-    let recorder = RECORDER.get_or_init(|| {
-        let installed =
-            PrometheusBuilder::new().set_buckets(&BUCKETS).and_then(|b| b.install_recorder());
-        metrics::describe();
-        installed.ok()
-    });
-    recorder.clone()
-}
-
-/// Whether [`metrics_recorder`] was called: what is counted from then on is kept.
-pub(crate) fn has_recorder() -> bool {
-    RECORDER.get().is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,17 +84,6 @@ mod tests {
         for level in ["infoo", "verbose", "", "info,", "imago_container=loud"] {
             let error = read(level).unwrap_err();
             assert!(error.contains("log.level = "), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_recorder_is_shared_by_all_containers_of_the_process() {
-        let (one, other) = (metrics_recorder().unwrap(), metrics_recorder().unwrap());
-        metrics::promoted(std::time::Duration::from_millis(20), None);
-        for recorder in [one, other] {
-            let text = recorder.render();
-            assert!(text.contains("# HELP imago_promotions_total"), "{text}");
-            assert!(text.contains("imago_promotion_seconds_bucket"), "{text}");
         }
     }
 

@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn busy_is_counted_where_every_other_refusal_is() {
-        let recorder = imago_container::telemetry::metrics_recorder().unwrap();
+        let recorder = imago_container::metrics_recorder().unwrap();
         let count = |status: Status| {
             let line = format!("imago_requests_refused_total{{status=\"{}\"}} ", status.code());
             let text = recorder.render();

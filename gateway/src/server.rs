@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use imago_container::{Container, cli::announce_ports, telemetry};
+use imago_container::{Container, cli::announce_ports, metrics_recorder};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -99,7 +99,7 @@ impl Server {
         let ws_at = ws.as_ref().map(TcpListener::local_addr).transpose()?;
         let tcp_at = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
         let monitor_at = monitor.local_addr()?;
-        telemetry::metrics_recorder();
+        metrics_recorder();
         metrics::describe();
         let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use imago_container::{Container, cli::announce_ports, telemetry, unix_nanos};
+use imago_container::{Container, cli::announce_ports, metrics_recorder, unix_nanos};
 use tokio::net::TcpListener;
 use tokio_util::{
     sync::CancellationToken,
@@ -49,14 +49,14 @@ async fn run(
     let link = listen("listen.link", config.listen).await?;
     let monitor = listen("monitor.listen", config.monitor).await?;
     let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
-    // The registry answers while the rest is made ready.
-    let url = config.naming;
-    let joining = async move { imago_naming::open(&url).await };
-    let joining = AbortOnDropHandle::new(tokio::spawn(joining));
-    telemetry::metrics_recorder();
-    metrics::describe();
-    let store = config.store.open().await.context("store.url")?;
-    let naming = joining.await?.context("naming.url")?;
+    let joining = async { imago_naming::open(&config.naming).await.context("naming.url") };
+    let preparing = async {
+        metrics_recorder();
+        metrics::describe();
+        config.store.open().await.context("store.url")
+    };
+    // The registry is asked first, and answers while the rest is made ready.
+    let (naming, store) = tokio::try_join!(biased; joining, preparing)?;
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);

@@ -16,7 +16,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,10 +23,7 @@ use tokio_util::sync::CancellationToken;
 use connection::{BoundedListener, Bounds, Caller};
 pub use report::{PeerReport, PeersReport, SelfReport, Waiting};
 
-use crate::telemetry;
-
-/// How often the recorder puts its histograms in order.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+use crate::recorder::{Recorded, metrics_recorder};
 
 const ROUTES: &str =
     "GET /health, GET /ready, GET /peers, GET /metrics, POST /admin/promotion/exclude/{gateway}";
@@ -52,7 +48,7 @@ pub trait MonitorSource: Send + Sync + 'static {
 struct Monitor {
     source: Arc<dyn MonitorSource>,
     admin_token: Option<Arc<str>>,
-    recorder: Option<PrometheusHandle>,
+    recorder: Option<Recorded>,
 }
 
 /// Serves the monitor port until `stop`. From the call on, not only from the first poll, metrics
@@ -65,7 +61,7 @@ pub(crate) fn serve(
 ) -> impl Future<Output = io::Result<()>> + Send {
     // An empty token would admit everybody who sends an empty one.
     let admin_token = admin_token.filter(|token| !token.is_empty()).map(Into::into);
-    let monitor = Monitor { source, admin_token, recorder: telemetry::metrics_recorder() };
+    let monitor = Monitor { source, admin_token, recorder: metrics_recorder() };
     serve_within(Bounds::default(), listener, monitor, stop)
 }
 
@@ -79,13 +75,11 @@ async fn serve_within(
     // Axum spawns a task for each connection: none outlives this future.
     let _end_all = end.clone().drop_guard();
     let listener = BoundedListener::new(listener, &bounds, end.clone());
-    let recorder = monitor.recorder.clone();
     let app = routes(monitor).into_make_service_with_connect_info::<Caller>();
     let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         served = server.into_future() => served,
         never = end_after(&stop, bounds.grace, &end) => match never {},
-        never = keep_up(recorder) => match never {},
     }
 }
 
@@ -99,15 +93,6 @@ async fn end_after(
     tokio::time::sleep(grace).await;
     end.cancel();
     pending().await
-}
-
-/// The recorder keeps every value of a histogram until it is read or told to sum them up.
-async fn keep_up(recorder: Option<PrometheusHandle>) -> Infallible {
-    let Some(recorder) = recorder else { return pending().await };
-    loop {
-        tokio::time::sleep(UPKEEP_INTERVAL).await;
-        recorder.run_upkeep();
-    }
 }
 
 fn routes(monitor: Monitor) -> Router {

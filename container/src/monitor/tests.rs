@@ -62,7 +62,7 @@ impl Server {
         let monitor = Monitor {
             source: source.clone(),
             admin_token: admin_token.map(Into::into),
-            recorder: telemetry::metrics_recorder(),
+            recorder: metrics_recorder(),
         };
         let task = tokio::spawn(serve_within(bounds, listener, monitor, stop.clone()));
         Self { address, source, stop, task }
