@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::HotCounter;
+use crate::{HotCounter, unix_nanos};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric to the recorder, for the `# HELP` lines.
@@ -35,6 +35,10 @@ pub(crate) fn describe() {
     describe_counter!(
         "imago_zone_fallbacks_total",
         "Requests that left their zone because it has no server"
+    );
+    describe_gauge!(
+        "imago_adult_timestamp_seconds",
+        "When this server became Adult, in seconds since 1970"
     );
     describe_histogram!(
         "imago_promotion_seconds",
@@ -114,6 +118,7 @@ pub(crate) fn registry_vanished() {
 /// `linked`: time since the first link, where there is one.
 pub(crate) fn promoted(after: Duration, linked: Option<Duration>) {
     counter!("imago_promotions_total").increment(1);
+    gauge!("imago_adult_timestamp_seconds").set(unix_nanos() as f64 / 1e9);
     histogram!("imago_promotion_seconds").record(after.as_secs_f64());
     if let Some(linked) = linked {
         histogram!("imago_promotion_linked_seconds").record(linked.as_secs_f64());

@@ -20,7 +20,10 @@ use chitchat::{
 };
 use rand::{RngExt, seq::IteratorRandom};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, OnceCell},
+    time::timeout,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
@@ -54,6 +57,8 @@ const TOMBSTONE_GRACE: Duration = Duration::from_secs(600);
 pub struct Gossip {
     shared: Arc<Shared>,
     handle: ChitchatHandle,
+    has_seeds: bool,
+    heard: OnceCell<()>,
     _stop: DropGuard,
 }
 
@@ -118,7 +123,8 @@ impl GossipOptions {
 }
 
 impl Gossip {
-    /// Joins the cluster. Waits for a moment until it has heard of another member.
+    /// Joins the cluster. Who registers or looks around first waits for a moment until it has heard
+    /// of another member.
     ///
     /// # Errors
     /// When the UDP port cannot be used.
@@ -169,11 +175,19 @@ impl Gossip {
             // Where gossip has ended, the next round would fail as well.
             let _ = handle.gossip(seed);
         }
-        // A server that looks around before it has heard of anybody would grow up alone.
-        if has_seeds && timeout(JOIN_PATIENCE, shared.heard()).await.is_err() {
-            tracing::info!(waited = ?JOIN_PATIENCE, "no seed has answered: the first member, for now");
-        }
-        Ok(Self { shared, handle, _stop: stop.drop_guard() })
+        let heard = OnceCell::new();
+        Ok(Self { shared, handle, has_seeds, heard, _stop: stop.drop_guard() })
+    }
+
+    /// Waits for the first answer: a server that looks around before it has heard of anybody would
+    /// grow up alone.
+    async fn heard(&self) {
+        let answered = async {
+            if self.has_seeds && timeout(JOIN_PATIENCE, self.shared.heard()).await.is_err() {
+                tracing::info!(waited = ?JOIN_PATIENCE, "no seed has answered: the first member, for now");
+            }
+        };
+        self.heard.get_or_init(|| answered).await;
     }
 
     /// Address under which the others reach this member: a seed for them.
@@ -336,6 +350,7 @@ impl Naming for Gossip {
         let key = format!("{KEY_PREFIX}{}", service.id);
         self.shared.chitchat.lock().await.self_node_state().set(key, value);
         self.shared.changed.notify_one();
+        self.heard().await;
         self.spread().await;
         Ok(())
     }
@@ -351,14 +366,17 @@ impl Naming for Gossip {
     }
 
     async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
+        self.heard().await;
         Ok(crate::passing(self.shared.instances(service).await, tags))
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
+        self.heard().await;
         Ok(self.shared.instances(service).await)
     }
 
     async fn subscribe(&self, service: &str) -> Result<Subscription> {
+        self.heard().await;
         let first = self.shared.instances(service).await;
         let subscription = self.shared.hub.subscribe(service, first).0;
         // What changed between the look and the subscription.
