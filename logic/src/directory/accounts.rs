@@ -1,13 +1,12 @@
 //! Sessions by whose they are, in a table without keys of its own: what it finds by lies in the
 //! sessions, so that a session more costs it eight bytes.
 
-use std::{
-    hash::BuildHasher,
-    sync::{Arc, OnceLock},
-};
+use std::{hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table};
+use imago_proto::SessionId;
+use once_cell::race::OnceBox;
 
 use super::{
     Session,
@@ -34,11 +33,12 @@ pub(super) struct Accounts {
 /// A session, and where it comes from.
 #[derive(Debug)]
 struct Held {
+    id: SessionId,
     /// Made when somebody asks for it.
-    session: OnceLock<Arc<Session>>,
+    session: OnceBox<Arc<Session>>,
     pack: Place,
-    /// Its number in the pack.
-    number: u32,
+    /// Where it begins in the pack.
+    start: u32,
 }
 
 /// A pack with how many sessions out of it are held, or may yet be while they are inserted.
@@ -51,7 +51,7 @@ struct HeldPack {
 /// The place of a session with the hash of its account: so hardly any other need be looked at.
 #[derive(Debug)]
 struct Entry {
-    hash: u32,
+    hash: AccountHash,
     place: Place,
 }
 
@@ -63,10 +63,14 @@ pub(super) struct Put {
     pub(super) may_have_others: bool,
 }
 
+/// Half of the hash of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AccountHash(u32);
+
 /// An account, to find its sessions by.
 #[derive(Debug)]
 pub(super) struct Key<'a> {
-    hash: u32,
+    hash: AccountHash,
     app: &'a [u8],
     account: &'a [u8],
 }
@@ -76,9 +80,27 @@ pub(super) struct Key<'a> {
 impl Hasher {
     /// The key of an account.
     pub(super) fn key<'a>(&self, app: &'a [u8], account: &'a [u8]) -> Key<'a> {
+        Key::new(self.account(app, account), app, account)
+    }
+
+    /// The hash of an account.
+    pub(super) fn account(&self, app: &[u8], account: &[u8]) -> AccountHash {
         // The upper half is as good as the lower.
-        let hash = (self.0.hash_one((app, account)) >> 32) as u32;
-        Key { hash, app, account }
+        AccountHash((self.0.hash_one((app, account)) >> 32) as u32)
+    }
+
+    /// The hash of a session's number.
+    pub(super) fn hash(&self, id: SessionId) -> u64 {
+        self.0.hash_one(id)
+    }
+}
+
+// === impl Key ===
+
+impl<'a> Key<'a> {
+    /// The key of an account with this hash.
+    pub(super) fn new(hash: AccountHash, app: &'a [u8], account: &'a [u8]) -> Self {
+        Self { hash, app, account }
     }
 }
 
@@ -103,7 +125,9 @@ impl Accounts {
     /// Adds a session under its own key; says where. `None` where there is no place left, after four
     /// thousand million.
     pub(super) fn insert(&mut self, key: &Key<'_>, session: Arc<Session>) -> Option<Put> {
-        self.place(key.hash, Held { session: session.into(), pack: ALONE, number: 0 })
+        let id = session.id;
+        let session = OnceBox::with_value(Box::new(session));
+        self.place(key.hash, Held { id, session, pack: ALONE, start: 0 })
     }
 
     /// Takes a pack, for each of its sessions to be [inserted](Self::insert_packed), or
@@ -113,15 +137,14 @@ impl Accounts {
         self.packs.insert(HeldPack { pack, held }).unwrap_or(ALONE)
     }
 
-    /// Adds the session of this number in a pack; says where, as [`insert`](Self::insert) does.
+    /// Adds the session that begins here in a pack; says where, as [`insert`](Self::insert) does.
     pub(super) fn insert_packed(
         &mut self,
         key: &Key<'_>,
-        pack: Place,
-        number: usize,
+        id: SessionId,
+        (pack, start): (Place, u32),
     ) -> Option<Put> {
-        let number = u32::try_from(number).ok()?;
-        self.place(key.hash, Held { session: OnceLock::new(), pack, number })
+        self.place(key.hash, Held { id, session: OnceBox::new(), pack, start })
     }
 
     /// So many sessions of a pack are not held, or no more. After the last it goes.
@@ -134,7 +157,7 @@ impl Accounts {
         }
     }
 
-    fn place(&mut self, hash: u32, held: Held) -> Option<Put> {
+    fn place(&mut self, hash: AccountHash, held: Held) -> Option<Put> {
         let place = self.sessions.insert(held)?;
         let (entry, hash_of) = (Entry { hash, place }, |entry: &Entry| spread(entry.hash));
         // Mostly no other has this hash: then the table is searched once.
@@ -150,6 +173,11 @@ impl Accounts {
         }
     }
 
+    /// The number of the session in this place.
+    pub(super) fn id(&self, place: Place) -> Option<SessionId> {
+        self.sessions.get(place).map(|held| held.id)
+    }
+
     /// The session in this place.
     pub(super) fn get(&self, place: Place) -> Option<&Arc<Session>> {
         let held = self.sessions.get(place)?;
@@ -157,7 +185,7 @@ impl Accounts {
             return Some(session);
         }
         let HeldPack { pack, .. } = self.packs.get(held.pack)?;
-        Some(held.session.get_or_init(|| Arc::new(pack.unpack(held.number as usize))))
+        Some(held.session.get_or_init(|| Box::new(Arc::new(pack.unpack(held.start as usize)))))
     }
 
     /// Takes out the session in this place: another one of its account stays.
@@ -199,6 +227,16 @@ impl Accounts {
 
 /// A hash for the table out of half of one: it looks at the lowest bits and at the highest seven
 /// (multiplicative hashing: Knuth, The Art of Computer Programming 3, section 6.4).
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+fn spread(hash: AccountHash) -> u64 {
+    u64::from(hash.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_costs_no_more_than_it_needs() {
+        assert_eq!((size_of::<Option<Held>>(), size_of::<Entry>()), (24, 8));
+    }
 }

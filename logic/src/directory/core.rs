@@ -1,14 +1,15 @@
 //! The directory as a pure state machine, fed with what each gateway says of its sessions.
 
-use std::{collections::hash_map::Entry, sync::Arc};
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
+use hashbrown::{HashTable, hash_table::Entry};
 use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{
     DevicePolicy, Session,
-    accounts::{Accounts, Hasher, Key, Put},
+    accounts::{AccountHash, Accounts, Hasher, Key, Put},
     pack::Pack,
     places::Place,
 };
@@ -38,7 +39,8 @@ pub struct DirectoryCore {
 /// What one life of a gateway holds.
 #[derive(Debug, Default)]
 struct Held {
-    sessions: HashMap<SessionId, Place>,
+    /// By their numbers, which lie in their places.
+    sessions: HashTable<Place>,
     sync: Option<Sync>,
     /// A sync has come to its end: all sessions are known.
     is_told: bool,
@@ -54,8 +56,7 @@ struct Sync {
 }
 
 /// A session with what it is found by.
-#[derive(Debug)]
-pub(super) struct Keyed<'a> {
+struct Keyed<'a> {
     id: SessionId,
     key: Key<'a>,
     device: &'a [u8],
@@ -64,11 +65,16 @@ pub(super) struct Keyed<'a> {
 // === impl Keyed ===
 
 impl<'a> Keyed<'a> {
-    /// A session that was told, for a directory with this hasher.
-    pub(super) fn new(told: &ToldSession<'a>, hasher: &Hasher) -> Self {
-        let key = hasher.key(told.app, told.account);
+    /// A session that was told, whose account has this hash.
+    fn new(told: &ToldSession<'a>, hash: AccountHash) -> Self {
+        let key = Key::new(hash, told.app, told.account);
         Self { id: SessionId(told.id), key, device: told.device }
     }
+}
+
+/// The hash of the number of the session in this place.
+fn hash_of(accounts: &Accounts, place: Place) -> u64 {
+    accounts.id(place).map_or(0, |id| accounts.hasher().hash(id))
 }
 
 // === impl Held ===
@@ -90,7 +96,10 @@ impl Held {
             }
             sync.untold.remove(&id);
         }
-        let Entry::Vacant(vacant) = self.sessions.entry(id) else { return Vec::new() };
+        let hash = accounts.hasher().hash(id);
+        let known = |place: &Place| accounts.id(*place) == Some(id);
+        let entry = self.sessions.entry(hash, known, |place| hash_of(accounts, *place));
+        let Entry::Vacant(vacant) = entry else { return Vec::new() };
         let Some(put) = insert(accounts) else { return Vec::new() };
         vacant.insert(put.place);
         if !put.may_have_others {
@@ -113,7 +122,7 @@ impl DirectoryCore {
         Self { policy, ..Self::default() }
     }
 
-    /// What makes the keys of sessions for [`sessions_up`](Self::sessions_up).
+    /// What hashes accounts for [`sessions_up`](Self::sessions_up).
     pub(super) fn hasher(&self) -> &Hasher {
         self.accounts.hasher()
     }
@@ -121,7 +130,7 @@ impl DirectoryCore {
     /// A gateway begins to stream all of its sessions.
     pub fn sync_begin(&mut self, gateway: &PeerId) {
         let held = self.gateways.entry(gateway.clone()).or_default();
-        let untold = held.sessions.keys().copied().collect();
+        let untold = held.sessions.iter().filter_map(|place| self.accounts.id(*place)).collect();
         held.sync = Some(Sync { untold, ended: HashSet::default() });
     }
 
@@ -133,7 +142,7 @@ impl DirectoryCore {
         let expected = usize::try_from(sessions).unwrap_or(usize::MAX).min(EXPECTED_MAX);
         let known = held.sync.as_ref().map_or(0, |sync| sync.untold.len());
         let new = expected.saturating_sub(known);
-        held.sessions.reserve(new);
+        held.sessions.reserve(new, |place| hash_of(&self.accounts, *place));
         self.accounts.reserve((new * syncs).min(EXPECTED_MAX));
     }
 
@@ -149,25 +158,31 @@ impl DirectoryCore {
         self.settle(rivals)
     }
 
-    /// Some sessions of a gateway live, which are in a pack in this order. Says of each what
-    /// [`session_up`](Self::session_up) says.
+    /// Some sessions of a gateway live, which are in a pack in this order, with the hashes of their
+    /// accounts. Says of each what [`session_up`](Self::session_up) says.
     pub(super) fn sessions_up(
         &mut self,
         gateway: &PeerId,
         pack: Pack,
-        sessions: &[Keyed<'_>],
+        sessions: &[ToldSession<'_>],
+        hashes: &[AccountHash],
     ) -> Vec<Kick> {
         let (packed, pack) = (pack.len(), self.accounts.add_pack(pack));
-        let (mut kicks, mut each, mut inserted) = (Vec::new(), sessions.iter().enumerate(), 0);
+        let (mut kicks, mut each) = (Vec::new(), sessions.iter().zip(hashes));
+        let (mut inserted, mut start) = (0, 0);
         // Mostly none has rivals: then the gateway is looked for once.
         while let Some(held) = self.gateways.get_mut(gateway) {
-            let rivals = each.by_ref().map(|(number, told)| {
+            let rivals = each.by_ref().map(|(session, hash)| {
+                let told = Keyed::new(session, *hash);
                 let insert = |accounts: &mut Accounts| {
-                    let put = accounts.insert_packed(&told.key, pack, number);
+                    let put = accounts.insert_packed(&told.key, told.id, (pack, start));
                     inserted += usize::from(put.is_some());
                     put
                 };
-                held.up(&mut self.accounts, self.policy, told, insert)
+                let rivals = held.up(&mut self.accounts, self.policy, &told, insert);
+                // Fits: a link's frame is far shorter than 4 GiB.
+                start += session.encoded.len() as u32;
+                rivals
             });
             let Some(rivals) = rivals.into_iter().find(|rivals| !rivals.is_empty()) else { break };
             kicks.extend(self.settle(rivals));
@@ -207,13 +222,16 @@ impl DirectoryCore {
     /// A life of a gateway is over.
     pub fn gateway_gone(&mut self, gateway: &PeerId) {
         let Some(held) = self.gateways.remove(gateway) else { return };
-        for place in held.sessions.into_values() {
+        for place in held.sessions {
             self.accounts.remove(place);
         }
     }
 
     fn remove(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
-        let place = self.gateways.get_mut(gateway)?.sessions.remove(&id)?;
+        let hash = self.accounts.hasher().hash(id);
+        let known = |place: &Place| self.accounts.id(*place) == Some(id);
+        let held = self.gateways.get_mut(gateway)?;
+        let (place, _) = held.sessions.find_entry(hash, known).ok()?.remove();
         self.accounts.remove(place)
     }
 
@@ -225,14 +243,16 @@ impl DirectoryCore {
 
     /// A session by its number.
     pub fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
-        let place = self.gateways.get(gateway)?.sessions.get(&id)?;
+        let hash = self.accounts.hasher().hash(id);
+        let known = |place: &Place| self.accounts.id(*place) == Some(id);
+        let place = self.gateways.get(gateway)?.sessions.find(hash, known)?;
         self.accounts.get(*place).cloned()
     }
 
     /// All sessions of a gateway.
     pub fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
         let Some(held) = self.gateways.get(gateway) else { return Vec::new() };
-        held.sessions.values().filter_map(|place| self.accounts.get(*place).cloned()).collect()
+        held.sessions.iter().filter_map(|place| self.accounts.get(*place).cloned()).collect()
     }
 
     /// Gateways that have told all of their sessions.

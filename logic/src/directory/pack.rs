@@ -16,7 +16,7 @@ pub(super) struct Pack {
     app: App,
     /// Each behind its length.
     bytes: Box<[u8]>,
-    starts: Vec<u32>,
+    sessions: usize,
     /// When they were told, on the gateway's clock. Unix nanoseconds; 0 where it did not say.
     told_at: i64,
     /// The same on this server's clock.
@@ -31,17 +31,12 @@ impl Pack {
     pub(super) fn new(gateway: &PeerId, sessions: &[ToldSession<'_>]) -> Self {
         let first = sessions.first();
         let mut bytes = Vec::with_capacity(sessions.iter().map(|it| it.encoded.len()).sum());
-        let mut starts = Vec::with_capacity(sessions.len());
-        for session in sessions {
-            // Fits: a link's frame is far shorter than 4 GiB.
-            starts.push(bytes.len() as u32);
-            bytes.extend_from_slice(session.encoded);
-        }
+        sessions.iter().for_each(|session| bytes.extend_from_slice(session.encoded));
         Self {
             gateway: gateway.clone(),
             app: first.map_or("", |first| str::from_utf8(first.app).unwrap_or_default()).into(),
             bytes: bytes.into(),
-            starts,
+            sessions: sessions.len(),
             told_at: first.map_or(0, |first| first.told_at),
             heard_at: unix_nanos(),
             unpacked: AtomicUsize::new(0),
@@ -50,12 +45,11 @@ impl Pack {
 
     /// How many sessions were packed.
     pub(super) fn len(&self) -> usize {
-        self.starts.len()
+        self.sessions
     }
 
-    /// The session of this number, which is to be asked for once.
-    pub(super) fn unpack(&self, number: usize) -> Session {
-        let start = self.starts.get(number).map_or(0, |start| *start as usize);
+    /// The session that begins here, which is to be asked for once.
+    pub(super) fn unpack(&self, start: usize) -> Session {
         let bytes = self.bytes.get(start..).unwrap_or_default();
         // It was read before, when it was told.
         let told = ToldSession::first(bytes, self.told_at).unwrap_or_default().view();
@@ -66,7 +60,7 @@ impl Pack {
 
     /// Frees what nobody can ask for any more.
     pub(super) fn tidy(&mut self) {
-        if *self.unpacked.get_mut() >= self.starts.len() {
+        if *self.unpacked.get_mut() >= self.sessions {
             self.bytes = Box::default();
         }
     }

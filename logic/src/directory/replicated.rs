@@ -7,8 +7,7 @@ use imago_container::PeerId;
 use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{
-    DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, accounts::Hasher, core::Keyed,
-    pack::Pack,
+    DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, accounts::Hasher, pack::Pack,
 };
 
 /// Accounts looked up at a time, so that changes need not wait for long.
@@ -60,10 +59,11 @@ impl SessionDirectory for Replicated {
 
     fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
         let pack = Pack::new(gateway, sessions);
-        let keyed: Vec<_> = sessions.iter().map(|told| Keyed::new(told, &self.hasher)).collect();
+        let hash = |told: &ToldSession<'_>| self.hasher.account(told.app, told.account);
+        let hashes: Vec<_> = sessions.iter().map(hash).collect();
         self.change(|core| {
             core.expect(gateway, left);
-            core.sessions_up(gateway, pack, &keyed)
+            core.sessions_up(gateway, pack, sessions, &hashes)
         })
     }
 

@@ -1,7 +1,7 @@
 use imago_proto::{Incarnation, SessionBatch, SessionId, SessionReader, link};
 
 use super::*;
-use crate::{DevicePolicy, DirectoryCore, directory::core::Keyed};
+use crate::{DevicePolicy, DirectoryCore};
 
 fn gateway() -> PeerId {
     PeerId { service_id: "gate".into(), incarnation: Incarnation(1) }
@@ -38,8 +38,10 @@ fn what_is_unpacked_is_what_was_told() {
     let batch = batch(&sessions);
     for (told_at, ages) in [(100, [40, 20, 7]), (0, [0, 0, 7])] {
         let pack = Pack::new(&gateway(), &read(&batch, told_at));
-        for (number, (session, age)) in sessions.iter().zip(ages).enumerate() {
-            let unpacked = pack.unpack(number);
+        let mut start = 0;
+        for ((session, age), told) in sessions.iter().zip(ages).zip(read(&batch, told_at)) {
+            let unpacked = pack.unpack(start);
+            start += told.encoded.len();
             let session = link::Session { age: 0, ..session.clone() };
             assert_eq!(unpacked.to_link(), session);
             let since = if age == 0 { session.login_time } else { pack.heard_at - age };
@@ -60,8 +62,9 @@ fn tell(core: &mut DirectoryCore, ids: [u64; 3]) {
     let sessions = ids.map(|id| told(id, &format!("user-{id}"), "kim", 1));
     let batch = batch(&sessions);
     let told = read(&batch, 0);
-    let keyed: Vec<_> = told.iter().map(|told| Keyed::new(told, core.hasher())).collect();
-    assert!(core.sessions_up(&gateway(), Pack::new(&gateway(), &told), &keyed).is_empty());
+    let hashes: Vec<_> =
+        told.iter().map(|told| core.hasher().account(told.app, told.account)).collect();
+    assert!(core.sessions_up(&gateway(), Pack::new(&gateway(), &told), &told, &hashes).is_empty());
 }
 
 #[test]
