@@ -185,7 +185,11 @@ impl Accounts {
             return Some(session);
         }
         let HeldPack { pack, .. } = self.packs.get(held.pack)?;
-        Some(held.session.get_or_init(|| Box::new(Arc::new(pack.unpack(held.start as usize)))))
+        // Others may look at the same time: of what they make, one is kept.
+        if held.session.set(Box::new(Arc::new(pack.unpack(held.start as usize)))).is_ok() {
+            pack.count();
+        }
+        held.session.get()
     }
 
     /// Takes out the session in this place: another one of its account stays.

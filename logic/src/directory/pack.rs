@@ -48,14 +48,18 @@ impl Pack {
         self.sessions
     }
 
-    /// The session that begins here, which is to be asked for once.
+    /// The session that begins here. Whoever keeps it counts it.
     pub(super) fn unpack(&self, start: usize) -> Session {
         let bytes = self.bytes.get(start..).unwrap_or_default();
         // It was read before, when it was told.
         let told = ToldSession::first(bytes, self.told_at).unwrap_or_default().view();
         let app = if told.app == self.app.as_str() { self.app.clone() } else { told.app.into() };
-        self.unpacked.fetch_add(1, Ordering::Relaxed);
         Session::from_view(&self.gateway, &told, app, self.heard_at)
+    }
+
+    /// A session was unpacked for good, and is not asked for again.
+    pub(super) fn count(&self) {
+        self.unpacked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Frees what nobody can ask for any more.

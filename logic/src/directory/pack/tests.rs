@@ -50,6 +50,21 @@ fn what_is_unpacked_is_what_was_told() {
     }
 }
 
+#[test]
+fn a_session_that_two_unpack_at_a_time_does_not_count_for_another() {
+    let batch = batch(&[told(1, "ann", "kim", 60), told(2, "bob", "kim", 80)]);
+    let mut pack = Pack::new(&gateway(), &read(&batch, 0));
+    // Two look at once, and one of them is the first to keep what it made.
+    let (one, other) = (pack.unpack(0), pack.unpack(0));
+    assert_eq!(one, other);
+    pack.count();
+    pack.tidy();
+    assert!(pack.bytes() > 0, "the second is packed");
+    pack.count();
+    pack.tidy();
+    assert_eq!(pack.bytes(), 0);
+}
+
 /// A directory of sessions 1 to 3 that were told together.
 fn directory() -> DirectoryCore {
     let mut core = DirectoryCore::new(DevicePolicy::Unlimited);
