@@ -1,5 +1,7 @@
 //! A transaction that several writes share, and what it need not read again.
 
+use std::time::{Duration, Instant};
+
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use imago_proto::{Account, App};
@@ -54,6 +56,14 @@ fn data_version(db: &Connection) -> Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
+/// What there is to say of a commit.
+pub(super) struct Committed {
+    /// Whether another process has written since the last one.
+    pub(super) is_shared: bool,
+    /// How long it took to reach the disk.
+    pub(super) disk: Duration,
+}
+
 /// A transaction that several writes share.
 pub(super) struct Batch<'a> {
     transaction: Transaction<'a>,
@@ -79,13 +89,11 @@ impl<'a> Batch<'a> {
         &self.transaction
     }
 
-    /// Tells whether another process has written since the last transaction.
-    pub(super) fn commit(mut self) -> Result<bool> {
-        if self.memory.tail.is_long() {
-            self.settled()?;
-        }
+    pub(super) fn commit(self) -> Result<Committed> {
+        self.memory.tail.settle_share(&self.transaction)?;
+        let started = Instant::now();
         self.transaction.commit()?;
-        Ok(self.is_shared)
+        Ok(Committed { is_shared: self.is_shared, disk: started.elapsed() })
     }
 
     /// The last sequence of a conversation; none where there is no such conversation.

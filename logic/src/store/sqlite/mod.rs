@@ -5,6 +5,7 @@ mod bell;
 mod groups;
 mod history;
 mod migrations;
+mod pace;
 mod readers;
 mod reads;
 mod schema;

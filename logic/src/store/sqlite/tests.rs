@@ -1,5 +1,6 @@
 //! What the SQLite store does beyond the trait, and the suite of the trait.
 
+mod tail;
 mod upgrades;
 
 use std::{path::Path, sync::Arc};
@@ -248,22 +249,6 @@ async fn cursors_reach_messages_that_have_no_place() {
     assert_eq!(next.seq, Seq(4));
     let last = send(&store, "a", "b", "last").await;
     assert_eq!(listed(&store, "b", Page::Unread).await, [last.message_id], "past the last cursor");
-}
-
-#[tokio::test]
-async fn places_are_written_without_a_reader_once_there_are_many() {
-    let (_folder, store) = fresh();
-    let write = |batch: &mut batch::Batch<'_>| {
-        for request in 0..tail::TAIL_MAX {
-            let receiver = format!("b{}", request % 10);
-            let message = message("a", &receiver, &request.to_string());
-            assert!(writes::append(batch, &message)?.is_ok());
-        }
-        Ok(())
-    };
-    store.writer.run(write).await.unwrap();
-    assert_eq!(placed(&store).await, tail::TAIL_MAX as i64);
-    assert_eq!(send(&store, "a", "b0", "next").await.seq, Seq(206));
 }
 
 #[test]

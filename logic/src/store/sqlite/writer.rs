@@ -11,8 +11,9 @@ use tokio::{
 
 use super::{
     super::{Result, StoreError},
-    batch::{Batch, Memory},
+    batch::{Batch, Committed, Memory},
     bell::Bell,
+    pace::Pace,
 };
 use crate::metrics;
 
@@ -132,17 +133,28 @@ struct Jobs<'a> {
     taken: Vec<Box<dyn Job>>,
     inbox: &'a mut mpsc::Receiver<Box<dyn Job>>,
     most: usize,
+    pace: &'a mut Pace,
+    started: Instant,
 }
 
-impl Jobs<'_> {
-    /// The next one to run. What came while the others ran joins them: it need not wait for a commit
-    /// of its own.
+impl<'a> Jobs<'a> {
+    fn new(inbox: &'a mut mpsc::Receiver<Box<dyn Job>>, most: usize, pace: &'a mut Pace) -> Self {
+        Self { taken: Vec::new(), inbox, most, pace, started: Instant::now() }
+    }
+
+    /// The next one to run. What came while the others ran joins them, if not too many have: it need not
+    /// wait for a commit of its own.
     fn get(&mut self, position: usize) -> Option<&mut dyn Job> {
-        while position >= self.taken.len() && self.taken.len() < self.most {
+        while position >= self.taken.len() && self.may_join() {
             let job = self.inbox.try_recv().ok()?;
             self.take(job);
         }
         self.taken.get_mut(position).map(|job| &mut **job as &mut dyn Job)
+    }
+
+    fn may_join(&self) -> bool {
+        let taken = self.taken.len();
+        taken < self.most && self.pace.may_join(taken, self.started)
     }
 
     /// Who gave up was told that it failed: a store that is behind leaves that out.
@@ -164,9 +176,9 @@ fn write(
     if let Err(error) = run_promptly() {
         tracing::debug!(%error, "the writing thread is scheduled as all others");
     }
-    let mut memory = Memory::default();
+    let (mut memory, mut pace) = (Memory::default(), Pace::default());
     while let Some(first) = next(&mut inbox) {
-        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most };
+        let mut jobs = Jobs::new(&mut inbox, most, &mut pace);
         jobs.take(first);
         if write_batch(&mut connection, &mut memory, jobs, answers) {
             thread::sleep(TURN);
@@ -250,7 +262,10 @@ fn commit(
         job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;
         position += 1;
     }
-    batch.commit().map_err(Failure::Batch)
+    let waited = jobs.taken.len() + jobs.inbox.len();
+    let Committed { is_shared, disk } = batch.commit().map_err(Failure::Batch)?;
+    jobs.pace.committed(waited, disk);
+    Ok(is_shared)
 }
 
 #[cfg(test)]
@@ -282,7 +297,8 @@ mod tests {
     fn what_comes_while_others_run_shares_their_commit_up_to_the_most_that_may() {
         let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
         let come = || assert!(sender.try_send(Box::new(Nothing::default())).is_ok());
-        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most: 2 };
+        let mut pace = Pace::default();
+        let mut jobs = Jobs::new(&mut inbox, 2, &mut pace);
         jobs.take(Box::new(Nothing::default()));
         assert!(jobs.get(0).is_some());
         assert!(jobs.get(1).is_none(), "none has come");
@@ -316,7 +332,8 @@ mod tests {
         schema::prepare(&connection).unwrap();
         schema::migrate(&mut connection).unwrap();
         let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
-        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most: 8 };
+        let mut pace = Pace::default();
+        let mut jobs = Jobs::new(&mut inbox, 8, &mut pace);
         jobs.take(Box::new(Nothing::default()));
         jobs.take(Box::new(Bad(sender)));
         write_batch(&mut connection, &mut Memory::default(), jobs, &Answers::start());
@@ -329,7 +346,8 @@ mod tests {
         let gave_up = Nothing(Arc::new(AtomicBool::new(true)));
         assert!(sender.try_send(Box::new(gave_up)).is_ok());
         assert!(sender.try_send(Box::new(Nothing::default())).is_ok());
-        let mut jobs = Jobs { taken: Vec::new(), inbox: &mut inbox, most: 8 };
+        let mut pace = Pace::default();
+        let mut jobs = Jobs::new(&mut inbox, 8, &mut pace);
         assert!(jobs.get(0).is_some());
         assert!(jobs.get(1).is_none());
         assert_eq!(jobs.taken.len(), 1);

@@ -1,0 +1,164 @@
+//! When messages get their places and keys.
+
+use std::ops::Range;
+
+use super::{
+    super::tail::{SHARE_MIN, TAIL_MAX},
+    *,
+};
+
+/// Messages of a commit in these tests.
+const COMMIT: usize = SHARE_MIN;
+
+/// Receivers in these tests; each message goes to the next one.
+const RECEIVERS: usize = 10;
+
+/// Appends messages with these requests in one commit; gives their sequences.
+async fn append(store: &SqliteStore, requests: Range<usize>) -> Result<Vec<Seq>> {
+    append_to(store, requests, RECEIVERS).await
+}
+
+/// The same, to so many receivers by turns.
+async fn append_to(
+    store: &SqliteStore,
+    requests: Range<usize>,
+    receivers: usize,
+) -> Result<Vec<Seq>> {
+    let write = move |batch: &mut batch::Batch<'_>| {
+        let append = |request: usize| {
+            let receiver = format!("b{}", request % receivers);
+            let message = message("a", &receiver, &request.to_string());
+            Ok(writes::append(batch, &message)?.unwrap().seq)
+        };
+        requests.clone().map(append).collect()
+    };
+    store.writer.run(write).await
+}
+
+/// The sequences that messages with these requests should have.
+fn sequences(requests: Range<usize>) -> Vec<Seq> {
+    requests.map(|request| Seq((request / RECEIVERS + 1) as u64)).collect()
+}
+
+/// Keys that are in the index.
+async fn keys(store: &SqliteStore) -> i64 {
+    let count = |db: &Connection| {
+        db.query_row("SELECT COUNT(*) FROM message_request", [], |row| row.get(0))
+    };
+    store.readers.run(count).await.unwrap()
+}
+
+#[tokio::test]
+async fn places_and_keys_are_written_without_a_reader_once_there_are_many() {
+    let (_folder, store) = fresh();
+    assert_eq!(append(&store, 0..TAIL_MAX - 1).await.unwrap(), sequences(0..TAIL_MAX - 1));
+    assert_eq!((placed(&store).await, keys(&store).await), (0, 0));
+    let rest = TAIL_MAX - 1..2 * TAIL_MAX;
+    assert_eq!(append(&store, rest.clone()).await.unwrap(), sequences(rest));
+    let all = 2 * TAIL_MAX as i64;
+    assert_eq!((placed(&store).await, keys(&store).await), (all, all));
+}
+
+/// Appends messages until some of them have their places; gives how many.
+async fn append_until_some_are_placed(store: &SqliteStore) -> usize {
+    let mut sent = 0;
+    let mut before = 0;
+    for _ in 0..TAIL_MAX / COMMIT + 2 {
+        let requests = sent..sent + COMMIT;
+        assert_eq!(append(store, requests.clone()).await.unwrap(), sequences(requests.clone()));
+        sent = requests.end;
+        let (now, keys) = (placed(store).await, keys(store).await);
+        assert_eq!(now, keys);
+        assert_eq!(now > before, sent >= TAIL_MAX, "{before} of {sent} had places, {now} have");
+        assert!(now - before < 2 * COMMIT as i64, "all senders wait for {now} - {before} places");
+        before = now;
+    }
+    assert!((before as usize) < TAIL_MAX, "all have places");
+    sent
+}
+
+#[tokio::test]
+async fn each_commit_writes_a_share_of_a_long_tail() {
+    let (_folder, store) = fresh();
+    let mut sent = append_until_some_are_placed(&store).await;
+    // Known whether they have places, wait for their turn, or came since.
+    assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
+    // The tail does not grow.
+    while sent < 5 * TAIL_MAX {
+        append(&store, sent..sent + COMMIT).await.unwrap();
+        sent += COMMIT;
+        let without = sent - placed(&store).await as usize;
+        assert!(without <= 2 * TAIL_MAX + COMMIT, "{without} have no place");
+    }
+    assert_eq!(append(&store, sent..sent + 1).await.unwrap(), sequences(sent..sent + 1));
+    assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
+}
+
+#[tokio::test]
+async fn sequences_go_on_in_the_midst_of_shares() {
+    let (_folder, store) = fresh();
+    let all = 0..TAIL_MAX;
+    for first in all.clone().step_by(COMMIT) {
+        let sent = append_to(&store, first..first + COMMIT, all.end).await.unwrap();
+        assert!(sent.iter().all(|seq| *seq == Seq(1)));
+    }
+    assert!((1..all.end as i64).contains(&placed(&store).await));
+    let sent = append_to(&store, all.end..2 * all.end, all.end).await.unwrap();
+    assert!(sent.iter().all(|seq| *seq == Seq(2)), "{sent:?}");
+}
+
+#[tokio::test]
+async fn small_commits_wait_for_each_other_with_their_shares() {
+    let (_folder, store) = fresh();
+    append(&store, 0..SHARE_MIN - 1).await.unwrap();
+    append(&store, SHARE_MIN - 1..TAIL_MAX - 1).await.unwrap();
+    append(&store, TAIL_MAX - 1..TAIL_MAX).await.unwrap();
+    assert_eq!(placed(&store).await, 0);
+    append(&store, TAIL_MAX..TAIL_MAX + SHARE_MIN).await.unwrap();
+    assert!(placed(&store).await > 0);
+}
+
+#[tokio::test]
+async fn a_file_is_whole_in_the_midst_of_shares() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let sent = append_until_some_are_placed(&open(&path)).await;
+    let store = open(&path);
+    assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
+    let next = sent..sent + 2 * TAIL_MAX;
+    assert_eq!(append(&store, next.clone()).await.unwrap(), sequences(next.clone()));
+    let history = listed(&store, "b0", Page::Unread).await;
+    assert_eq!(history.len(), next.end.div_ceil(RECEIVERS));
+    assert_eq!(placed(&store).await as usize, next.end);
+}
+
+#[tokio::test]
+async fn stores_that_share_a_file_write_each_others_shares() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let stores = [open(&path), open(&path)];
+    let commits = 5 * TAIL_MAX / COMMIT;
+    for commit in 0..commits {
+        // Several of one, then several of the other: each comes back to what it knew.
+        let store = &stores[commit / 3 % 2];
+        let requests = commit * COMMIT..(commit + 1) * COMMIT;
+        assert_eq!(append(store, requests.clone()).await.unwrap(), sequences(requests));
+    }
+    for store in &stores {
+        let all = 0..commits * COMMIT;
+        assert_eq!(append(store, all.clone()).await.unwrap(), sequences(all.clone()));
+        assert_eq!(listed(store, "b9", Page::Unread).await.len(), all.end / RECEIVERS);
+    }
+}
+
+#[tokio::test]
+async fn a_place_is_never_given_to_a_second_message() {
+    let (_folder, store) = fresh();
+    append(&store, 0..1).await.unwrap();
+    let taken = |batch: &mut batch::Batch<'_>| {
+        batch.unsettled().execute("INSERT INTO place VALUES (1, 1, 7)", []).map(|_| ())
+    };
+    store.writer.run(taken).await.unwrap();
+    let settled = store.writer.run(|batch| batch.settled().map(|_| ())).await;
+    assert!(matches!(settled, Err(StoreError::Failed(_))), "{settled:?}");
+}
