@@ -5,10 +5,16 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use imago_proto::{Account, App};
-use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, Result, Transaction, TransactionBehavior,
+    params,
+};
 
 use super::{
-    super::ids::{FIRST_ID, sides},
+    super::{
+        NewMessage,
+        ids::{FIRST_ID, sides},
+    },
     tail::Tail,
 };
 
@@ -64,8 +70,47 @@ pub(super) struct Committed {
     pub(super) disk: Duration,
 }
 
+/// A message as it is stored.
+pub(super) struct Row<'m> {
+    pub(super) id: i64,
+    pub(super) conversation: i64,
+    pub(super) seq: i64,
+    pub(super) message: &'m NewMessage,
+    pub(super) send_time: i64,
+    /// The key of its request.
+    pub(super) request: String,
+}
+
+const INSERT_MESSAGE: &str =
+    "INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+const FIND_REQUEST: &str = "SELECT message_id FROM message_request WHERE request = ?1";
+
+/// A statement that is looked up once for many messages.
+struct Kept<'a> {
+    text: &'static str,
+    found: Option<CachedStatement<'a>>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(text: &'static str) -> Self {
+        Self { text, found: None }
+    }
+
+    fn get(&mut self, db: &'a Connection) -> Result<&mut CachedStatement<'a>> {
+        match &mut self.found {
+            Some(found) => Ok(found),
+            none => Ok(none.insert(db.prepare_cached(self.text)?)),
+        }
+    }
+}
+
 /// A transaction that several writes share.
 pub(super) struct Batch<'a> {
+    insert_message: Kept<'a>,
+    find_request: Kept<'a>,
+    db: &'a Connection,
     transaction: Transaction<'a>,
     memory: &'a mut Memory,
     /// Whether another process has written since the last one.
@@ -73,9 +118,19 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(transaction: Transaction<'a>, memory: &'a mut Memory) -> Result<Self> {
+    pub(super) fn begin(db: &'a mut Connection, memory: &'a mut Memory) -> Result<Self> {
+        // No other transaction is open: the connection is this one's alone.
+        let db = &*db;
+        let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
         let is_shared = memory.catch_up(&transaction)?;
-        Ok(Self { transaction, memory, is_shared })
+        Ok(Self {
+            insert_message: Kept::new(INSERT_MESSAGE),
+            find_request: Kept::new(FIND_REQUEST),
+            db,
+            transaction,
+            memory,
+            is_shared,
+        })
     }
 
     /// The transaction, with all messages in their places, all keys and all last sequences.
@@ -108,13 +163,30 @@ impl<'a> Batch<'a> {
     }
 
     /// The message that a request with this key stored, if it did.
-    pub(super) fn message_of(&self, request: &str) -> Result<Option<i64>> {
-        self.memory.tail.message_of(&self.transaction, request)
+    pub(super) fn message_of(&mut self, request: &str) -> Result<Option<i64>> {
+        if let Some(id) = self.memory.tail.message_of(request) {
+            return Ok(Some(id));
+        }
+        self.find_request.get(self.db)?.query_row([request], |row| row.get(0)).optional()
     }
 
-    /// A message was stored, for the request with this key.
-    pub(super) fn stored(&mut self, conversation: i64, seq: i64, id: i64, request: String) {
+    /// Stores a message.
+    pub(super) fn insert(&mut self, row: Row<'_>) -> Result<()> {
+        let Row { id, conversation, seq, message, send_time, request } = row;
+        let NewMessage { sender, content, .. } = message;
+        self.insert_message.get(self.db)?.execute(params![
+            id,
+            conversation,
+            seq,
+            sender.as_str(),
+            content.kind,
+            content.body,
+            content.extra,
+            send_time,
+            request
+        ])?;
         self.memory.tail.push(id, conversation, seq, request);
+        Ok(())
     }
 
     /// The row of the two accounts' conversation, if there is one.

@@ -88,17 +88,10 @@ impl Tail {
         self.recent.places.push((conversation, seq, id));
     }
 
-    /// The message of a request with this key, if there is one.
-    pub(super) fn message_of(&self, db: &Connection, request: &str) -> Result<Option<i64>> {
-        if let Some(id) = self.recent.requests.get(request) {
-            return Ok(Some(*id));
-        }
-        if let Some(id) = self.settling.as_ref().and_then(|settling| settling.message_of(request)) {
-            return Ok(Some(id));
-        }
-        db.prepare_cached("SELECT message_id FROM message_request WHERE request = ?1")?
-            .query_row([request], |row| row.get(0))
-            .optional()
+    /// The message of a request with this key, if it is one of these.
+    pub(super) fn message_of(&self, request: &str) -> Option<i64> {
+        let settling = || self.settling.as_ref()?.message_of(request);
+        self.recent.requests.get(request).copied().or_else(settling)
     }
 
     /// The last sequence of a conversation; none where there is no such conversation.

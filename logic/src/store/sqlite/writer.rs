@@ -3,7 +3,7 @@
 use std::{io, thread, time::Duration, time::Instant};
 
 use imago_container::scheduling::run_promptly;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -253,10 +253,7 @@ fn commit(
     memory: &mut Memory,
     jobs: &mut Jobs<'_>,
 ) -> Result<bool, Failure> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(Failure::Batch)?;
-    let mut batch = Batch::new(transaction, memory).map_err(Failure::Batch)?;
+    let mut batch = Batch::begin(connection, memory).map_err(Failure::Batch)?;
     let mut position = 0;
     while let Some(job) = jobs.get(position) {
         job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;

@@ -9,7 +9,7 @@ use super::{
         Appended, Content, Denied, First, NewMessage, Target,
         ids::{Kind, conversation_id, conversation_row, request_key, seq, signed},
     },
-    batch::Batch,
+    batch::{Batch, Row},
     groups,
     reads::{Conversation, conversations, last_until},
 };
@@ -37,24 +37,8 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
     let head = batch.head(conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)? + 1;
     let send_time = unix_nanos();
     let message_id = batch.next_id(send_time);
-    batch
-        .unsettled()
-        .prepare_cached(
-            "INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            message_id,
-            conversation,
-            head,
-            message.sender.as_str(),
-            message.content.kind,
-            message.content.body,
-            message.content.extra,
-            send_time,
-            request
-        ])?;
-    batch.stored(conversation, head, message_id, request);
+    let row = Row { id: message_id, conversation, seq: head, message, send_time, request };
+    batch.insert(row)?;
     Ok(Ok(Appended {
         message_id,
         send_time,
