@@ -306,6 +306,17 @@ mod tests {
         assert_eq!(inbox.len(), 1, "it waits for the next");
     }
 
+    #[test]
+    fn a_commit_leaves_a_part_of_many_that_wait_to_the_next() {
+        let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(100);
+        (0..100).for_each(|_| assert!(sender.try_send(Box::new(Nothing::default())).is_ok()));
+        let mut pace = Pace::default();
+        pace.committed(100, Duration::ZERO);
+        let mut jobs = Jobs::new(&mut inbox, 256, &mut pace);
+        let taken = (0..100).take_while(|position| jobs.get(*position).is_some()).count();
+        assert_eq!((taken, inbox.len()), (75, 25));
+    }
+
     /// Brings another write along, and fails.
     struct Bad(mpsc::Sender<Box<dyn Job>>);
 
