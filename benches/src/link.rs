@@ -40,7 +40,7 @@ fn request() -> LinkFrame {
 fn push(channels: u64) -> LinkFrame {
     // Numbers as a gateway has them that took some hundred thousand logins.
     let sessions = (0..channels).map(|number| 100_000 + 97 * number).collect();
-    LinkFrame::with_payload(Kind::Push(Push { sessions }), packet::push())
+    LinkFrame::with_payload(Kind::Push(Push { sessions, ..Push::default() }), packet::push())
 }
 
 fn encode(frame: LinkFrame) -> Run {

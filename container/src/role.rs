@@ -50,8 +50,9 @@ pub trait LogicRole: Send + Sync + 'static {
     /// A client's request, with the packet's body. To be answered once with
     /// [`LogicHandle::reply`](crate::LogicHandle::reply), and in order for each session.
     fn forward(&self, gateway: &PeerId, request: link::Forward, body: Bytes);
-    /// Push again what is past each cursor of this gateway's sessions.
-    fn redeliver(&self, gateway: &PeerId);
+    /// Push to these sessions of the gateway what they miss, and say of each when that is done, with
+    /// [`LogicHandle::redelivered`](crate::LogicHandle::redelivered).
+    fn redeliver(&self, gateway: &PeerId, missing: Vec<link::Missing>);
     /// This server is Adult: from now on requests come. Called again when a gateway that it was
     /// promoted without is back.
     fn promoted(&self) {}
@@ -66,7 +67,13 @@ pub trait GatewayRole: Send + Sync + 'static {
     /// A packet for the clients of these sessions; unknown ones are skipped. `Some` where clients
     /// cannot keep up through no fault of theirs: nothing more comes over this link until it
     /// resolves, soon, and whatever the clients do.
-    fn push(&self, sessions: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>>;
+    fn push(&self, push: link::Push, packet: Bytes) -> Option<BoxFuture<'static, ()>>;
+    /// Pushes may be missing at these sessions, or at all where none is named: ask for them with
+    /// [`GatewayHandle::redeliver`](crate::GatewayHandle::redeliver), where all are concerned after
+    /// a random part of `within`, so that a fleet's gateways do not all ask at once.
+    fn owed(&self, sessions: &[u64], within: Duration);
+    /// What a session missed has been pushed, or cannot be read now.
+    fn redelivered(&self, done: link::Redelivered);
     /// A newer login took the session's place: send the notice, then close. Unknown: nothing.
     fn kick(&self, session: SessionId, notice: Bytes);
     /// From now on clients may be accepted. May be called again after [`fence`](Self::fence).
@@ -99,13 +106,15 @@ pub struct Request {
     pub dest: String,
     /// The packet's body.
     pub body: Bytes,
+    /// What its message id acknowledges, of what the session was given.
+    pub acked: Vec<link::Given>,
 }
 
 /// Receives the answers of a session's requests. Called in the order of the answers, with the
 /// lane locked: it must not block and not call the lane.
 pub trait LaneOwner: Send + Sync + 'static {
     /// A logic server answered; `packet` is the whole packet for the client.
-    fn answered(&self, request: &Request, status: u32, packet: Bytes);
+    fn answered(&self, request: &Request, reply: link::Reply, packet: Bytes);
     /// No server will answer: this is the answer to give, with words for a developer.
     fn refused(&self, request: &Request, status: Status, why: &str);
 }

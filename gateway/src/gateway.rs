@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_container::{GatewayHandle, GatewayRole};
-use imago_proto::{Limits, SessionId};
+use imago_proto::{Limits, SessionId, link};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -140,7 +140,8 @@ impl Gateway {
 
 #[async_trait]
 impl GatewayRole for Gateway {
-    fn push(&self, receivers: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {
+    fn push(&self, push: link::Push, packet: Bytes) -> Option<BoxFuture<'static, ()>> {
+        let receivers = &*push.sessions;
         if packet.len() > Limits::OUTBOUND_PAYLOAD {
             tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
             return None;
@@ -154,6 +155,10 @@ impl GatewayRole for Gateway {
         }
         None
     }
+
+    fn owed(&self, _: &[u64], _: Duration) {}
+
+    fn redelivered(&self, _: link::Redelivered) {}
 
     fn kick(&self, session: SessionId, notice: Bytes) {
         if let Some(client) = self.shared.sessions.get(session) {

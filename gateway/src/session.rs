@@ -89,12 +89,12 @@ pub(crate) fn refusal(request: Header, channel: &str, status: Status, why: &str)
 }
 
 impl LaneOwner for Client {
-    fn answered(&self, request: &Request, status: u32, packet: Bytes) {
+    fn answered(&self, request: &Request, reply: link::Reply, packet: Bytes) {
         if packet.len() > Limits::OUTBOUND_PAYLOAD {
             tracing::warn!(command = request.command, bytes = packet.len(), "answer too large");
             return self.refused(request, Status::SystemException, "the answer is too large");
         }
-        let succeeded = status == Status::Success.code();
+        let succeeded = reply.status == Status::Success.code();
         match request.command.as_str() {
             _ if self.is_login(request) && succeeded => self.outbox.login_answered(packet),
             _ if self.is_login(request) => {

@@ -7,10 +7,17 @@ use std::{
 
 use bytes::Bytes;
 use imago_container::LogContext;
-use imago_proto::{Account, GroupId, LogicPacket, Seq, link::Forward};
+use imago_proto::{
+    Account, GroupId, LogicPacket, Seq,
+    link::{self, Forward},
+};
 use prost::Message;
 
-use crate::{Session, SessionDirectory, members::MemberLists, store::MessageStore};
+use crate::{
+    Session, SessionDirectory,
+    members::MemberLists,
+    store::{Device, MessageStore},
+};
 
 /// What groups may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +52,36 @@ struct Inner {
     session: Arc<Session>,
     request: Forward,
     services: Arc<Services>,
-    pushes: Mutex<Vec<Push>>,
+    outcome: Mutex<Outcome>,
+}
+
+/// What follows from a request beside the body of its answer.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// In their order.
+    pub(crate) pushes: Vec<Push>,
+    pub(crate) notes: Notes,
+}
+
+/// What the gateway is told with an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Notes {
+    /// The session's own message that the request stored.
+    pub(crate) place: Option<link::Place>,
+    /// What the answer gives the session, and the message id that acknowledges it.
+    pub(crate) given: Vec<link::Given>,
+    pub(crate) given_until: i64,
+    /// Of a login: what was committed before.
+    pub(crate) mark: Option<link::Mark>,
+    /// How far the session's device has acknowledged.
+    pub(crate) acked: Vec<link::Given>,
 }
 
 /// A packet that goes out after the answer.
 pub(crate) struct Push {
     pub(crate) to: Receivers,
+    /// Set where it is a message of a conversation.
+    pub(crate) place: Option<link::Place>,
     pub(crate) packet: Planned,
 }
 
@@ -101,7 +132,7 @@ impl LogContext for Inner {
 
 impl Context {
     pub(crate) fn new(session: Arc<Session>, request: Forward, services: Arc<Services>) -> Self {
-        Self { inner: Arc::new(Inner { session, request, services, pushes: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { session, request, services, outcome: Mutex::default() }) }
     }
 
     /// What its log lines are about.
@@ -116,6 +147,11 @@ impl Context {
     /// The caller's session: account, app, device, channel, gateway.
     pub fn session(&self) -> &Session {
         &self.inner.session
+    }
+
+    /// The caller's device, as stores know it.
+    pub fn device(&self) -> Device {
+        self.session().into()
     }
 
     /// Command of the request.
@@ -187,18 +223,16 @@ impl Context {
         self.plan(Receivers::Accounts(accounts), command, dest, body);
     }
 
-    /// As [`push`](Self::push), but to all who see a message of a group, except the calling
-    /// session. `version` is that of the members which the message met.
-    pub(crate) fn push_to_members(
+    /// Pushes a stored message of a conversation as [`push`](Self::push) does, to these receivers.
+    pub(crate) fn push_message(
         &self,
-        command: &str,
-        group: &GroupId,
-        version: u64,
-        seq: Seq,
+        to: Receivers,
+        place: link::Place,
+        dest: &str,
         body: &impl Message,
     ) {
-        let to = Receivers::Members { group: group.clone(), version, seq };
-        self.plan(to, command, group.as_str(), body);
+        let packet = Planned::Packet(LogicPacket::encode_push(self.command(), dest, body));
+        self.outcome().pushes.push(Push { to, place: Some(place), packet });
     }
 
     /// As [`push`](Self::push), but to sessions that were [located](Self::locate), of any number
@@ -213,26 +247,38 @@ impl Context {
         self.plan(Receivers::Sessions(sessions), command, dest, body);
     }
 
-    /// As [`push_to_others`](Self::push_to_others), for a message that mostly nobody gets.
-    pub(crate) fn push_to_any_others<M: Message + 'static>(&self, account: &Account, body: M) {
+    /// Pushes a stored message to the other sessions of an account. It is encoded only where there
+    /// are any, which is rare.
+    pub(crate) fn push_message_to_any_others<M: Message + 'static>(
+        &self,
+        account: &Account,
+        place: link::Place,
+        body: M,
+    ) {
         // Not the context itself: it would keep itself alive where its pushes are never taken.
         let (command, dest) = (self.command().to_owned(), account.clone());
         let encode = move || LogicPacket::encode_push(&command, dest.as_str(), &body);
         let packet = Planned::Message(Box::new(encode));
-        self.pushes().push(Push { to: Receivers::Others(account.clone()), packet });
+        let to = Receivers::Others(account.clone());
+        self.outcome().pushes.push(Push { to, place: Some(place), packet });
     }
 
     fn plan(&self, to: Receivers, command: &str, dest: &str, body: &impl Message) {
         let packet = Planned::Packet(LogicPacket::encode_push(command, dest, body));
-        self.pushes().push(Push { to, packet });
+        self.outcome().pushes.push(Push { to, place: None, packet });
     }
 
-    pub(crate) fn take_pushes(&self) -> Vec<Push> {
-        std::mem::take(&mut self.pushes())
+    /// Tells the gateway something with the answer.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Notes)) {
+        note(&mut self.outcome().notes);
     }
 
-    fn pushes(&self) -> MutexGuard<'_, Vec<Push>> {
-        self.inner.pushes.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn take_outcome(&self) -> Outcome {
+        std::mem::take(&mut self.outcome())
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.inner.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -259,7 +305,11 @@ mod tests {
         let session = Session::from_link(&gateway("a"), &session(1, "ann", ""));
         let ctx = Context::new(Arc::new(session), Forward::default(), Arc::new(services));
         let inner = Arc::downgrade(&ctx.inner);
-        ctx.push_to_any_others(&Account::from("ann"), MessagePush::default());
+        ctx.push_message_to_any_others(
+            &Account::from("ann"),
+            link::Place::default(),
+            MessagePush::default(),
+        );
         drop(ctx);
         assert!(inner.upgrade().is_none());
     }

@@ -9,6 +9,7 @@ mod frame;
 mod id;
 mod limits;
 mod link_frame;
+mod mark;
 mod packet;
 mod session_batch;
 mod status;
@@ -21,6 +22,7 @@ pub use id::{
 };
 pub use limits::Limits;
 pub use link_frame::{LinkDecoder, LinkError, LinkFrame};
+pub use mark::COMMIT_UNKNOWN;
 pub use packet::{BasicCode, BasicPacket, LogicPacket, Packet, PacketError};
 pub use session_batch::{
     ChannelView, EncodedSessions, SessionBatch, SessionReader, SessionView, ToldSession,

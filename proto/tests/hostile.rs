@@ -160,7 +160,8 @@ fn a_message_of_many_small_fragments_takes_no_more_than_the_cap() {
 #[test]
 fn what_a_link_frame_weighs_in_a_queue_includes_its_head() {
     let sessions = (0..100_000).collect();
-    let frame = LinkFrame::new(Kind::Push(imago_proto::link::Push { sessions }));
+    let frame =
+        LinkFrame::new(Kind::Push(imago_proto::link::Push { sessions, ..Default::default() }));
     assert!(frame.weight() >= Kind::encoded_len(&frame.kind));
     let name = "x".repeat(5000);
     let hello = imago_proto::link::Hello { cluster: name, ..Default::default() };

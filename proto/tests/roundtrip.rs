@@ -54,10 +54,12 @@ fn link_frame() -> impl Strategy<Value = LinkFrame> {
     let kind = prop_oneof![
         Just(Kind::SyncBegin(link::SyncBegin {})),
         any::<u64>().prop_map(|id| Kind::Ping(link::Ping { id })),
-        vec(any::<u64>(), 0..50).prop_map(|sessions| Kind::Push(link::Push { sessions })),
+        vec(any::<u64>(), 0..50)
+            .prop_map(|sessions| Kind::Push(link::Push { sessions, ..link::Push::default() })),
         (any::<u64>(), any::<u64>(), ".{0,30}", any::<u32>(), ".{0,30}").prop_map(
             |(request, session, command, sequence, dest)| {
-                Kind::Forward(link::Forward { request, session, command, sequence, dest })
+                let acked = Vec::new();
+                Kind::Forward(link::Forward { request, session, command, sequence, dest, acked })
             }
         ),
         (any::<u64>(), ".{0,40}", vec(".{0,9}", 0..3)).prop_map(|(id, account, tags)| {

@@ -56,7 +56,7 @@ impl LogicRole for Logic {
 
     fn gateway_gone(&self, _: &PeerId) {}
     fn forward(&self, _: &PeerId, _: link::Forward, _: Bytes) {}
-    fn redeliver(&self, _: &PeerId) {}
+    fn redeliver(&self, _: &PeerId, _: Vec<link::Missing>) {}
 
     fn promoted(&self) {
         self.events.lock().unwrap().push(Event::Adult(self.id.clone()));
@@ -72,9 +72,11 @@ struct Gateway {
 
 #[async_trait]
 impl GatewayRole for Gateway {
-    fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
+    fn push(&self, _: link::Push, _: Bytes) -> Option<BoxFuture<'static, ()>> {
         None
     }
+    fn owed(&self, _: &[u64], _: Duration) {}
+    fn redelivered(&self, _: link::Redelivered) {}
     fn kick(&self, _: SessionId, _: Bytes) {}
 
     fn open_doors(&self) {

@@ -21,7 +21,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
     LinkFrame, SessionId, command,
-    link::{Drained, Forward, ServerState, frame::Kind},
+    link::{Drained, Forward, Missing, Redeliver, Reply, ServerState, frame::Kind},
 };
 use tokio::sync::Notify;
 
@@ -51,6 +51,8 @@ pub(crate) struct Forwarder {
     lanes: DashMap<SessionId, Weak<LaneShared>, RandomState>,
     next_request: AtomicU64,
     held: AtomicUsize,
+    /// Redeliveries asked for so far.
+    redeliveries: AtomicUsize,
     started: Instant,
     /// No lane's deadline is before this, so that lanes need not be looked at until then.
     earliest: AtomicU64,
@@ -80,6 +82,7 @@ impl Forwarder {
             lanes: DashMap::default(),
             next_request: AtomicU64::new(1),
             held: AtomicUsize::new(0),
+            redeliveries: AtomicUsize::new(0),
             started: Instant::now(),
             earliest: AtomicU64::new(NEVER),
             ticked: AtomicU64::new(0),
@@ -107,6 +110,16 @@ impl Forwarder {
 
     pub(crate) fn has_usable(&self) -> bool {
         self.usable.load().iter().any(|link| link.is_usable())
+    }
+
+    /// Asks a server that takes requests, another one each time, for what sessions miss. False where
+    /// there is none, or it has no room.
+    pub(crate) fn redeliver(&self, missing: Vec<Missing>) -> bool {
+        let usable = self.usable.load();
+        let links: Vec<&Arc<Link>> = usable.iter().filter(|link| link.is_usable()).collect();
+        let turn = self.redeliveries.fetch_add(1, Ordering::Relaxed);
+        let Some(link) = links.get(turn % links.len().max(1)) else { return false };
+        link.try_send(Kind::Redeliver(Redeliver { missing })).is_ok()
     }
 
     pub(crate) fn link_up(&self, link: &Arc<Link>) {
@@ -151,13 +164,13 @@ impl Forwarder {
     }
 
     /// An answer came over a link. Late ones, already given up on, are dropped.
-    pub(crate) fn answered(&self, session: SessionId, request: u64, status: u32, packet: Bytes) {
-        let lane = self.lanes.get(&session).and_then(|lane| lane.upgrade());
+    pub(crate) fn answered(&self, reply: Reply, packet: Bytes) {
+        let lane = self.lanes.get(&SessionId(reply.session)).and_then(|lane| lane.upgrade());
         let Some(lane) = lane else { return };
         let now = Instant::now();
-        lane.with(|core, servers, owner| match core.answered(request, servers, now) {
+        lane.with(|core, servers, owner| match core.answered(reply.request, servers, now) {
             Some(request) => {
-                owner.answered(&request, status, packet);
+                owner.answered(&request, reply, packet);
                 core.pump(servers, owner, now);
             }
             None => metrics::late_answer(),
@@ -302,6 +315,7 @@ impl Servers for LaneShared {
             command: request.command.clone(),
             sequence: request.sequence,
             dest: request.dest.clone(),
+            acked: request.acked.clone(),
         };
         match link.try_send(LinkFrame::with_payload(Kind::Forward(forward), request.body.clone())) {
             Ok(()) => {

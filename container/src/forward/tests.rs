@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use imago_proto::{Incarnation, Status};
+use imago_proto::{Incarnation, Status, link::Reply};
 use proptest::prelude::*;
 
 use super::core::*;
@@ -22,6 +22,7 @@ fn request(number: u64) -> Request {
         sequence: number as u32,
         dest: "bob".into(),
         body: Bytes::new(),
+        acked: Vec::new(),
     }
 }
 
@@ -120,7 +121,7 @@ impl Owner {
 }
 
 impl LaneOwner for Owner {
-    fn answered(&self, _: &Request, _: u32, _: Bytes) {}
+    fn answered(&self, _: &Request, _: Reply, _: Bytes) {}
 
     fn refused(&self, request: &Request, status: Status, _: &str) {
         self.refused.lock().unwrap().push((request.sequence, status));

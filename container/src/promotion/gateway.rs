@@ -51,8 +51,8 @@ pub enum GatewayAction {
     /// Accept nobody, hand the clients over, and write `service_state=young`: these servers work
     /// without us.
     Fence(Vec<ServiceId>),
-    /// Ask this server to push again what our sessions have not acknowledged.
-    Redeliver(PeerId),
+    /// Pushes to our sessions may be missing: ask a server for them.
+    Redeliver,
     /// A server that we are linked with is not in the registry any more; the link outranks it.
     Vanished(ServiceId),
 }
@@ -232,7 +232,7 @@ impl GatewayCore {
         link.synced = true;
         if link.state == ServerState::Adult && self.serves() {
             self.last_redelivery = Some(now);
-            actions.push(GatewayAction::Redeliver(peer.clone()));
+            actions.push(GatewayAction::Redeliver);
         }
     }
 
@@ -241,18 +241,14 @@ impl GatewayCore {
         let Some(link) = self.link_mut(peer).map(|link| *link) else { return };
         self.links.remove(&peer.service_id);
         if link.state != ServerState::Young {
-            self.redeliver_from_any(now, actions);
+            self.redeliver(now, actions);
         }
     }
 
-    fn redeliver_from_any(&mut self, now: Instant, actions: &mut Vec<GatewayAction>) {
-        if !self.serves() {
-            return;
-        }
-        let adult = self.adults().next();
-        if let Some(adult) = adult {
+    fn redeliver(&mut self, now: Instant, actions: &mut Vec<GatewayAction>) {
+        if self.serves() {
             self.last_redelivery = Some(now);
-            actions.push(GatewayAction::Redeliver(adult));
+            actions.push(GatewayAction::Redeliver);
         }
     }
 
@@ -290,7 +286,7 @@ impl GatewayCore {
             now.saturating_duration_since(last) >= self.timing.redeliver_interval
         });
         if !self.waiting.is_empty() && due {
-            self.redeliver_from_any(now, actions);
+            self.redeliver(now, actions);
         }
     }
 

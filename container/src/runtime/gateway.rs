@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     TICK, critical_since,
-    gateway_dial::{Links, Target, redeliver_later},
+    gateway_dial::{Links, Target},
     ours,
     registrar::Registrar,
     registration,
@@ -165,12 +165,7 @@ impl GatewayRuntime {
                 role.fence();
                 registrar.want(self.entry(ServiceState::Young));
             }
-            GatewayAction::Redeliver(peer) => {
-                if let Some(link) = self.links.get(&peer.service_id) {
-                    let jitter = self.config.redeliver_jitter;
-                    self.tasks.spawn(redeliver_later(link, jitter, self.stop.clone()));
-                }
-            }
+            GatewayAction::Redeliver => role.owed(&[], self.config.redeliver_jitter),
             GatewayAction::Vanished(server) => {
                 metrics::registry_vanished();
                 tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it");

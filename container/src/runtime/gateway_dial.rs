@@ -11,9 +11,8 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId,
-    link::{Redeliver, ServerState, State, SyncBegin, SyncEnd, frame::Kind},
+    link::{ServerState, State, SyncBegin, SyncEnd, frame::Kind},
 };
-use rand::RngExt;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -35,8 +34,6 @@ use crate::{
 
 /// How long the sync of a new link may wait for room before the link counts as stuck.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
-/// How long asking for redelivery may wait for room before the link counts as stuck.
-const REDELIVER_PATIENCE: Duration = Duration::from_secs(5);
 /// A link that lived this long was a good one: the next dial starts without a long wait.
 const GOOD_LINK: Duration = Duration::from_secs(5);
 
@@ -296,15 +293,14 @@ impl FrameSink for Links {
     async fn frame(&self, link: &Arc<Link>, frame: LinkFrame) {
         let Some(role) = self.role() else { return };
         match frame.kind {
-            Kind::Reply(reply) => {
-                let session = SessionId(reply.session);
-                self.forwarder.answered(session, reply.request, reply.status, frame.payload);
-            }
+            Kind::Reply(reply) => self.forwarder.answered(reply, frame.payload),
             Kind::Push(push) => {
-                if let Some(behind) = role.push(&push.sessions, frame.payload) {
+                if let Some(behind) = role.push(push, frame.payload) {
                     behind.await;
                 }
             }
+            Kind::Redelivered(done) => role.redelivered(done),
+            Kind::Owed(owed) => role.owed(&owed.sessions, Duration::ZERO),
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
             Kind::SyncAck(_) => {
                 self.change(link, Link::set_synced);
@@ -327,16 +323,4 @@ impl FrameSink for Links {
             }
         }
     }
-}
-
-/// Redelivery is asked for after a random part of `jitter`, so that a fleet's gateways do not all
-/// ask at once.
-pub(crate) async fn redeliver_later(link: Arc<Link>, jitter: Duration, stop: CancellationToken) {
-    let delay = jitter.mul_f64(rand::rng().random::<f64>());
-    tokio::select! {
-        () = tokio::time::sleep(delay) => {}
-        () = stop.cancelled() => return,
-    }
-    // Lost meanwhile, or stuck and closed for it: its loss asks for redelivery too.
-    let _ = link.send(Kind::Redeliver(Redeliver {}), REDELIVER_PATIENCE).await;
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use imago_proto::{
     Incarnation, ServiceId, SessionId,
-    link::{Session, SessionDown, SessionUp, frame::Kind},
+    link::{Missing, Session, SessionDown, SessionUp, frame::Kind},
 };
 
 use super::gateway_dial::Links;
@@ -63,6 +63,11 @@ impl GatewayHandle {
     /// is kept.
     pub fn open_lane(&self, session: SessionId, route: Route, owner: Arc<dyn LaneOwner>) -> Lane {
         self.links.forwarder.open_lane(session, route, owner)
+    }
+
+    /// Asks a logic server to push what these sessions miss. False where none can be asked now.
+    pub fn redeliver(&self, missing: Vec<Missing>) -> bool {
+        self.links.forwarder.redeliver(missing)
     }
 
     /// Whether any logic server takes requests.

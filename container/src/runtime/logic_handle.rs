@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imago_proto::{
     Incarnation, LinkFrame, ServiceId, SessionId,
-    link::{Kick, Push, Reply, frame::Kind},
+    link::{Kick, Push, Redelivered, Reply, frame::Kind},
 };
 
 use super::logic_links::Gateways;
@@ -36,11 +36,27 @@ impl LogicHandle {
     }
 
     /// Queues a packet for clients of one gateway; never waits. While the gateway's link is down
-    /// it is parked. Overflow policy: dropped and counted, and
-    /// [`LogicRole::redeliver`](crate::LogicRole::redeliver) is called once there is room again.
-    pub fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes) {
-        let push = Kind::Push(Push { sessions });
-        self.gateways.push(gateway, LinkFrame::with_payload(push, packet));
+    /// it is parked. Overflow policy: dropped and counted, and the gateway is told that pushes are
+    /// [owed](Self::owed) once there is room again.
+    pub fn push(&self, gateway: &PeerId, push: Push, packet: Bytes) {
+        self.gateways.push(gateway, LinkFrame::with_payload(Kind::Push(push), packet));
+    }
+
+    /// Tells a gateway that pushes to these of its sessions, or to all where none is named, may be
+    /// missing: it asks for a redelivery.
+    pub fn owed(&self, gateway: &PeerId, sessions: Vec<u64>) {
+        self.gateways.owed(gateway, sessions);
+    }
+
+    /// Tells all gateways that pushes to any of their sessions may be missing.
+    pub fn owed_everywhere(&self) {
+        self.gateways.owed_everywhere();
+    }
+
+    /// Tells a gateway that everything that a session missed has been pushed, or cannot be read.
+    /// Never waits; dropped where there is no link or no room, then the gateway asks again.
+    pub fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
+        self.gateways.redelivered(gateway, done);
     }
 
     /// Asks a gateway to end a session whose place a newer login took; never waits.

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId, SessionReader, ToldSession,
-    link::{ServerState, SessionsUp, State, SyncAck, frame::Kind},
+    link::{Owed, Redelivered, ServerState, SessionsUp, State, SyncAck, frame::Kind},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -156,7 +156,9 @@ impl Gateways {
             return None;
         }
         // Answers to requests of the lost link are of no use: they went to other servers.
-        place.queue.retain(|frame| matches!(frame.kind, Kind::Push(_) | Kind::Kick(_)));
+        place
+            .queue
+            .retain(|frame| matches!(frame.kind, Kind::Push(_) | Kind::Kick(_) | Kind::Owed(_)));
         place.drained.store(false, Ordering::SeqCst);
         place.links.fetch_add(1, Ordering::SeqCst);
         let link = Arc::new(Link::new(peer.clone(), place.queue.clone(), closed));
@@ -262,9 +264,8 @@ impl Gateways {
         }
     }
 
-    /// Has dropped pushes delivered again where there is room now.
+    /// Tells gateways that pushes to them were dropped, where there is room now.
     pub(crate) fn tick(&self) {
-        let Some(role) = self.role() else { return };
         let has_room = |place: &Place| {
             let (frames, bytes) = place.queue.depth();
             frames * 2 < self.config.queue_frames && bytes * 2 < self.config.queue_bytes
@@ -278,7 +279,31 @@ impl Gateways {
             .map(|place| place.peer.clone())
             .collect();
         for peer in due {
-            role.redeliver(&peer);
+            self.owed(&peer, Vec::new());
+        }
+    }
+
+    /// Tells a gateway that pushes to some of its sessions, or to all, may be missing.
+    pub(crate) fn owed(&self, gateway: &PeerId, sessions: Vec<u64>) {
+        let Some(place) = self.place(gateway) else { return };
+        if place.queue.try_push_urgent(LinkFrame::new(Kind::Owed(Owed { sessions }))).is_err() {
+            place.overflowed.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Tells all gateways that pushes may be missing, those too whose links are lost just now.
+    pub(crate) fn owed_everywhere(&self) {
+        let peers: Vec<PeerId> = self.places.iter().map(|place| place.peer.clone()).collect();
+        for peer in peers {
+            self.owed(&peer, Vec::new());
+        }
+    }
+
+    /// Tells a gateway that all that a session missed was pushed. Dropped where the link is lost or
+    /// has no room: the gateway asks again.
+    pub(crate) fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
+        if let Some(link) = self.place(gateway).and_then(|place| place.link()) {
+            let _ = link.try_send_urgent(Kind::Redelivered(done));
         }
     }
 
@@ -345,7 +370,7 @@ impl FrameSink for Gateways {
                 self.tell(LogicEvent::LinkSynced(peer.clone())).await;
             }
             Kind::Forward(request) => role.forward(peer, request, frame.payload),
-            Kind::Redeliver(_) => role.redeliver(peer),
+            Kind::Redeliver(redeliver) => role.redeliver(peer, redeliver.missing),
             Kind::State(state) => link.set_state(state.state()),
             Kind::Drained(_) => self.set_drained(peer),
             other => {

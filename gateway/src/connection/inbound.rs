@@ -105,5 +105,11 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
 
 /// What a client says of its channel and in metas is never believed: it goes no further.
 pub(super) fn request_of(header: Header, body: Bytes) -> Request {
-    Request { command: header.command, sequence: header.sequence, dest: header.dest, body }
+    Request {
+        command: header.command,
+        sequence: header.sequence,
+        dest: header.dest,
+        body,
+        acked: Vec::new(),
+    }
 }

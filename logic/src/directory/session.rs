@@ -3,6 +3,8 @@
 use imago_container::{PeerId, unix_nanos};
 use imago_proto::{Account, App, SessionId, SessionView, link};
 
+use crate::store::Device;
+
 /// One connected client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -108,6 +110,16 @@ impl Session {
     /// Tags that the client named.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(|tag| &**tag)
+    }
+}
+
+impl From<&Session> for Device {
+    fn from(session: &Session) -> Self {
+        Self {
+            app: session.app.clone(),
+            account: session.account.clone(),
+            name: session.device().into(),
+        }
     }
 }
 

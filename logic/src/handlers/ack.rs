@@ -1,22 +1,48 @@
 //! Acknowledgement of messages.
 
-use imago_proto::{ConversationId, Seq, msg::MessageAckReq};
+use imago_proto::{
+    ConversationId, Seq,
+    link::{self, Forward},
+    msg::{Cursor, MessageAckReq},
+};
 
 use super::limits::{CURSORS_MAX, at_most};
-use crate::{Context, Reject};
+use crate::{Context, Reject, store::Given};
 
-/// Answers `chat.talk.ack`: cumulative by message id, and by sequence where the client knows them.
+/// Answers `chat.talk.ack`: by sequence where the client knows them, and cumulative by message id,
+/// which the gateway has translated into what the session was given up to that message.
 pub(super) async fn ack(ctx: Context, req: MessageAckReq) -> Result<(), Reject> {
     at_most("cursors", req.cursors.len(), CURSORS_MAX)?;
-    let session = ctx.session();
-    if req.message_id > 0 {
-        ctx.store().ack_until(&session.app, &session.account, req.message_id).await?;
+    let mut given = given_of(ctx.request());
+    given.extend(req.cursors.into_iter().map(|Cursor { conversation, seq }| Given {
+        conversation: ConversationId::from(conversation),
+        from: Seq(0),
+        to: Seq(seq),
+    }));
+    acknowledge(&ctx, given).await
+}
+
+/// What a request's message id acknowledges.
+pub(super) fn given_of(request: &Forward) -> Vec<Given> {
+    let acked = request.acked.iter().map(|acked| Given {
+        conversation: ConversationId::from(acked.conversation.as_str()),
+        from: Seq(acked.from),
+        to: Seq(acked.to),
+    });
+    acked.collect()
+}
+
+/// Moves the cursors of the calling device, and tells its gateway where they are.
+pub(super) async fn acknowledge(ctx: &Context, given: Vec<Given>) -> Result<(), Reject> {
+    if given.is_empty() {
+        return Ok(());
     }
-    if !req.cursors.is_empty() {
-        let cursors = req.cursors.into_iter();
-        let cursors =
-            cursors.map(|cursor| (ConversationId::from(cursor.conversation), Seq(cursor.seq)));
-        ctx.store().ack_cursors(&session.app, &session.account, cursors.collect()).await?;
-    }
+    let cursors = ctx.store().ack(&ctx.device(), given).await?;
+    let acked = cursors.into_iter().map(|(conversation, seq)| link::Given {
+        conversation: conversation.to_string(),
+        from: 0,
+        to: seq.0,
+    });
+    ctx.note(|notes| notes.acked = acked.collect());
     Ok(())
 }

@@ -9,14 +9,14 @@ mod offline;
 mod sync;
 mod talk;
 
-use imago_proto::{Status, command, msg::MessagePush};
+use imago_proto::{COMMIT_UNKNOWN, Status, command, link, msg::MessagePush};
 use prost::Message;
 
 use self::limits::ANSWER_MAX;
 use crate::{
     Reject, Router,
     layer::{Recover, Timing},
-    store::{Denied, StoreError, Stored, Target},
+    store::{Denied, Envelope, StoreError, Stored, Target},
 };
 
 /// The built-in commands, recovered and timed. Add your own with [`Router::handle`].
@@ -81,6 +81,16 @@ pub(crate) fn push_of(stored: Stored) -> MessagePush {
         seq: envelope.seq.0,
         peer,
         group,
+    }
+}
+
+/// Where a stored message is, for one whose predecessor's commit is not known.
+pub(crate) fn place_of(envelope: &Envelope) -> link::Place {
+    link::Place {
+        conversation: envelope.conversation.to_string(),
+        seq: envelope.seq.0,
+        message_id: envelope.message_id,
+        after: COMMIT_UNKNOWN,
     }
 }
 

@@ -22,13 +22,12 @@ pub(super) async fn sync(ctx: Context, req: SyncReq) -> Result<SyncResp, Reject>
     let cursors = req.cursors.into_iter();
     let cursors =
         cursors.map(|cursor| (ConversationId::from(cursor.conversation), Seq(cursor.seq)));
-    let session = ctx.session();
     // One more tells whether there are more.
-    let found =
-        ctx.store().sync(&session.app, &session.account, cursors.collect(), limit + 1).await?;
+    let found = ctx.store().sync(&ctx.device(), cursors.collect(), limit + 1).await?;
     let some = found.len();
     let mut messages: Vec<MessagePush> = found.into_iter().take(limit).map(push_of).collect();
     let fit = super::fitting(&messages);
     messages.truncate(fit);
+    // Clients that know this command acknowledge positions: the gateway need not keep what it gives.
     Ok(SyncResp { more: messages.len() < some, messages })
 }

@@ -1,16 +1,17 @@
 //! Messages from one account to another, or to a group.
 
 use imago_proto::{
-    Account, GroupId, Status,
+    Account, GroupId, Status, link,
     msg::{MessageReq, MessageResp},
 };
 
 use super::{
     limits::{ACCOUNT_MAX, BODY_MAX, CLIENT_ID_MAX, EXTRA_MAX, GROUP_ID_MAX, within},
-    push_of,
+    place_of, push_of,
 };
 use crate::{
     Context, Reject,
+    context::Receivers,
     store::{Content, Envelope, NewMessage, Stored, Target},
 };
 
@@ -19,7 +20,7 @@ use crate::{
 pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
     check(&ctx, &req, ACCOUNT_MAX)?;
     let target = Target::Account(Account::from(ctx.dest()));
-    let (stored, _) = append(&ctx, req, target).await?;
+    let Said { stored, place, .. } = append(&ctx, req, target).await?;
     let answer = answer(&stored.envelope);
     let sender = stored.envelope.sender.clone();
     // Only a key that was used for a group before gives another target than the one asked for.
@@ -27,10 +28,11 @@ pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageRe
     let mut push = push_of(stored);
     let peer = std::mem::take(&mut push.peer);
     if receiver != sender {
-        ctx.push(ctx.command(), &receiver, &push);
+        let to = Receivers::Account(receiver.clone());
+        ctx.push_message(to, place.clone(), receiver.as_str(), &push);
     }
     push.peer = peer;
-    ctx.push_to_any_others(&sender, push);
+    ctx.push_message_to_any_others(&sender, place, push);
     Ok(answer)
 }
 
@@ -39,11 +41,12 @@ pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageRe
 pub(super) async fn group_talk(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
     check(&ctx, &req, GROUP_ID_MAX)?;
     let target = Target::Group(GroupId::from(ctx.dest()));
-    let (stored, members) = append(&ctx, req, target).await?;
+    let Said { stored, place, members } = append(&ctx, req, target).await?;
     let answer = answer(&stored.envelope);
     if let Target::Group(group) = stored.envelope.other.clone() {
         let seq = stored.envelope.seq;
-        ctx.push_to_members(ctx.command(), &group, members, seq, &push_of(stored));
+        let to = Receivers::Members { group: group.clone(), version: members, seq };
+        ctx.push_message(to, place, group.as_str(), &push_of(stored));
     }
     Ok(answer)
 }
@@ -58,9 +61,17 @@ fn check(ctx: &Context, req: &MessageReq, dest_max: usize) -> Result<(), Reject>
     within("client_message_id", &req.client_message_id, CLIENT_ID_MAX)
 }
 
-/// Stores the message once; gives it as it was stored the first time, and the version of the
-/// group's members.
-async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<(Stored, u64), Reject> {
+/// A message that is stored.
+struct Said {
+    /// As it was stored the first time.
+    stored: Stored,
+    place: link::Place,
+    /// Version of the group's members.
+    members: u64,
+}
+
+/// Stores the message once. The gateway is told that it is the session's own.
+async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<Said, Reject> {
     let sender = ctx.session().account.clone();
     let content = Content { kind: req.r#type, body: req.body, extra: req.extra };
     let message = NewMessage {
@@ -84,7 +95,9 @@ async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<(Store
         sender,
         other,
     };
-    Ok((Stored { envelope, content }, appended.members))
+    let place = link::Place { after: appended.after, ..place_of(&envelope) };
+    ctx.note(|notes| notes.place = Some(place.clone()));
+    Ok(Said { stored: Stored { envelope, content }, place, members: appended.members })
 }
 
 fn answer(envelope: &Envelope) -> MessageResp {

@@ -1,5 +1,6 @@
 //! A logic server's role in its container: requests, the directory, redelivery.
 
+mod debts;
 mod outlet;
 mod queues;
 mod redelivery;
@@ -176,8 +177,8 @@ impl LogicRole for LogicService {
         }
     }
 
-    fn redeliver(&self, gateway: &PeerId) {
-        self.redelivery.ask(gateway);
+    fn redeliver(&self, gateway: &PeerId, missing: Vec<link::Missing>) {
+        self.redelivery.ask(gateway, missing);
     }
 
     async fn idle(&self) {

@@ -8,17 +8,20 @@ use foldhash::fast::RandomState;
 use imago_container::{LogicHandle, PeerId};
 use imago_proto::{
     Limits, LogicPacket, SessionId, Status,
-    link::{Forward, Reply},
+    link::{Forward, Place, Push, Redelivered, Reply},
     msg::Header,
 };
 
-use crate::{Reject, Session, metrics};
+use crate::{Reject, Session, context::Notes, metrics};
 
 /// The container, as the service uses it: see [`LogicHandle`].
 #[async_trait]
 pub(crate) trait Outlet: Send + Sync + 'static {
     async fn reply(&self, gateway: &PeerId, reply: Reply, packet: Bytes);
-    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes);
+    fn push(&self, gateway: &PeerId, push: Push, packet: Bytes);
+    fn owed(&self, gateway: &PeerId, sessions: Vec<u64>);
+    fn owed_everywhere(&self);
+    fn redelivered(&self, gateway: &PeerId, done: Redelivered);
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes);
 }
 
@@ -28,8 +31,20 @@ impl Outlet for LogicHandle {
         Self::reply(self, gateway, reply, packet).await;
     }
 
-    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes) {
-        Self::push(self, gateway, sessions, packet);
+    fn push(&self, gateway: &PeerId, push: Push, packet: Bytes) {
+        Self::push(self, gateway, push, packet);
+    }
+
+    fn owed(&self, gateway: &PeerId, sessions: Vec<u64>) {
+        Self::owed(self, gateway, sessions);
+    }
+
+    fn owed_everywhere(&self) {
+        Self::owed_everywhere(self);
+    }
+
+    fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
+        Self::redelivered(self, gateway, done);
     }
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
@@ -42,6 +57,7 @@ pub(super) fn answer(
     channel: &str,
     request: &Forward,
     answer: Result<Bytes, Reject>,
+    notes: Notes,
 ) -> (Reply, Bytes) {
     let header = || Header {
         command: request.command.clone(),
@@ -66,14 +82,26 @@ pub(super) fn answer(
         tracing::warn!(command = request.command, "answer is too large to be sent");
         (status, response) = packet(Err(Reject::failed("the answer is too large")));
     }
-    let reply = Reply { request: request.request, session: request.session, status: status.code() };
+    let Notes { place, given, given_until, mark, acked } = notes;
+    let reply = Reply {
+        request: request.request,
+        session: request.session,
+        status: status.code(),
+        place,
+        given,
+        given_until,
+        mark,
+        acked,
+    };
     (reply, response.encode())
 }
 
-/// One frame for each gateway, whatever the number of sessions there.
+/// One frame for each gateway, whatever the number of sessions there. `place` is set where it is a
+/// message of a conversation.
 pub(super) fn push<'a>(
     outlet: &dyn Outlet,
     sessions: impl IntoIterator<Item = &'a Session>,
+    place: Option<Place>,
     packet: &Bytes,
 ) {
     if packet.len() > Limits::OUTBOUND_PAYLOAD {
@@ -83,13 +111,22 @@ pub(super) fn push<'a>(
     let mut sessions = sessions.into_iter().peekable();
     let Some(first) = sessions.next() else { return };
     if sessions.peek().is_none() {
-        return outlet.push(&first.gateway, vec![first.id.0], packet.clone());
+        let push = Push { sessions: vec![first.id.0], place, again: false };
+        return outlet.push(&first.gateway, push, packet.clone());
     }
+    for (gateway, sessions) in by_gateway(iter::once(first).chain(sessions)) {
+        let push = Push { sessions, place: place.clone(), again: false };
+        outlet.push(gateway, push, packet.clone());
+    }
+}
+
+/// Numbers of sessions on each gateway.
+pub(super) fn by_gateway<'a>(
+    sessions: impl IntoIterator<Item = &'a Session>,
+) -> HashMap<&'a PeerId, Vec<u64>, RandomState> {
     let mut by_gateway: HashMap<&PeerId, Vec<u64>, RandomState> = HashMap::default();
-    for session in iter::once(first).chain(sessions) {
+    for session in sessions {
         by_gateway.entry(&session.gateway).or_default().push(session.id.0);
     }
-    for (gateway, sessions) in by_gateway {
-        outlet.push(gateway, sessions, packet.clone());
-    }
+    by_gateway
 }

@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,19 +16,17 @@ use foldhash::fast::RandomState;
 use futures::FutureExt;
 use imago_container::{PeerId, in_log_context};
 use imago_proto::{Account, App, ChannelId, GroupId, SessionId, Status, link::Forward};
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::sleep,
-};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     WorkLimits,
+    debts::Debts,
     outlet::{self, Outlet},
 };
 use crate::{
     Context, Reject, Session,
-    context::{Receivers, Services},
+    context::{Notes, Outcome, Push, Receivers, Services},
     metrics,
     router::Routes,
     store::Members,
@@ -38,9 +35,6 @@ use crate::{
 /// Refusals that may wait for room in their link's queue. Overflow policy: no answer; the gateway
 /// answers the request itself when its time is over.
 const REFUSALS_MAX: usize = 4096;
-
-/// Pauses between tries to read who gets a message, in milliseconds.
-const MEMBERS_PAUSES: [u64; 5] = [100, 200, 400, 800, 1600];
 
 /// A session, as requests name it.
 type SessionKey = (PeerId, SessionId);
@@ -64,6 +58,7 @@ pub(super) struct Queues {
     in_flight: AtomicUsize,
     settled: Notify,
     refusals: Arc<Semaphore>,
+    debts: Debts,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -77,8 +72,10 @@ impl Queues {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
+        let debts = Debts::new(outlet.clone(), services.clone(), tasks.clone(), stop.clone());
         Self {
             outlet,
+            debts,
             routes,
             services,
             limits,
@@ -142,7 +139,8 @@ impl Queues {
         self.begin();
         let queues = self.clone();
         self.tasks.spawn(async move {
-            let (reply, packet) = outlet::answer(channel.as_str(), &request, Err(why));
+            let (reply, packet) =
+                outlet::answer(channel.as_str(), &request, Err(why), Notes::default());
             tokio::select! {
                 () = queues.outlet.reply(&gateway, reply, packet) => {}
                 () = queues.stop.cancelled() => {}
@@ -220,25 +218,26 @@ impl Queues {
         let has_succeeded = answer.is_ok();
         tracing::trace!(ok = has_succeeded, "answered");
         let session = ctx.session();
-        let (reply, packet) = outlet::answer(session.channel(), ctx.request(), answer);
+        let Outcome { pushes, notes } = ctx.take_outcome();
+        let notes = if has_succeeded { notes } else { Notes::default() };
+        let (reply, packet) = outlet::answer(session.channel(), ctx.request(), answer, notes);
         self.outlet.reply(&session.gateway, reply, packet).await;
         if has_succeeded {
-            self.push(&ctx).await;
+            self.push(session, pushes).await;
         }
     }
 
-    async fn push(&self, ctx: &Context) {
-        let caller = ctx.session();
+    async fn push(&self, caller: &Session, pushes: Vec<Push>) {
         let is_caller =
             |session: &Session| session.id == caller.id && session.gateway == caller.gateway;
-        for push in ctx.take_pushes() {
+        for push in pushes {
             let is_for_caller = matches!(push.to, Receivers::Account(_) | Receivers::Sessions(_));
             let sessions = self.receivers(&caller.app, push.to).await;
             let sessions = sessions.iter().map(|session| &**session);
             let mut receivers =
                 sessions.filter(|session| is_for_caller || !is_caller(session)).peekable();
             if receivers.peek().is_some() {
-                outlet::push(&*self.outlet, receivers, &push.packet.encode());
+                outlet::push(&*self.outlet, receivers, push.place, &push.packet.encode());
             }
         }
     }
@@ -262,19 +261,17 @@ impl Queues {
         }
     }
 
-    /// The message is stored and answered: its receivers are worth some tries. Without them, its
-    /// receivers find it at their next sync.
+    /// The message is stored and answered: where its receivers cannot be read, it is owed to them.
     async fn members(&self, app: &App, group: &GroupId, version: u64) -> Option<Arc<Members>> {
         let Services { members, store, .. } = &*self.services;
-        for pause in MEMBERS_PAUSES.map(Duration::from_millis) {
-            match members.at(&**store, app, group, version).await {
-                Ok(found) => return found,
-                Err(error) => tracing::warn!(%group, %error, "cannot read a group's members"),
+        match members.at(&**store, app, group, version).await {
+            Ok(found) => found,
+            Err(error) => {
+                metrics::fan_out_failed();
+                tracing::warn!(%group, %error, "cannot read a group's members, its message is pushed later");
+                self.debts.remember(app, group);
+                None
             }
-            sleep(pause).await;
         }
-        metrics::fan_out_failed();
-        tracing::warn!(%group, "a message is not pushed to its group");
-        None
     }
 }

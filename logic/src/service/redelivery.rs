@@ -1,62 +1,97 @@
-//! Pushes again what a gateway's sessions have not acknowledged, after something broke.
+//! Pushes to sessions what they miss, when their gateway asks for it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use imago_container::PeerId;
-use imago_proto::{Account, App, LogicPacket, command};
+use imago_proto::{
+    ConversationId, LogicPacket, Seq, SessionId, command,
+    link::{Mark, Missing, Push, Redelivered},
+};
 use prost::Message;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::outlet::{self, Outlet};
+use super::outlet::Outlet;
 use crate::{
     Session, SessionDirectory, handlers, metrics,
-    store::{MessageStore, Stored, Target},
+    store::{Device, Given, MessageStore, Stored, Target},
 };
 
-/// Messages older than a session by more than this are not pushed: its client fetches them when it
-/// logs in. The slack covers clocks of logic servers that differ.
-const SLACK_NANOS: i64 = 60_000_000_000;
-/// Messages of one account read at a time.
+/// Sessions of one gateway that wait. Overflow policy: dropped; the gateway asks again.
+const WAITING_MAX: usize = 100_000;
+/// Messages of one session read at a time. Others have their turn before the next ones, so that the
+/// session's client can take them: it is cut off where its queue at the gateway fills up.
 const PAGE: usize = 100;
-/// Pause before the next page of the same account: no more than its clients can take, who are cut
-/// off where their queue at the gateway fills up.
+/// Pause before the next round of those that have more.
 const PAGE_PAUSE: Duration = Duration::from_millis(100);
 /// Messages and bytes pushed before a short pause, in which the link's queue empties.
 const BURST_MESSAGES: usize = 500;
 const BURST_BYTES: usize = 1 << 20;
 const BURST_PAUSE: Duration = Duration::from_millis(10);
-/// Failed reads in one run before the rest is left to the next run, and the pause after each.
-const FAILURES_MAX: u32 = 10;
+/// Pause after a failed read.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Redelivers for one gateway at a time.
+/// Redelivers for each gateway by a task of its own.
 #[derive(Clone)]
 pub(super) struct Redelivery {
     outlet: Arc<dyn Outlet>,
     directory: Arc<dyn SessionDirectory>,
     store: Arc<dyn MessageStore>,
-    /// Gateways being served, and whether they asked again meanwhile.
-    running: Arc<DashMap<PeerId, bool>>,
+    /// Sessions that wait, by gateway; an entry stands for a running task.
+    waiting: Arc<DashMap<PeerId, VecDeque<Turn>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// An account with sessions on the gateway, and how far it has been served.
-struct Progress {
-    app: App,
-    account: Account,
-    past: i64,
+/// A session, and how far it has been served.
+struct Turn {
+    session: SessionId,
+    /// What was committed then is not missing.
+    since: Mark,
+    have: Vec<Given>,
+    /// Of the first read: everything that it covers has been pushed when the last page has.
+    mark: Option<Mark>,
 }
 
-/// What a run has pushed since its last pause, and in all.
+/// What a task has pushed since its last pause.
 #[derive(Default)]
 struct Burst {
     messages: usize,
     bytes: usize,
-    total: usize,
-    failures: u32,
+}
+
+// === impl Turn ===
+
+impl From<Missing> for Turn {
+    fn from(missing: Missing) -> Self {
+        let have = missing.have.into_iter().map(|have| Given {
+            conversation: ConversationId::from(have.conversation),
+            from: Seq(have.from),
+            to: Seq(have.to),
+        });
+        Self {
+            session: SessionId(missing.session),
+            since: missing.mark.unwrap_or_default(),
+            have: have.collect(),
+            mark: None,
+        }
+    }
+}
+
+impl Turn {
+    /// A message was pushed: all before it in its conversation has been, or is not missing.
+    fn pushed(&mut self, conversation: &ConversationId, to: Seq) {
+        let from_start = |have: &&mut Given| have.from == Seq(0);
+        let mut of = self.have.iter_mut().filter(|have| have.conversation == *conversation);
+        match of.find(from_start) {
+            Some(have) => have.to = to.max(have.to),
+            None => {
+                let conversation = conversation.clone();
+                self.have.push(Given { conversation, from: Seq(0), to });
+            }
+        }
+    }
 }
 
 // === impl Redelivery ===
@@ -69,121 +104,98 @@ impl Redelivery {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { outlet, directory, store, running: Arc::default(), tasks, stop }
+        Self { outlet, directory, store, waiting: Arc::default(), tasks, stop }
     }
 
-    /// Starts a run for a gateway, or has one more run follow the present one.
-    pub(super) fn ask(&self, gateway: &PeerId) {
-        match self.running.entry(gateway.clone()) {
-            Entry::Occupied(mut again) => {
-                again.insert(true);
+    /// Has what these sessions miss pushed to them.
+    pub(super) fn ask(&self, gateway: &PeerId, missing: Vec<Missing>) {
+        let turns = missing.into_iter().map(Turn::from);
+        match self.waiting.entry(gateway.clone()) {
+            Entry::Occupied(mut waiting) => {
+                let room = WAITING_MAX.saturating_sub(waiting.get().len());
+                waiting.get_mut().extend(turns.take(room));
             }
             Entry::Vacant(entry) => {
-                entry.insert(false);
+                entry.insert(turns.take(WAITING_MAX).collect());
                 let (redelivery, gateway) = (self.clone(), gateway.clone());
                 self.tasks.spawn(async move {
-                    tokio::select! {
-                        () = redelivery.run(&gateway) => {}
-                        () = redelivery.stop.cancelled() => {}
-                    }
+                    redelivery.stop.clone().run_until_cancelled(redelivery.run(&gateway)).await;
                 });
             }
         }
     }
 
+    /// Serves sessions page by page until none waits.
     async fn run(&self, gateway: &PeerId) {
+        let (mut burst, mut unfinished) = (Burst::default(), Vec::new());
         loop {
-            let messages = self.serve(gateway).await;
-            metrics::redelivered(messages);
-            tracing::info!(%gateway, messages, "redelivered");
-            if self.running.remove_if(gateway, |_, again| !*again).is_some() {
-                return;
-            }
-            self.running.insert(gateway.clone(), false);
-        }
-    }
-
-    /// A page for each account, then the next one for those that have more.
-    async fn serve(&self, gateway: &PeerId) -> usize {
-        let mut burst = Burst::default();
-        let mut accounts = self.accounts(gateway);
-        while !accounts.is_empty() {
-            let mut unfinished = Vec::new();
-            for mut progress in accounts {
-                if self.page(gateway, &mut progress, &mut burst).await {
-                    unfinished.push(progress);
-                }
-                if burst.failures >= FAILURES_MAX {
-                    tracing::warn!(%gateway, "store keeps failing, redelivery is given up");
-                    return burst.total;
+            while let Some(mut turn) = self.next(gateway) {
+                if self.page(gateway, &mut turn, &mut burst).await {
+                    unfinished.push(turn);
                 }
                 burst.pause().await;
             }
-            accounts = unfinished;
-            if !accounts.is_empty() {
+            if !unfinished.is_empty() {
                 sleep(PAGE_PAUSE).await;
+                let mut waiting = self.waiting.entry(gateway.clone()).or_default();
+                waiting.extend(unfinished.drain(..));
+            } else if self.waiting.remove_if(gateway, |_, waiting| waiting.is_empty()).is_some() {
+                return;
             }
         }
-        burst.total
     }
 
-    /// Who is connected to the gateway, each from the login of its oldest session on.
-    fn accounts(&self, gateway: &PeerId) -> Vec<Progress> {
-        let mut since: HashMap<(App, Account), i64> = HashMap::new();
-        for session in self.directory.sessions_of(gateway) {
-            let login = session.since;
-            let oldest = since.entry((session.app.clone(), session.account.clone()));
-            oldest.and_modify(|oldest| *oldest = login.min(*oldest)).or_insert(login);
-        }
-        let accounts = since.into_iter().map(|((app, account), login)| Progress {
-            app,
-            account,
-            past: login.saturating_sub(SLACK_NANOS),
-        });
-        accounts.collect()
+    fn next(&self, gateway: &PeerId) -> Option<Turn> {
+        self.waiting.get_mut(gateway)?.pop_front()
     }
 
-    /// Pushes an account's next page. Says whether there may be more.
-    async fn page(&self, gateway: &PeerId, progress: &mut Progress, burst: &mut Burst) -> bool {
-        let Progress { app, account, past } = progress;
-        let unread = match self.store.unread(app, account, *past, PAGE).await {
-            Ok(unread) => unread,
+    /// Pushes a session's next page. Says whether there may be more.
+    async fn page(&self, gateway: &PeerId, turn: &mut Turn, burst: &mut Burst) -> bool {
+        // One that is not known is about to be told, or to end: its gateway asks again.
+        let Some(session) = self.directory.session(gateway, turn.session) else {
+            self.done(gateway, turn.session, None);
+            return false;
+        };
+        let device = Device::from(&*session);
+        let owed = match self.store.owed(&device, &turn.since, turn.have.clone(), PAGE).await {
+            Ok(owed) => owed,
             Err(error) => {
-                tracing::warn!(%error, "cannot read what to redeliver");
-                burst.failures += 1;
+                tracing::warn!(%error, "cannot read what a session misses");
                 sleep(FAILURE_PAUSE).await;
-                return true;
+                self.done(gateway, turn.session, None);
+                return false;
             }
         };
-        let Some(last) = unread.last() else { return false };
-        *past = last.envelope.message_id;
-        let more = unread.len() == PAGE;
-        // Those that are still there.
-        let mut sessions = self.directory.locate(app, account).await;
-        sessions.retain(|session| session.gateway == *gateway);
-        for message in unread {
-            let since = message.envelope.message_id.saturating_add(SLACK_NANOS);
-            let receivers = sessions.iter().filter(|session| session.since <= since);
-            let receivers: Vec<&Session> = receivers.map(|session| &**session).collect();
-            if !receivers.is_empty() {
-                burst.bytes += self.push(account, receivers, message);
-                burst.messages += 1;
-                burst.total += 1;
-            }
+        let mark = turn.mark.get_or_insert(owed.mark).clone();
+        let has_more = owed.messages.len() >= PAGE;
+        metrics::redelivered(owed.messages.len());
+        for message in owed.messages {
+            turn.pushed(&message.envelope.conversation, message.envelope.seq);
+            burst.bytes += self.push(&session, message);
+            burst.messages += 1;
         }
-        more && !sessions.is_empty()
+        if !has_more {
+            self.done(gateway, turn.session, Some(mark));
+        }
+        has_more
     }
 
-    fn push(&self, account: &Account, receivers: Vec<&Session>, message: Stored) -> usize {
-        let other = message.envelope.other.clone();
-        let (command, dest) = match &other {
-            Target::Account(_) => (command::CHAT_USER_TALK, account.as_str()),
-            Target::Group(group) => (command::CHAT_GROUP_TALK, group.as_str()),
+    fn done(&self, gateway: &PeerId, session: SessionId, mark: Option<Mark>) {
+        self.outlet.redelivered(gateway, Redelivered { session: session.0, mark });
+    }
+
+    fn push(&self, session: &Session, message: Stored) -> usize {
+        let place = handlers::place_of(&message.envelope);
+        let (command, dest) = match &message.envelope.other {
+            Target::Account(_) => (command::CHAT_USER_TALK, session.account.to_string()),
+            Target::Group(group) => (command::CHAT_GROUP_TALK, group.to_string()),
         };
         let body = handlers::push_of(message).encode_to_vec().into();
-        let packet = LogicPacket::push(command, dest, body).encode();
-        outlet::push(&*self.outlet, receivers, &packet);
-        packet.len()
+        let packet = LogicPacket::push(command, &dest, body).encode();
+        let push = Push { sessions: vec![session.id.0], place: Some(place), again: true };
+        let len = packet.len();
+        self.outlet.push(&session.gateway, push, packet);
+        len
     }
 }
 

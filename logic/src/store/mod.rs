@@ -1,5 +1,6 @@
 //! Where accepted messages are: the trait, and what goes through it.
 
+mod device;
 mod group;
 mod history;
 mod ids;
@@ -9,9 +10,10 @@ pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
-use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 pub use self::{
+    device::{Device, Given, Listing, Owed},
     group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
     history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
     options::StoreOptions,
@@ -60,7 +62,8 @@ pub struct Content {
 /// The result of storing a message; a repeat gets the first one's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Unique and positive. Ids rise in the order of commits, and none is below its send time.
+    /// Unique and positive, and not below its send time. Where several servers write, ids need not
+    /// rise with sequences.
     pub message_id: i64,
     /// Unix nanoseconds.
     pub send_time: i64,
@@ -68,6 +71,9 @@ pub struct Appended {
     pub conversation: ConversationId,
     /// Position in it.
     pub seq: Seq,
+    /// Commit of the message before it in its conversation, as [`Mark`] counts: 0 where there is
+    /// none, [`COMMIT_UNKNOWN`](imago_proto::COMMIT_UNKNOWN) for a repeat.
+    pub after: u64,
     /// Version of the group's [`Members`]; 0 for a message to an account.
     pub members: u64,
     /// The request had been stored before, as this.
@@ -112,10 +118,8 @@ pub struct Stored {
 /// Which messages from others an index lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// Those past the stored cursors.
-    Unread,
-    /// Those past this message id, acknowledged or not.
-    After(i64),
+    /// Those that the device has not acknowledged.
+    Unacknowledged,
     /// Everything that is kept.
     Everything,
 }
@@ -155,50 +159,48 @@ pub trait MessageStore: Send + Sync + 'static {
     /// [`Denied`] for a group that is not there, or that the sender is not in.
     async fn append(&self, message: NewMessage) -> Result<Appended>;
 
-    /// Acknowledges every message to `account` up to this id. Never goes back; ids ≤ 0 do nothing.
-    async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()>;
+    /// A session of a device begins: from now on the device is known. A new one has acknowledged what
+    /// its account has read. Gives what was committed before.
+    async fn enter(&self, device: &Device) -> Result<Mark>;
 
-    /// Acknowledges conversations up to a sequence. Never goes back, nor past the newest message;
-    /// conversations of others are ignored.
-    async fn ack_cursors(
-        &self,
-        app: &App,
-        account: &Account,
-        cursors: Vec<(ConversationId, Seq)>,
-    ) -> Result<()>;
+    /// A device acknowledges what it was given. Its cursor in a conversation moves over a part that
+    /// begins at most one past it, never back nor past the newest message, and over what the account
+    /// may see of it; the account's read mark follows. Conversations of others are ignored. Gives the
+    /// device's cursor, as it is then, of each conversation named that it has: the last one where the
+    /// account was in a group several times.
+    async fn ack(&self, device: &Device, given: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>>;
 
-    /// Messages from others to `account`, ascending by id, at most [`INDEX_MAX`]. The list has no
-    /// holes: nothing with a lower id turns up later.
-    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>>;
+    /// Messages from others to a device's account, at most [`INDEX_MAX`].
+    async fn index(&self, device: &Device, page: Page) -> Result<Listing>;
 
-    /// Contents of messages by their ids, in the order asked; `None` for one that is missing or
-    /// not for `account` to see.
+    /// Messages by their ids, in the order asked; `None` for one that is missing or not for
+    /// `account` to see.
     async fn contents(
         &self,
         app: &App,
         account: &Account,
         ids: Vec<i64>,
-    ) -> Result<Vec<Option<Content>>>;
-
-    /// Messages from others past the stored cursors and past this id, ascending, at most `limit`.
-    /// Ids are not below send times, so a time in Unix nanoseconds serves as an id here.
-    async fn unread(
-        &self,
-        app: &App,
-        account: &Account,
-        past: i64,
-        limit: usize,
-    ) -> Result<Vec<Stored>>;
+    ) -> Result<Vec<Option<Stored>>>;
 
     /// Messages, own ones too, past these sequences and, of conversations that are not named, past
-    /// the stored cursors; ascending by id, at most `limit`.
+    /// the device's cursors, at most `limit`. In each conversation without a hole from there on, by
+    /// sequence; across conversations by message id as far as that allows.
     async fn sync(
         &self,
-        app: &App,
-        account: &Account,
+        device: &Device,
         cursors: Vec<(ConversationId, Seq)>,
         limit: usize,
     ) -> Result<Vec<Stored>>;
+
+    /// Messages, own ones too, that the device has not acknowledged, that `mark` does not cover, and
+    /// that are not among those which it has, at most `limit`. Ordered as in [`sync`](Self::sync).
+    async fn owed(
+        &self,
+        device: &Device,
+        mark: &Mark,
+        have: Vec<Given>,
+        limit: usize,
+    ) -> Result<Owed>;
 
     /// Messages of one conversation, at most `limit`; `None` where the account has no such one.
     async fn history(
@@ -246,7 +248,8 @@ pub trait MessageStore: Send + Sync + 'static {
     /// Who gets the messages of a group now; `None` where there is none in this app.
     async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>>;
 
-    /// Removes some of the messages with ids below this one; says how many. 0: none are left.
+    /// Removes some of the messages with ids below this one, and of the devices that have not been
+    /// there since then (Unix nanoseconds); says how many. 0: none are left.
     async fn prune(&self, below: i64) -> Result<usize>;
 }
 

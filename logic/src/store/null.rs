@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use imago_container::unix_nanos;
-use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 use super::{
-    Activity, Appended, Content, Created, Denied, Envelope, Group, History, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, Stored, Target,
+    Activity, Appended, Created, Denied, Device, Given, Group, History, Listing, MemberChange,
+    Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result,
+    Stored, Target,
 };
 
 /// Accepts every message to an account and forgets it: a repeat is a new message, messages have no
@@ -38,39 +39,39 @@ impl MessageStore for NullStore {
             send_time: id,
             conversation: ConversationId::from(""),
             seq: Seq(0),
+            after: 0,
             members: 0,
             repeat_of: None,
         })
     }
 
-    async fn ack_until(&self, _: &App, _: &Account, _: i64) -> Result<()> {
-        Ok(())
+    async fn enter(&self, _: &Device) -> Result<Mark> {
+        Ok(Mark::up_to(u64::MAX - 1))
     }
 
-    async fn ack_cursors(&self, _: &App, _: &Account, _: Vec<(ConversationId, Seq)>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn index(&self, _: &App, _: &Account, _: Page) -> Result<Vec<Envelope>> {
+    async fn ack(&self, _: &Device, _: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
         Ok(Vec::new())
     }
 
-    async fn contents(&self, _: &App, _: &Account, ids: Vec<i64>) -> Result<Vec<Option<Content>>> {
+    async fn index(&self, _: &Device, _: Page) -> Result<Listing> {
+        Ok(Listing::default())
+    }
+
+    async fn contents(&self, _: &App, _: &Account, ids: Vec<i64>) -> Result<Vec<Option<Stored>>> {
         Ok(ids.iter().map(|_| None).collect())
-    }
-
-    async fn unread(&self, _: &App, _: &Account, _: i64, _: usize) -> Result<Vec<Stored>> {
-        Ok(Vec::new())
     }
 
     async fn sync(
         &self,
-        _: &App,
-        _: &Account,
+        _: &Device,
         _: Vec<(ConversationId, Seq)>,
         _: usize,
     ) -> Result<Vec<Stored>> {
         Ok(Vec::new())
+    }
+
+    async fn owed(&self, _: &Device, _: &Mark, _: Vec<Given>, _: usize) -> Result<Owed> {
+        Ok(Owed { messages: Vec::new(), mark: Mark::up_to(u64::MAX - 1) })
     }
 
     async fn history(

@@ -22,7 +22,10 @@ fn peer(id: &str, incarnation: u64) -> PeerId {
 }
 
 fn push(number: u64) -> LinkFrame {
-    LinkFrame::with_payload(Kind::Push(Push { sessions: vec![number] }), Bytes::new())
+    LinkFrame::with_payload(
+        Kind::Push(Push { sessions: vec![number], ..Push::default() }),
+        Bytes::new(),
+    )
 }
 
 fn kick(session: u64) -> LinkFrame {

@@ -111,7 +111,11 @@ impl LogicRole for LogicNotes {
     fn forward(&self, gateway: &PeerId, request: link::Forward, body: Bytes) {
         let Some(handle) = self.handle.lock().unwrap().clone() else { return };
         let gateway = gateway.clone();
-        let reply = link::Reply { request: request.request, session: request.session, status: 0 };
+        let reply = link::Reply {
+            request: request.request,
+            session: request.session,
+            ..link::Reply::default()
+        };
         let mut is_stuck = self.is_stuck.subscribe();
         tokio::spawn(async move {
             // The sender lives as long as the role.
@@ -120,7 +124,7 @@ impl LogicRole for LogicNotes {
         });
     }
 
-    fn redeliver(&self, _: &PeerId) {
+    fn redeliver(&self, _: &PeerId, _: Vec<link::Missing>) {
         self.redeliveries.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -135,16 +139,24 @@ impl LogicRole for LogicNotes {
 #[derive(Default)]
 pub(super) struct GatewayNotes {
     pub(super) pushed: Mutex<Vec<Bytes>>,
+    /// Sessions that pushes may be missing at, each time that it was told; none: all of them.
+    pub(super) owed: Mutex<Vec<Vec<u64>>>,
     pub(super) is_open: AtomicBool,
     pub(super) drains_for_ever: AtomicBool,
 }
 
 #[async_trait]
 impl GatewayRole for GatewayNotes {
-    fn push(&self, _: &[u64], packet: Bytes) -> Option<BoxFuture<'static, ()>> {
+    fn push(&self, _: link::Push, packet: Bytes) -> Option<BoxFuture<'static, ()>> {
         self.pushed.lock().unwrap().push(packet);
         None
     }
+
+    fn owed(&self, sessions: &[u64], _: Duration) {
+        self.owed.lock().unwrap().push(sessions.to_vec());
+    }
+
+    fn redelivered(&self, _: link::Redelivered) {}
 
     fn kick(&self, _: SessionId, _: Bytes) {}
 
@@ -168,8 +180,8 @@ impl GatewayRole for GatewayNotes {
 pub(super) struct Answers(pub(super) Mutex<Vec<(u32, u32)>>);
 
 impl LaneOwner for Answers {
-    fn answered(&self, request: &Request, status: u32, _: Bytes) {
-        self.0.lock().unwrap().push((request.sequence, status));
+    fn answered(&self, request: &Request, reply: link::Reply, _: Bytes) {
+        self.0.lock().unwrap().push((request.sequence, reply.status));
     }
 
     fn refused(&self, request: &Request, status: Status, _: &str) {
@@ -179,7 +191,7 @@ impl LaneOwner for Answers {
 
 pub(super) fn request(sequence: u32) -> Request {
     let (command, dest) = ("chat.user.talk".into(), "bob".into());
-    Request { command, sequence, dest, body: Bytes::from_static(b"body") }
+    Request { command, sequence, dest, body: Bytes::from_static(b"body"), acked: Vec::new() }
 }
 
 /// A running server.

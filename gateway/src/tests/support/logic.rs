@@ -138,8 +138,12 @@ impl LogicRole for FakeLogic {
             ..Header::default()
         };
         let packet = LogicPacket::response(header, &session.channel_id, status, body).encode();
-        let reply =
-            Reply { request: request.request, session: request.session, status: status.code() };
+        let reply = Reply {
+            request: request.request,
+            session: request.session,
+            status: status.code(),
+            ..Reply::default()
+        };
         let (handle, gateway) = (self.handle().clone(), gateway.clone());
         let released = self.released.clone();
         tokio::spawn(async move {
@@ -150,7 +154,7 @@ impl LogicRole for FakeLogic {
         });
     }
 
-    fn redeliver(&self, _: &PeerId) {}
+    fn redeliver(&self, _: &PeerId, _: Vec<Missing>) {}
 
     async fn idle(&self) {}
 }

@@ -214,6 +214,7 @@ fn repeat(row: &Row) -> Result<(usize, Appended), Failure> {
         send_time: row.try_get(2)?,
         conversation: conversation_id(kind, conversation),
         seq: seq(row.try_get(3)?),
+        after: imago_proto::COMMIT_UNKNOWN,
         members: version.unsigned_abs(),
         repeat_of: Some(First { target, content: content(row, 4)? }),
     };
@@ -342,6 +343,7 @@ impl<'a> Batch<'a> {
                 send_time,
                 conversation: conversation_id(home.kind, home.conversation),
                 seq: seq(*number),
+                after: imago_proto::COMMIT_UNKNOWN,
                 members: home.members,
                 repeat_of: None,
             };

@@ -23,7 +23,7 @@ use std::{
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 use tokio::time::{sleep, timeout};
 
 pub use self::options::PostgresOptions;
@@ -36,8 +36,9 @@ use self::{
     queue::Queue,
 };
 use super::{
-    Activity, Appended, Content, Created, Envelope, Group, History, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, StoreError, Stored,
+    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
+    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
+    Stored,
 };
 
 /// How long one try of a read, or of a group's change, may take.
@@ -105,55 +106,33 @@ impl MessageStore for PostgresStore {
         Ok(self.messages.run(message).await??)
     }
 
-    async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()> {
-        if message_id <= 0 {
-            return Ok(());
-        }
-        let (app, account) = (app.clone(), account.clone());
-        self.acks.run(Ack { app, account, until: message_id, cursors: Vec::new() }).await
+    async fn enter(&self, device: &Device) -> Result<Mark> {
+        Err(StoreError::Failed(format!("{device:?}")))
     }
 
-    async fn ack_cursors(
-        &self,
-        app: &App,
-        account: &Account,
-        cursors: Vec<(ConversationId, Seq)>,
-    ) -> Result<()> {
-        let (app, account) = (app.clone(), account.clone());
-        self.acks.run(Ack { app, account, until: 0, cursors }).await
+    async fn ack(&self, _: &Device, _: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
+        Err(StoreError::Failed(String::new()))
     }
 
-    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>> {
-        insist!(&self.pools.reads, |client| reads::index(&client, app, account, page))
+    async fn index(&self, _: &Device, _: Page) -> Result<Listing> {
+        Err(StoreError::Failed(String::new()))
     }
 
-    async fn contents(
-        &self,
-        app: &App,
-        account: &Account,
-        ids: Vec<i64>,
-    ) -> Result<Vec<Option<Content>>> {
-        insist!(&self.pools.reads, |client| reads::contents(&client, app, account, &ids))
-    }
-
-    async fn unread(
-        &self,
-        app: &App,
-        account: &Account,
-        past: i64,
-        limit: usize,
-    ) -> Result<Vec<Stored>> {
-        insist!(&self.pools.reads, |client| reads::unread(&client, app, account, past, limit))
+    async fn contents(&self, _: &App, _: &Account, _: Vec<i64>) -> Result<Vec<Option<Stored>>> {
+        Err(StoreError::Failed(String::new()))
     }
 
     async fn sync(
         &self,
-        app: &App,
-        account: &Account,
-        cursors: Vec<(ConversationId, Seq)>,
-        limit: usize,
+        _: &Device,
+        _: Vec<(ConversationId, Seq)>,
+        _: usize,
     ) -> Result<Vec<Stored>> {
-        insist!(&self.pools.reads, |client| reads::sync(&client, app, account, &cursors, limit))
+        Err(StoreError::Failed(String::new()))
+    }
+
+    async fn owed(&self, _: &Device, _: &Mark, _: Vec<Given>, _: usize) -> Result<Owed> {
+        Err(StoreError::Failed(String::new()))
     }
 
     async fn history(

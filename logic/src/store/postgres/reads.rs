@@ -123,9 +123,8 @@ pub(super) async fn index(
 ) -> Result<Vec<Envelope>, Failure> {
     let limit = limited(INDEX_MAX);
     let rows = match page {
-        Page::Unread => ask(client, UNREAD, app, account, &[&limit]).await?,
+        Page::Unacknowledged => ask(client, UNREAD, app, account, &[&limit]).await?,
         Page::Everything => ask(client, EVERYTHING, app, account, &[&limit]).await?,
-        Page::After(id) => ask(client, AFTER, app, account, &[&limit, &id]).await?,
     };
     rows.iter().map(envelope).collect()
 }

@@ -16,13 +16,14 @@ mod writes;
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use imago_proto::{Account, App, ConversationId, GroupId, Seq};
+use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 use rusqlite::{Connection, ErrorCode};
 
 use self::{readers::Readers, writer::Writer};
 use super::{
-    Activity, Appended, Content, Created, Envelope, Group, History, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, StoreError, Stored,
+    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
+    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
+    Stored,
 };
 
 /// How a file is used.
@@ -141,59 +142,33 @@ impl MessageStore for SqliteStore {
         Ok(self.writer.run(move |batch| writes::append(batch, &message)).await??)
     }
 
-    async fn ack_until(&self, app: &App, account: &Account, message_id: i64) -> Result<()> {
-        if message_id <= 0 {
-            return Ok(());
-        }
-        let (app, account) = (app.clone(), account.clone());
-        self.writer.run(move |batch| writes::ack_until(batch, &app, &account, message_id)).await
+    async fn enter(&self, device: &Device) -> Result<Mark> {
+        Err(StoreError::Failed(format!("{device:?}")))
     }
 
-    async fn ack_cursors(
-        &self,
-        app: &App,
-        account: &Account,
-        cursors: Vec<(ConversationId, Seq)>,
-    ) -> Result<()> {
-        let (app, account) = (app.clone(), account.clone());
-        self.writer.run(move |batch| writes::ack_cursors(batch, &app, &account, &cursors)).await
+    async fn ack(&self, _: &Device, _: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
+        Err(StoreError::Failed(String::new()))
     }
 
-    async fn index(&self, app: &App, account: &Account, page: Page) -> Result<Vec<Envelope>> {
-        let (app, account) = (app.clone(), account.clone());
-        self.read(move |db| reads::index(db, &app, &account, page)).await
+    async fn index(&self, _: &Device, _: Page) -> Result<Listing> {
+        Err(StoreError::Failed(String::new()))
     }
 
-    async fn contents(
-        &self,
-        app: &App,
-        account: &Account,
-        ids: Vec<i64>,
-    ) -> Result<Vec<Option<Content>>> {
-        let (app, account) = (app.clone(), account.clone());
-        self.readers.run(move |db| reads::contents(db, &app, &account, &ids)).await
-    }
-
-    async fn unread(
-        &self,
-        app: &App,
-        account: &Account,
-        past: i64,
-        limit: usize,
-    ) -> Result<Vec<Stored>> {
-        let (app, account) = (app.clone(), account.clone());
-        self.read(move |db| reads::unread(db, &app, &account, past, limit)).await
+    async fn contents(&self, _: &App, _: &Account, _: Vec<i64>) -> Result<Vec<Option<Stored>>> {
+        Err(StoreError::Failed(String::new()))
     }
 
     async fn sync(
         &self,
-        app: &App,
-        account: &Account,
-        cursors: Vec<(ConversationId, Seq)>,
-        limit: usize,
+        _: &Device,
+        _: Vec<(ConversationId, Seq)>,
+        _: usize,
     ) -> Result<Vec<Stored>> {
-        let (app, account) = (app.clone(), account.clone());
-        self.read(move |db| reads::sync(db, &app, &account, &cursors, limit)).await
+        Err(StoreError::Failed(String::new()))
+    }
+
+    async fn owed(&self, _: &Device, _: &Mark, _: Vec<Given>, _: usize) -> Result<Owed> {
+        Err(StoreError::Failed(String::new()))
     }
 
     async fn history(

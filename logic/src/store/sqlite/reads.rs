@@ -25,13 +25,8 @@ pub(super) fn index(
 ) -> Result<Vec<Envelope>> {
     let mut starts = conversations(db, app, account)?;
     match page {
-        Page::Unread => {}
+        Page::Unacknowledged => {}
         Page::Everything => starts.iter_mut().for_each(|start| start.cursor = start.since),
-        Page::After(id) => {
-            for start in &mut starts {
-                start.cursor = last_until(db, start.id, start.since, start.head, id)?;
-            }
-        }
     }
     merge(db, Some(account), &starts, INDEX_MAX)
 }

@@ -44,6 +44,7 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
         send_time,
         conversation: conversation_id(kind, conversation),
         seq: seq(head),
+        after: imago_proto::COMMIT_UNKNOWN,
         members,
         repeat_of: None,
     }))
@@ -96,6 +97,7 @@ fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Append
             send_time: row.get(1)?,
             conversation: conversation_id(kind, conversation),
             seq: seq(row.get(3)?),
+            after: imago_proto::COMMIT_UNKNOWN,
             members: row.get::<_, i64>(9)?.unsigned_abs(),
             repeat_of: Some(First { target, content }),
         })
