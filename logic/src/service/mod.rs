@@ -4,6 +4,7 @@ mod debts;
 mod outlet;
 mod queues;
 mod redelivery;
+mod running;
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},

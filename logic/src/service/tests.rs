@@ -1,9 +1,11 @@
 //! The order of requests, their bounds and kickouts.
 
 mod kicks;
+mod overlapping;
 mod redelivery;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},

@@ -25,6 +25,7 @@ async fn say(world: &World, from: &str, to: &str, count: u64) -> Vec<u64> {
             open_talk: false,
             request: format!("{}-{number}", rand::random::<u64>()),
             content: Content { kind: 1, body: format!("{number}"), extra: String::new() },
+            chain: store::Chain::default(),
         });
         seqs.push(stored.await.unwrap().seq.0);
     }
