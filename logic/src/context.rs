@@ -16,7 +16,7 @@ use prost::Message;
 use crate::{
     Session, SessionDirectory,
     members::MemberLists,
-    store::{Device, MessageStore},
+    store::{Chain, Device, MessageStore},
 };
 
 /// What groups may be.
@@ -51,6 +51,7 @@ pub struct Context {
 struct Inner {
     session: Arc<Session>,
     request: Forward,
+    chain: Chain,
     services: Arc<Services>,
     outcome: Mutex<Outcome>,
 }
@@ -131,8 +132,14 @@ impl LogContext for Inner {
 }
 
 impl Context {
-    pub(crate) fn new(session: Arc<Session>, request: Forward, services: Arc<Services>) -> Self {
-        Self { inner: Arc::new(Inner { session, request, services, outcome: Mutex::default() }) }
+    pub(crate) fn new(
+        session: Arc<Session>,
+        request: Forward,
+        chain: Chain,
+        services: Arc<Services>,
+    ) -> Self {
+        let outcome = Mutex::default();
+        Self { inner: Arc::new(Inner { session, request, chain, services, outcome }) }
     }
 
     /// What its log lines are about.
@@ -147,6 +154,11 @@ impl Context {
     /// The caller's session: account, app, device, channel, gateway.
     pub fn session(&self) -> &Session {
         &self.inner.session
+    }
+
+    /// The session's requests to the same destination that overlap with this one.
+    pub fn chain(&self) -> &Chain {
+        &self.inner.chain
     }
 
     /// The caller's device, as stores know it.
@@ -303,7 +315,12 @@ mod tests {
             groups: GroupRules::default(),
         };
         let session = Session::from_link(&gateway("a"), &session(1, "ann", ""));
-        let ctx = Context::new(Arc::new(session), Forward::default(), Arc::new(services));
+        let ctx = Context::new(
+            Arc::new(session),
+            Forward::default(),
+            Chain::default(),
+            Arc::new(services),
+        );
         let inner = Arc::downgrade(&ctx.inner);
         ctx.push_message_to_any_others(
             &Account::from("ann"),

@@ -9,7 +9,9 @@ use crate::{Context, Handler, Reject, metrics};
 
 /// Wraps a handler into another one.
 pub trait Layer: Send + Sync + 'static {
-    /// The handler that answers `command` in place of `next`.
+    /// The handler that answers `command` in place of `next`. One that calls `next` before it waits
+    /// for anything says whether it [overlaps](Handler::overlaps) as `next` does: else requests of
+    /// one session wait for each other, each through a commit of the message store.
     fn wrap(&self, command: &str, next: Arc<dyn Handler>) -> Arc<dyn Handler>;
 }
 
@@ -42,6 +44,10 @@ impl Handler for Recovering {
             })
         })
     }
+
+    fn overlaps(&self) -> bool {
+        self.0.overlaps()
+    }
 }
 
 /// Measures how long each command takes.
@@ -68,5 +74,9 @@ impl Handler for Timed {
             timer.record(started.elapsed().as_secs_f64());
             answer
         })
+    }
+
+    fn overlaps(&self) -> bool {
+        self.next.overlaps()
     }
 }

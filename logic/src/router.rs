@@ -49,6 +49,13 @@ impl Reject {
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, ctx: Context, body: Bytes) -> BoxFuture<'static, Result<Bytes, Reject>>;
+
+    /// Whether the session's next request may begin once this one's future was polled and waits, if
+    /// that request's handler overlaps too. Such a handler does everything that has to happen in the
+    /// order of the requests before it first waits. Answers and pushes keep that order in any case.
+    fn overlaps(&self) -> bool {
+        false
+    }
 }
 
 /// Commands and their handlers. Layers wrap every handler; the first one is outermost.
@@ -74,14 +81,38 @@ impl Router {
     /// Answers `command` with an async function of [`Context`] and the decoded body. A later
     /// handler of the same command replaces the earlier one.
     #[must_use]
-    pub fn handle<F, Fut, Req, Resp>(mut self, command: &str, handler: F) -> Self
+    pub fn handle<F, Fut, Req, Resp>(self, command: &str, handler: F) -> Self
     where
         F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Resp, Reject>> + Send + 'static,
         Req: Message + Default + Send + 'static,
         Resp: Message + 'static,
     {
-        let typed = Typed { handler: Arc::new(handler), types: PhantomData::<fn(Req) -> Resp> };
+        self.insert(command, handler, Order::OneByOne)
+    }
+
+    /// As [`handle`](Self::handle), for a handler that [overlaps](Handler::overlaps) with itself and
+    /// others that do: requests of one session then share a commit of the message store.
+    #[must_use]
+    pub fn handle_overlapping<F, Fut, Req, Resp>(self, command: &str, handler: F) -> Self
+    where
+        F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, Reject>> + Send + 'static,
+        Req: Message + Default + Send + 'static,
+        Resp: Message + 'static,
+    {
+        self.insert(command, handler, Order::Overlapping)
+    }
+
+    fn insert<F, Fut, Req, Resp>(mut self, command: &str, handler: F, order: Order) -> Self
+    where
+        F: Fn(Context, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, Reject>> + Send + 'static,
+        Req: Message + Default + Send + 'static,
+        Resp: Message + 'static,
+    {
+        let types = PhantomData::<fn(Req) -> Resp>;
+        let typed = Typed { handler: Arc::new(handler), order, types };
         self.handlers.insert(command.to_owned(), Arc::new(typed));
         self
     }
@@ -104,17 +135,37 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) async fn answer(&self, ctx: Context, body: Bytes) -> Result<Bytes, Reject> {
-        match self.handlers.get(ctx.command()) {
-            Some(handler) => handler.call(ctx, body).await,
-            None => Err(Reject::new(Status::NotImplemented, "unknown command")),
+    pub(crate) fn answer(
+        &self,
+        ctx: Context,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Reject>> + Send + use<> {
+        let handler = self.handlers.get(ctx.command()).cloned();
+        async move {
+            match handler {
+                Some(handler) => handler.call(ctx, body).await,
+                None => Err(Reject::new(Status::NotImplemented, "unknown command")),
+            }
         }
     }
+
+    /// See [`Handler::overlaps`].
+    pub(crate) fn overlaps(&self, command: &str) -> bool {
+        self.handlers.get(command).is_some_and(|handler| handler.overlaps())
+    }
+}
+
+/// How requests of one session follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    OneByOne,
+    Overlapping,
 }
 
 /// A handler with its types.
 struct Typed<F, Req, Resp> {
     handler: Arc<F>,
+    order: Order,
     types: PhantomData<fn(Req) -> Resp>,
 }
 
@@ -132,5 +183,9 @@ where
                 .map_err(|error| Reject::invalid(format!("body does not decode: {error}")))?;
             Ok(handler(ctx, request).await?.encode_to_vec().into())
         })
+    }
+
+    fn overlaps(&self) -> bool {
+        self.order == Order::Overlapping
     }
 }

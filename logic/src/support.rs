@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,17 +12,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::{LogicRole, PeerId};
 use imago_proto::{
-    Incarnation, LogicPacket, Packet, SessionId, Status,
-    link::{self, Forward, Reply},
+    Incarnation, LogicPacket, Packet, SessionId, Status, command,
+    link::{self, Forward, Given, Push, Redelivered, Reply},
+    msg::{MessageAckReq, MessageIndexReq},
 };
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod broken;
+
+pub(crate) use self::broken::Broken;
 use crate::{
     GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
-    service::{LogicService, Means, Outlet},
+    service::{LogicService, Means, Outlet, RedeliveryWay},
     store::{
         MessageStore,
         sqlite::{SqliteOptions, SqliteStore},
@@ -33,13 +37,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Sent {
     Reply { reply: Reply, packet: LogicPacket },
-    Push { gateway: PeerId, sessions: Vec<u64>, packet: LogicPacket },
+    Push { gateway: PeerId, push: Push, packet: LogicPacket },
+    Owed { gateway: PeerId, sessions: Vec<u64> },
+    OwedEverywhere,
+    Redelivered { gateway: PeerId, done: Redelivered },
     Kick { gateway: PeerId, session: u64, packet: LogicPacket },
 }
 
 /// Records what leaves the server.
 #[derive(Default)]
 pub(crate) struct FakeOutlet {
+    this: Weak<Self>,
     sent: Mutex<Vec<Sent>>,
     changed: Notify,
     /// How long a kickout takes until it is on its way.
@@ -87,8 +95,21 @@ impl Outlet for FakeOutlet {
         self.record(Sent::Reply { reply, packet: packet(bytes) });
     }
 
-    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, bytes: Bytes) {
-        self.record(Sent::Push { gateway: gateway.clone(), sessions, packet: packet(bytes) });
+    fn push(&self, gateway: &PeerId, push: Push, bytes: Bytes) {
+        self.record(Sent::Push { gateway: gateway.clone(), push, packet: packet(bytes) });
+    }
+
+    fn owed(&self, gateway: &PeerId, sessions: Vec<u64>) {
+        self.record(Sent::Owed { gateway: gateway.clone(), sessions });
+    }
+
+    fn owed_everywhere(&self) {
+        self.record(Sent::OwedEverywhere);
+    }
+
+    fn redelivery(&self, gateway: &PeerId) -> Option<Arc<dyn RedeliveryWay>> {
+        let outlet = self.this.upgrade()?;
+        Some(Arc::new(FakeWay { outlet, gateway: gateway.clone() }))
     }
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
@@ -96,6 +117,24 @@ impl Outlet for FakeOutlet {
         let kick_takes = *self.kick_takes.lock().unwrap_or_else(PoisonError::into_inner);
         std::thread::sleep(kick_takes);
         self.record(Sent::Kick { gateway: gateway.clone(), session: session.0, packet });
+    }
+}
+
+/// A link that takes everything.
+struct FakeWay {
+    outlet: Arc<FakeOutlet>,
+    gateway: PeerId,
+}
+
+#[async_trait]
+impl RedeliveryWay for FakeWay {
+    async fn push(&self, push: Push, packet: Bytes) -> bool {
+        self.outlet.push(&self.gateway, push, packet);
+        true
+    }
+
+    async fn done(&self, done: Redelivered) {
+        self.outlet.record(Sent::Redelivered { gateway: self.gateway.clone(), done });
     }
 }
 
@@ -155,7 +194,8 @@ impl World {
         limits: WorkLimits,
         groups: GroupRules,
     ) -> Self {
-        let outlet = Arc::new(FakeOutlet::default());
+        let outlet =
+            Arc::new_cyclic(|this| FakeOutlet { this: this.clone(), ..Default::default() });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
         let means = Means { outlet: outlet.clone(), directory, store: store.clone() };
@@ -173,6 +213,29 @@ impl World {
         self.service.sync_end(gateway);
     }
 
+    /// What a message id acknowledges, as a gateway translates it: all that the session was given up
+    /// to the last time it was given that message.
+    fn acked(&self, (gateway, session): (&PeerId, u64), message_id: i64) -> Vec<Given> {
+        let given = |sent: Sent| -> Option<(i64, Vec<Given>)> {
+            match sent {
+                Sent::Push { gateway: to, push, .. } if to == *gateway => {
+                    let place = push.place.filter(|_| push.sessions.contains(&session))?;
+                    let (from, to) = (place.seq, place.seq);
+                    let given = Given { conversation: place.conversation, from, to };
+                    Some((place.message_id, vec![given]))
+                }
+                Sent::Reply { reply, .. } if reply.session == session && reply.given_until > 0 => {
+                    Some((reply.given_until, reply.given))
+                }
+                _ => None,
+            }
+        };
+        let given: Vec<_> = self.outlet.sent().into_iter().filter_map(given).collect();
+        let until = given.iter().rposition(|(id, _)| *id == message_id);
+        let until = until.map_or(0, |last| last + 1);
+        given.into_iter().take(until).flat_map(|(_, given)| given).collect()
+    }
+
     /// Forwards a request without waiting. Gives its number.
     pub(crate) fn forward(
         &self,
@@ -182,7 +245,17 @@ impl World {
         body: Bytes,
     ) -> u64 {
         let request = self.requests.fetch_add(1, Ordering::Relaxed);
+        let message_id = match command {
+            command::CHAT_TALK_ACK => {
+                MessageAckReq::decode(body.clone()).map_or(0, |ack| ack.message_id)
+            }
+            command::CHAT_OFFLINE_INDEX => {
+                MessageIndexReq::decode(body.clone()).map_or(0, |index| index.message_id)
+            }
+            _ => 0,
+        };
         let forward = Forward {
+            acked: self.acked(from, message_id),
             request,
             session: from.1,
             command: command.to_owned(),
@@ -237,9 +310,9 @@ impl World {
     pub(crate) async fn pushes(&self) -> Vec<(String, Vec<u64>, LogicPacket)> {
         self.service.idle().await;
         let pushes = self.outlet.sent().into_iter().filter_map(|sent| match sent {
-            Sent::Push { gateway, mut sessions, packet } => {
-                sessions.sort_unstable();
-                Some((gateway.service_id.to_string(), sessions, packet))
+            Sent::Push { gateway, mut push, packet } => {
+                push.sessions.sort_unstable();
+                Some((gateway.service_id.to_string(), push.sessions, packet))
             }
             _ => None,
         });

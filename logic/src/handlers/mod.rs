@@ -26,9 +26,9 @@ pub fn router() -> Router {
         .layer(Timing)
         .handle(command::LOGIN_SIGNIN, login::sign_in)
         .handle(command::LOGIN_SIGNOUT, login::sign_out)
-        .handle(command::CHAT_USER_TALK, talk::user_talk)
-        .handle(command::CHAT_GROUP_TALK, talk::group_talk)
-        .handle(command::CHAT_TALK_ACK, ack::ack)
+        .handle_overlapping(command::CHAT_USER_TALK, talk::user_talk)
+        .handle_overlapping(command::CHAT_GROUP_TALK, talk::group_talk)
+        .handle_overlapping(command::CHAT_TALK_ACK, ack::ack)
         .handle(command::CHAT_OFFLINE_INDEX, offline::index)
         .handle(command::CHAT_OFFLINE_CONTENT, offline::content)
         .handle(command::CHAT_GROUP_CREATE, group::create)
@@ -46,6 +46,9 @@ impl From<StoreError> for Reject {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::failed("busy, try again later"),
+            StoreError::Overtaking => Self::failed(
+                "an earlier message of this conversation was not stored, try again in order",
+            ),
             StoreError::Denied(denied) => {
                 let status = match denied {
                     Denied::UnknownGroup | Denied::Full => Status::InvalidPacketBody,

@@ -81,8 +81,11 @@ async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<Said, 
         open_talk: ctx.groups().open_talk,
         request: ctx.request_key(&req.client_message_id),
         content: content.clone(),
+        chain: ctx.chain().clone(),
     };
+    let watch = ctx.chain().watch();
     let appended = ctx.store().append(message).await?;
+    watch.stored();
     let (other, content) = match appended.repeat_of {
         Some(first) => (first.target, first.content),
         None => (target, content),

@@ -14,9 +14,8 @@ mod sync;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use imago_proto::{
-    Account, App, ConversationId, GroupId, Seq, Status, command,
+    Status, command,
     msg::{
         Cursor, ErrorResp, LoginReq, LoginResp, MessageAckReq, MessageContentReq,
         MessageContentResp, MessageIndexReq, MessageIndexResp, MessagePush, MessageReq,
@@ -27,12 +26,8 @@ use prost::Message;
 
 use crate::{
     WorkLimits, handlers,
-    store::{
-        Activity, Appended, Content, Created, Envelope, Group, History, MemberChange, Members,
-        MessageStore, NewGroup, NewMessage, Overview, Page, Place, Range, Result, StoreError,
-        Stored,
-    },
-    support::{Sent, World, gateway, session},
+    store::{Device, Envelope, Page},
+    support::{Broken, Sent, World, gateway, session},
 };
 
 fn text(body: &str) -> MessageReq {
@@ -48,6 +43,12 @@ fn world() -> World {
     world.link(&gateway("a"), &[ann[0].clone(), ann[1].clone(), bob[0].clone()]);
     world.link(&gateway("b"), &[session(9, "cid", ""), bob[1].clone()]);
     world
+}
+
+/// What an account's unnamed device has not acknowledged.
+async fn listed(world: &World, account: &str) -> Vec<Envelope> {
+    let device = Device { app: "kim".into(), account: account.into(), name: "".into() };
+    world.store.index(&device, Page::Unacknowledged).await.unwrap().messages
 }
 
 async fn refused(
@@ -120,8 +121,7 @@ async fn a_message_to_nobody_known_is_stored() {
     let (world, a) = (world(), gateway("a"));
     let answer: MessageResp =
         world.success((&a, 1), command::CHAT_USER_TALK, "nobody", &text("hi")).await;
-    let index = world.store.index(&"kim".into(), &"nobody".into(), Page::Unread).await.unwrap();
-    assert_eq!(index[0].message_id, answer.message_id);
+    assert_eq!(listed(&world, "nobody").await[0].message_id, answer.message_id);
 }
 
 #[tokio::test]
@@ -155,13 +155,13 @@ async fn a_request_that_a_gateway_repeats_is_stored_once() {
         command: command::CHAT_USER_TALK.to_owned(),
         sequence: 3,
         dest: "bob".to_owned(),
+        acked: Vec::new(),
     };
     for _ in 0..2 {
         imago_container::LogicRole::forward(&world.service, &a, forward.clone(), body.clone());
     }
     world.pushes().await;
-    let index = world.store.index(&"kim".into(), &"bob".into(), Page::Unread).await.unwrap();
-    assert_eq!(index.len(), 1);
+    assert_eq!(listed(&world, "bob").await.len(), 1);
 }
 
 #[tokio::test]
@@ -260,10 +260,7 @@ async fn acks_move_by_id_and_by_sequence() {
             world.success((&b, 9), command::CHAT_USER_TALK, "ann", &talk).await;
         sent.push(answer);
     }
-    let left = async || {
-        let index = world.store.index(&"kim".into(), &"ann".into(), Page::Unread).await.unwrap();
-        index.len()
-    };
+    let left = async || listed(&world, "ann").await.len();
     let ack = async |ack: MessageAckReq| {
         let () = world.success((&a, 1), command::CHAT_TALK_ACK, "", &ack).await;
     };
@@ -299,85 +296,11 @@ async fn one_to_two_hundred_contents_may_be_asked_for_as_far_as_they_fit_into_a_
     assert_eq!(some.contents.len(), 40);
 }
 
-/// A store whose disk is full.
-struct Broken;
-
-fn broken<T>() -> Result<T> {
-    Err(StoreError::Failed("database or disk is full: /secret/path".to_owned()))
-}
-
-#[async_trait]
-impl MessageStore for Broken {
-    async fn append(&self, _: NewMessage) -> Result<Appended> {
-        broken()
-    }
-    async fn ack_until(&self, _: &App, _: &Account, _: i64) -> Result<()> {
-        broken()
-    }
-    async fn ack_cursors(&self, _: &App, _: &Account, _: Vec<(ConversationId, Seq)>) -> Result<()> {
-        broken()
-    }
-    async fn index(&self, _: &App, _: &Account, _: Page) -> Result<Vec<Envelope>> {
-        broken()
-    }
-    async fn contents(&self, _: &App, _: &Account, _: Vec<i64>) -> Result<Vec<Option<Content>>> {
-        broken()
-    }
-    async fn unread(&self, _: &App, _: &Account, _: i64, _: usize) -> Result<Vec<Stored>> {
-        broken()
-    }
-    async fn sync(
-        &self,
-        _: &App,
-        _: &Account,
-        _: Vec<(ConversationId, Seq)>,
-        _: usize,
-    ) -> Result<Vec<Stored>> {
-        broken()
-    }
-    async fn history(
-        &self,
-        _: &App,
-        _: &Account,
-        _: Place,
-        _: Range,
-        _: usize,
-    ) -> Result<Option<History>> {
-        broken()
-    }
-    async fn conversations(
-        &self,
-        _: &App,
-        _: &Account,
-        _: Option<Activity>,
-        _: usize,
-    ) -> Result<Vec<Overview>> {
-        broken()
-    }
-    async fn create_group(&self, _: NewGroup, _: usize) -> Result<Created> {
-        broken()
-    }
-    async fn join_group(&self, _: MemberChange, _: usize) -> Result<()> {
-        broken()
-    }
-    async fn quit_group(&self, _: MemberChange) -> Result<()> {
-        broken()
-    }
-    async fn group(&self, _: &App, _: &GroupId) -> Result<Option<Group>> {
-        broken()
-    }
-    async fn members(&self, _: &App, _: &GroupId) -> Result<Option<Members>> {
-        broken()
-    }
-    async fn prune(&self, _: i64) -> Result<usize> {
-        broken()
-    }
-}
-
 #[tokio::test]
 async fn where_the_store_fails_the_sender_hears_of_it_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World::on(Arc::new(Broken), folder, handlers::router(), WorkLimits::default());
+    let world =
+        World::on(Arc::<Broken>::default(), folder, handlers::router(), WorkLimits::default());
     world.link(&gateway("a"), &[session(1, "ann", ""), session(2, "bob", "")]);
     let (status, why) = refused(&world, command::CHAT_USER_TALK, "bob", &text("hi")).await;
     assert_eq!(status, Status::SystemException);

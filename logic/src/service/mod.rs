@@ -4,6 +4,7 @@ mod debts;
 mod outlet;
 mod queues;
 mod redelivery;
+mod running;
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
@@ -22,6 +23,8 @@ use prost::Message;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::outlet::Outlet;
+#[cfg(test)]
+pub(crate) use self::outlet::RedeliveryWay;
 use self::{
     queues::{Job, Queues},
     redelivery::Redelivery,

@@ -2,18 +2,18 @@
 
 use std::{
     collections::VecDeque,
-    panic::AssertUnwindSafe,
+    future::poll_fn,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context as TaskContext, Poll, Waker},
 };
 
 use bytes::Bytes;
 use dashmap::{DashMap, mapref::entry::Entry};
 use foldhash::fast::RandomState;
-use futures::FutureExt;
 use imago_container::{PeerId, in_log_context};
 use imago_proto::{Account, App, ChannelId, GroupId, SessionId, Status, link::Forward};
 use tokio::sync::{Notify, Semaphore};
@@ -23,9 +23,10 @@ use super::{
     WorkLimits,
     debts::Debts,
     outlet::{self, Outlet},
+    running::{Handled, Running},
 };
 use crate::{
-    Context, Reject, Session,
+    Reject, Session,
     context::{Notes, Outcome, Push, Receivers, Services},
     metrics,
     router::Routes,
@@ -46,15 +47,33 @@ pub(super) struct Job {
     pub(super) body: Bytes,
 }
 
+/// What a session's worker does next.
+enum Next {
+    /// Begins this request.
+    Begin(Job),
+    /// Waits for those that have begun.
+    Wait,
+    /// Nothing is left.
+    End,
+}
+
+/// Requests of one session that have not begun.
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Of the session's worker, while it could begin another request.
+    worker: Option<Waker>,
+}
+
 /// Works on requests.
 pub(super) struct Queues {
     outlet: Arc<dyn Outlet>,
     routes: Routes,
     services: Arc<Services>,
     limits: WorkLimits,
-    /// Requests that wait behind the one that is worked on, by session; an entry stands for a running
+    /// Requests that wait behind those that are worked on, by session; an entry stands for a running
     /// worker.
-    waiting: DashMap<SessionKey, VecDeque<Job>, RandomState>,
+    waiting: DashMap<SessionKey, Waiting, RandomState>,
     in_flight: AtomicUsize,
     settled: Notify,
     refusals: Arc<Semaphore>,
@@ -97,15 +116,21 @@ impl Queues {
         }
         let key = (job.session.gateway.clone(), job.session.id);
         match self.waiting.entry(key.clone()) {
-            Entry::Occupied(entry) if entry.get().len() >= self.limits.session_queue => {
+            Entry::Occupied(entry) if entry.get().jobs.len() >= self.limits.session_queue => {
                 drop(entry);
                 metrics::refused("session_busy");
                 self.turn_away(job);
                 self.done();
             }
-            Entry::Occupied(mut entry) => entry.get_mut().push_back(job),
+            Entry::Occupied(mut entry) => {
+                let waiting = entry.get_mut();
+                waiting.jobs.push_back(job);
+                if let Some(worker) = waiting.worker.take() {
+                    worker.wake();
+                }
+            }
             Entry::Vacant(entry) => {
-                entry.insert(VecDeque::new());
+                entry.insert(Waiting::default());
                 self.tasks.spawn(self.clone().work(key, job));
             }
         }
@@ -176,47 +201,84 @@ impl Queues {
         }
     }
 
-    /// Works on a session's requests one after the other, until there is none.
+    /// Works on a session's requests, in their order, until there is none.
     async fn work(self: Arc<Self>, key: SessionKey, first: Job) {
-        let mut next = Some(first);
-        while let Some(Job { session, request, body }) = next {
-            let ctx = Context::new(session, request, self.services.clone());
-            let answered = in_log_context(ctx.log_context(), self.answer(ctx, body));
+        let mut running = Running::default();
+        let mut first = Some(first);
+        loop {
+            let next = poll_fn(|cx| {
+                if let Some(first) = first.take() {
+                    self.start(&mut running, first, cx);
+                }
+                self.poll_next(&key, &mut running, cx)
+            });
+            let handled = tokio::select! {
+                biased;
+                handled = next => handled,
+                () = self.stop.cancelled() => return self.abandon(&key, &running),
+            };
+            let Some(handled) = handled else { return };
+            let context = handled.ctx.log_context();
             tokio::select! {
                 biased;
-                () = answered => {}
+                () = in_log_context(context, self.answer(handled)) => {}
                 () = self.stop.cancelled() => {}
             }
             self.done();
-            next = self.next(key.clone());
         }
     }
 
-    /// The request that has waited longest; the worker ends where there is none.
-    fn next(&self, key: SessionKey) -> Option<Job> {
-        let Entry::Occupied(mut queue) = self.waiting.entry(key) else { return None };
-        let next = queue.get_mut().pop_front();
-        if next.is_none() {
-            queue.remove();
-        }
-        next
-    }
-
-    /// Answers a request, then sends the pushes of its handler.
-    async fn answer(&self, ctx: Context, body: Bytes) {
-        // Whatever the layers are: a panic must not end the session's worker.
-        let handled = AssertUnwindSafe(self.routes.answer(ctx.clone(), body)).catch_unwind();
-        let answer = match tokio::time::timeout(self.limits.handler_timeout, handled).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Reject::failed("the server failed on this request")),
-            Err(_) => {
-                metrics::handler_timeout();
-                tracing::warn!("handler took too long; its request is answered with 300");
-                Err(Reject::failed("the server took too long, try again later"))
+    /// Begins what may be begun, and gives what is handled first; `None` once there is nothing more,
+    /// and the session has no worker.
+    fn poll_next(
+        &self,
+        key: &SessionKey,
+        running: &mut Running,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Handled>> {
+        loop {
+            match self.take(key, running, cx) {
+                Next::Begin(job) => self.start(running, job, cx),
+                Next::Wait => return running.poll_next(cx).map(Some),
+                Next::End => return Poll::Ready(None),
             }
-        };
+        }
+    }
+
+    fn start(&self, running: &mut Running, job: Job, cx: &mut TaskContext<'_>) {
+        running.begin(job, &self.routes, &self.services, self.limits.handler_timeout, cx);
+    }
+
+    /// What to do with the request that has waited longest. The end of a session's worker takes its
+    /// entry away: the next request has another one.
+    fn take(&self, key: &SessionKey, running: &Running, cx: &TaskContext<'_>) -> Next {
+        let Entry::Occupied(mut entry) = self.waiting.entry(key.clone()) else { return Next::End };
+        let waiting = entry.get_mut();
+        let may_begin = |job: &mut Job| running.takes(self.routes.overlaps(&job.request.command));
+        if let Some(job) = waiting.jobs.pop_front_if(may_begin) {
+            return Next::Begin(job);
+        }
+        if waiting.jobs.is_empty() {
+            if running.len() == 0 {
+                entry.remove();
+                return Next::End;
+            }
+            waiting.worker = Some(cx.waker().clone());
+        }
+        Next::Wait
+    }
+
+    /// The server stops: requests that are left get no answer.
+    fn abandon(&self, key: &SessionKey, running: &Running) {
+        let waiting = self.waiting.remove(key).map_or(0, |(_, waiting)| waiting.jobs.len());
+        for _ in 0..running.len() + waiting {
+            self.done();
+        }
+    }
+
+    /// Sends the answer of a request, then the pushes of its handler.
+    async fn answer(&self, Handled { ctx, answer }: Handled) {
         let has_succeeded = answer.is_ok();
-        tracing::trace!(ok = has_succeeded, "answered");
         let session = ctx.session();
         let Outcome { pushes, notes } = ctx.take_outcome();
         let notes = if has_succeeded { notes } else { Notes::default() };

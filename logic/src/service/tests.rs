@@ -1,8 +1,11 @@
-//! The order of requests, their bounds, kickouts and redelivery.
+//! The order of requests, their bounds and kickouts.
 
 mod kicks;
+mod overlapping;
+mod redelivery;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,14 +16,13 @@ use std::{
 use bytes::Bytes;
 use imago_proto::{
     Status,
-    msg::{ErrorResp, MessagePush, MessageReq},
+    msg::{ErrorResp, MessageReq},
 };
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::{
     Context, Recover, Reject, Timing,
-    store::{Content, NewMessage, Target},
     support::{Sent, World, gateway, session},
 };
 
@@ -265,91 +267,6 @@ async fn the_older_login_gets_its_notice() {
     assert_eq!(world.answer(late).await.header.status, 404);
 }
 
-async fn store(world: &World, from: &str, to: &str, count: usize) -> Vec<i64> {
-    let mut ids = Vec::new();
-    for number in 0..count {
-        let stored = world.store.append(NewMessage {
-            app: "kim".into(),
-            sender: from.into(),
-            target: Target::Account(to.into()),
-            open_talk: false,
-            request: format!("{}-{number}", world.outlet.sent().len()),
-            content: Content { kind: 1, body: format!("{number}"), extra: String::new() },
-        });
-        ids.push(stored.await.unwrap().message_id);
-    }
-    ids
-}
-
-/// Ids pushed to each session of a gateway, in order.
-fn pushed(world: &World, session: u64) -> Vec<i64> {
-    let sent = world.outlet.sent().into_iter();
-    sent.filter_map(|sent| match sent {
-        Sent::Push { sessions, packet, .. } if sessions.contains(&session) => {
-            Some(MessagePush::decode(packet.body).unwrap().message_id)
-        }
-        _ => None,
-    })
-    .collect()
-}
-
-#[tokio::test]
-async fn redelivery_pushes_in_order_what_is_not_acknowledged() {
-    let (world, a, b) = (World::new(), gateway("a"), gateway("b"));
-    world.link(&a, &[session(1, "ann", ""), session(2, "ann", "phone"), session(3, "bob", "")]);
-    world.link(&b, &[session(4, "ann", "pad")]);
-    let ids = store(&world, "bob", "ann", 250).await;
-    world.store.ack_until(&"kim".into(), &"ann".into(), ids[9]).await.unwrap();
-    world.service.redeliver(&a);
-    let last = *ids.last().unwrap();
-    world.outlet.find(|_| pushed(&world, 1).contains(&last).then_some(())).await;
-    assert_eq!(pushed(&world, 1), ids[10..]);
-    assert_eq!(pushed(&world, 2), ids[10..]);
-    assert!(pushed(&world, 3).is_empty() && pushed(&world, 4).is_empty());
-    let push = world.pushes().await.remove(0);
-    assert_eq!((push.1, push.2.header.dest.as_str()), (vec![1, 2], "ann"));
-    let push = MessagePush::decode(push.2.body).unwrap();
-    assert_eq!((push.sender.as_str(), push.seq, push.body.as_str()), ("bob", 11, "10"));
-    assert!(push.send_time > 0 && !push.conversation.is_empty());
-}
-
-#[tokio::test]
-async fn what_was_stored_long_before_the_login_is_left_to_the_clients_sync() {
-    for has_age in [true, false] {
-        let (world, a) = (World::new(), gateway("a"));
-        let ids = store(&world, "bob", "ann", 1).await;
-        let login = |id, device: &str, after: i64| match has_age {
-            // The gateway's clock is minutes ahead; what counts is how long ago the login was.
-            true => (id, device.to_owned(), ids[0] + 600_000_000_000, -after),
-            // A gateway of an earlier version: its clock is all there is.
-            false => (id, device.to_owned(), ids[0] + after, 0),
-        };
-        let logins = [login(1, "", 30_000_000_000), login(2, "phone", 62_000_000_000)];
-        let sessions = logins.map(|(id, device, login_time, age)| link::Session {
-            login_time,
-            age,
-            ..session(id, "ann", &device)
-        });
-        world.link(&a, &sessions);
-        world.service.redeliver(&a);
-        world.outlet.find(|_| pushed(&world, 1).contains(&ids[0]).then_some(())).await;
-        assert!(pushed(&world, 2).is_empty());
-    }
-}
-
-#[tokio::test]
-async fn asking_while_a_redelivery_runs_means_one_more() {
-    let (world, a) = (World::new(), gateway("a"));
-    world.link(&a, &[session(1, "ann", "")]);
-    let ids = store(&world, "bob", "ann", 3).await;
-    for _ in 0..5 {
-        world.service.redeliver(&a);
-    }
-    world.tasks.close();
-    world.tasks.wait().await;
-    assert_eq!(pushed(&world, 1), [ids.clone(), ids].concat());
-}
-
 #[tokio::test]
 async fn nothing_runs_on_after_the_stop() {
     let (gate, a) = (Gate::closed(), gateway("a"));
@@ -358,7 +275,7 @@ async fn nothing_runs_on_after_the_stop() {
     for _ in 0..10 {
         world.forward((&a, 1), "gate", "", body("x"));
     }
-    world.service.redeliver(&a);
+    world.service.redeliver(&a, vec![link::Missing { session: 1, ..Default::default() }]);
     world.stop.cancel();
     world.tasks.close();
     tokio::time::timeout(Duration::from_secs(10), world.tasks.wait()).await.unwrap();

@@ -1,5 +1,6 @@
 //! Where accepted messages are: the trait, and what goes through it.
 
+mod chain;
 mod device;
 mod group;
 mod history;
@@ -12,7 +13,9 @@ pub mod sqlite;
 use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
+pub(crate) use self::chain::Chains;
 pub use self::{
+    chain::Chain,
     device::{Device, Given, Listing, Owed},
     group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
     history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
@@ -46,6 +49,9 @@ pub struct NewMessage {
     pub request: String,
     /// What it says.
     pub content: Content,
+    /// Those of the same sender to the same receiver that may be on their way at the same time, in
+    /// the order of the calls of [`append`](MessageStore::append).
+    pub chain: Chain,
 }
 
 /// What a message says.
@@ -139,6 +145,9 @@ pub enum StoreError {
     /// More is waiting than the store takes: try again.
     #[error("store is busy")]
     Busy,
+    /// An earlier message of the same [`Chain`] has failed: try again, in order.
+    #[error("an earlier message of the conversation failed")]
+    Overtaking,
     /// The database failed.
     #[error("store failed: {0}")]
     Failed(String),
@@ -153,10 +162,12 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// Keeps messages and cursors. Accounts of different apps never meet in it.
 #[async_trait]
 pub trait MessageStore: Send + Sync + 'static {
-    /// Stores a message once. When this returns, the message is durable.
+    /// Stores a message once. When this returns, the message is durable. Messages of one [`Chain`]
+    /// are stored in the order in which the futures of their calls are first polled.
     ///
     /// # Errors
-    /// [`Denied`] for a group that is not there, or that the sender is not in.
+    /// [`Denied`] for a group that is not there, or that the sender is not in;
+    /// [`StoreError::Overtaking`] where the message's chain is broken.
     async fn append(&self, message: NewMessage) -> Result<Appended>;
 
     /// A session of a device begins: from now on the device is known. A new one has acknowledged what

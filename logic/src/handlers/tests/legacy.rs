@@ -9,6 +9,7 @@ use imago_proto::{
 };
 
 use super::scene::{ANN, ANN_PHONE, BOB, CID, OTHER_ANN, Scene};
+use crate::support::{gateway, session};
 
 async fn index(scene: &Scene, message_id: i64) -> Vec<MessageIndex> {
     let asked = MessageIndexReq { message_id };
@@ -120,8 +121,16 @@ async fn pages_of_two_thousand_go_over_groups_and_accounts() {
         sent.push(scene.say(BOB, &group, "").await.message_id);
         sent.push(scene.tell(BOB, "ann", "").await.message_id);
     }
-    let first = ids(&scene, 0).await;
+    // A device that was away: what was pushed was not pushed to it.
+    scene.world.link(&gateway("c"), &[session(1, "ann", "pad")]);
+    let ids = async |message_id| {
+        let asked = MessageIndexReq { message_id };
+        let found: MessageIndexResp =
+            scene.ask(("c", 1), command::CHAT_OFFLINE_INDEX, "", &asked).await;
+        found.indexes.into_iter().map(|entry| entry.message_id).collect::<Vec<_>>()
+    };
+    let first = ids(0).await;
     assert_eq!(first, sent[..2000]);
-    assert_eq!(ids(&scene, first[1999]).await, sent[2000..]);
-    assert!(ids(&scene, sent[2001]).await.is_empty());
+    assert_eq!(ids(first[1999]).await, sent[2000..]);
+    assert!(ids(sent[2001]).await.is_empty());
 }

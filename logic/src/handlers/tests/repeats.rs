@@ -212,6 +212,7 @@ async fn what_a_gateway_sends_twice_is_carried_out_once_without_any_id_of_the_cl
             command: command.to_owned(),
             sequence: 3,
             dest: dest.to_owned(),
+            acked: Vec::new(),
         };
         let to = &scene.world.service;
         imago_container::LogicRole::forward(to, &gateway("a"), forward, body.into());

@@ -15,11 +15,11 @@ use imago_proto::{
 };
 use prost::Message;
 
-use super::{Broken, text};
+use super::text;
 use crate::{
     GroupRules, WorkLimits, handlers,
     store::sqlite::{SqliteOptions, SqliteStore},
-    support::{World, gateway, session},
+    support::{Broken, World, gateway, session},
 };
 
 /// A session: its gateway, and its number there.
@@ -64,7 +64,12 @@ impl Scene {
     /// With a store that fails whatever it is asked.
     pub(super) fn broken() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::of(World::on(Arc::new(Broken), folder, handlers::router(), WorkLimits::default()))
+        Self::of(World::on(
+            Arc::<Broken>::default(),
+            folder,
+            handlers::router(),
+            WorkLimits::default(),
+        ))
     }
 
     fn of(world: World) -> Self {

@@ -1,0 +1,125 @@
+//! The requests of one session that are being worked on: begun, and finished, in their order.
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use imago_container::in_log_context;
+
+use super::queues::Job;
+use crate::{Context, Reject, context::Services, metrics, router::Routes, store::Chains};
+
+/// Requests of one session that are worked on at a time, where their handlers overlap.
+const OVERLAPPING_MAX: usize = 64;
+
+/// A handled request, whose answer is to be sent.
+pub(super) struct Handled {
+    pub(super) ctx: Context,
+    pub(super) answer: Result<Bytes, Reject>,
+}
+
+struct Request {
+    overlaps: bool,
+    state: State,
+}
+
+enum State {
+    Begun(BoxFuture<'static, Handled>),
+    Handled(Box<Handled>),
+}
+
+/// Requests of one session.
+#[derive(Default)]
+pub(super) struct Running {
+    requests: VecDeque<Request>,
+    chains: Chains,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Whether a request of this kind may begin now: nothing else is being worked on, or all of it
+    /// overlaps.
+    pub(super) fn takes(&self, overlaps: bool) -> bool {
+        let mut requests = self.requests.iter();
+        self.requests.len() < OVERLAPPING_MAX
+            && (self.requests.is_empty() || (overlaps && requests.all(|it| it.overlaps)))
+    }
+
+    /// Begins a request: when this returns, its handler has waited once, or is done.
+    pub(super) fn begin(
+        &mut self,
+        job: Job,
+        routes: &Routes,
+        services: &std::sync::Arc<Services>,
+        timeout: Duration,
+        cx: &mut TaskContext<'_>,
+    ) {
+        if self.requests.is_empty() {
+            self.chains = Chains::default();
+        }
+        let Job { session, request, body } = job;
+        let overlaps = routes.overlaps(&request.command);
+        let chain = self.chains.of(&request.command, &request.dest);
+        let ctx = Context::new(session, request, chain, services.clone());
+        let handling = handle(routes.answer(ctx.clone(), body), ctx.clone(), timeout);
+        let handling = in_log_context(ctx.log_context(), handling).boxed();
+        let mut request = Request { overlaps, state: State::Begun(handling) };
+        request.poll(cx);
+        self.requests.push_back(request);
+    }
+
+    /// The request that was begun first, once it is handled. Pending for ever where there is none.
+    pub(super) fn poll_next(&mut self, cx: &mut TaskContext<'_>) -> Poll<Handled> {
+        for request in &mut self.requests {
+            request.poll(cx);
+        }
+        let is_handled = |first: &mut Request| matches!(first.state, State::Handled(_));
+        match self.requests.pop_front_if(is_handled) {
+            Some(Request { state: State::Handled(handled), .. }) => Poll::Ready(*handled),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// How many are being worked on.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+impl Request {
+    fn poll(&mut self, cx: &mut TaskContext<'_>) {
+        if let State::Begun(handling) = &mut self.state
+            && let Poll::Ready(handled) = Pin::new(handling).poll(cx)
+        {
+            self.state = State::Handled(Box::new(handled));
+        }
+    }
+}
+
+/// Handles a request within the time there is for it.
+async fn handle(
+    handler: impl Future<Output = Result<Bytes, Reject>>,
+    ctx: Context,
+    timeout: Duration,
+) -> Handled {
+    // Whatever the layers are: a panic must not end the session's worker.
+    let handled = AssertUnwindSafe(handler).catch_unwind();
+    let answer = match tokio::time::timeout(timeout, handled).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Reject::failed("the server failed on this request")),
+        Err(_) => {
+            metrics::handler_timeout();
+            tracing::warn!("handler took too long; its request is answered with 300");
+            Err(Reject::failed("the server took too long, try again later"))
+        }
+    };
+    tracing::trace!(ok = answer.is_ok(), "answered");
+    Handled { ctx, answer }
+}
