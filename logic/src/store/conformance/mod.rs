@@ -18,8 +18,8 @@ use futures::future::join_all;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 
 use super::{
-    Appended, Content, Device, Envelope, Given, Listing, MessageStore, NewMessage, Page, Stored,
-    Target,
+    Appended, Chain, Content, Device, Envelope, Given, Listing, MessageStore, NewMessage, Page,
+    Stored, Target,
 };
 
 /// Makes a test of each of the suite, on what `$fresh().await` gives: something that keeps the store
@@ -111,6 +111,7 @@ pub(crate) fn message(from: &str, to: &str, request: &str) -> NewMessage {
         open_talk: false,
         request: request.to_owned(),
         content: Content { kind: 1, body: format!("{from} {request}"), extra: String::new() },
+        chain: Chain::default(),
     }
 }
 
