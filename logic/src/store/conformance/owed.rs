@@ -162,7 +162,7 @@ pub(crate) async fn a_mark_covers_a_commit_and_not_the_next(store: Fresh) {
     for number in 0..4 {
         let request = number.to_string();
         direct.push(send(&*store, "b", "a", &request).await);
-        said.push(say(&*store, "b", &group, &request).await);
+        said.push(say(&*store, "b", &group, &format!("said {request}")).await);
         // Whichever of the two tells it.
         let mark = match number % 2 {
             0 => store.enter(&phone).await.unwrap(),
