@@ -64,3 +64,29 @@ async fn a_message_behind_a_failed_one_of_its_chain_is_not_stored() {
     assert!(matches!(behind, Err(StoreError::Overtaking)), "{behind:?}");
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [other.unwrap().message_id]);
 }
+
+#[tokio::test]
+async fn a_message_that_is_given_up_breaks_its_chain_off_before_the_next_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let store =
+        SqliteStore::open(&SqliteOptions { batch: 1, ..SqliteOptions::new(&path) }).unwrap();
+    let other = locked(&path);
+    let chain = Chain::default();
+    let append = |request| {
+        Box::pin(store.append(NewMessage { chain: chain.clone(), ..message("a", "b", request) }))
+    };
+    let mut first = append("1");
+    assert!(futures::poll!(&mut first).is_pending());
+    // The writer has taken it, and waits for the lock.
+    while store.writer.waiting() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let (mut second, mut third) = (append("2"), append("3"));
+    assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut third).is_pending());
+    drop(second);
+    other.execute_batch("COMMIT").unwrap();
+    let (first, third) = futures::join!(first, third);
+    assert!(matches!(third, Err(StoreError::Overtaking)), "{third:?}");
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [first.unwrap().message_id]);
+}
