@@ -240,7 +240,7 @@ impl Chronicle {
         }
     }
 
-    /// Waits until so many messages are accepted.
+    /// Waits until this number of messages is accepted.
     pub async fn until_accepted(&self, messages: usize, within: Duration) {
         let what = format!("{messages} messages are accepted");
         eventually(within, &what, || async { (self.accepted() >= messages).then_some(()) }).await;

@@ -163,7 +163,8 @@ impl Device {
         let (number, body) = self.chronicle.sends(self.id, to.name());
         let (ended, ending) = oneshot::channel();
         let order = Order { to: to.clone(), number, body, ended };
-        self.orders.send(order).await.ok().expect("a device runs until it is dropped");
+        let is_sent = self.orders.send(order).await.is_ok();
+        assert!(is_sent, "device {} of {} has ended", self.id, self.account);
         ending
     }
 

@@ -11,6 +11,9 @@ use super::{Arrived, Device, DeviceId, Ending, Promise, Record, Sent, Session};
 /// After healing, or after it was accepted, a message is pushed within this time without being asked
 /// for.
 const LATE: Duration = Duration::from_secs(10);
+/// Time in which a login is known to all logic servers: only clients that ask get what is accepted
+/// earlier.
+const KNOWN: Duration = Duration::from_millis(250);
 /// Examples in a report.
 const SHOWN: usize = 8;
 
@@ -74,7 +77,7 @@ impl Verdict {
         };
         self.accepted += 1;
         for device in record.devices.iter().filter(|device| is_promised(record, sent, device)) {
-            let to = format!("{}/{}", device.account, device.name);
+            let to = format!("{}/{} ({:?})", device.account, device.name, device.promise);
             let due = record.healed.map_or(*answered, |healed| healed.max(*answered)) + LATE;
             match device.places.get(&place) {
                 None => self.lost.push(format!("{name} is missing at {to}")),
@@ -174,7 +177,7 @@ fn is_promised(record: &Record, sent: &Sent, device: &Device) -> bool {
         Promise::FromOthers => is_for && !is_own && device.sessions.first().is_some_and(had),
         Promise::WhileConnected => {
             let last = device.sessions.last().filter(|session| session.until.is_none());
-            is_for && !is_own && last.is_some_and(had)
+            is_for && !is_own && last.is_some_and(|last| last.from + KNOWN <= sent.began)
         }
     }
 }
