@@ -1,12 +1,13 @@
 //! Bounds connections that have not shown yet who they are: a new one takes the place of an old one.
 //!
-//! Who holds many connections open without a word keeps nobody else out, since what is real is done
-//! within milliseconds and what is held open grows old. The address with the most connections gives way
-//! first, so that one address cannot take the places of the others either.
+//! Connections that are held open grow old, and real ones are done within milliseconds: so the oldest gives
+//! way. The address with the most connections does first, so that one address cannot take the places of
+//! others. Whether a connection has said something does not count: an attacker could say something, too,
+//! and the youngest silent one would be the real one.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     cmp::Reverse,
+    collections::{BTreeSet, HashMap},
     future::poll_fn,
     net::IpAddr,
     sync::{
@@ -47,15 +48,13 @@ pub struct Slot {
 struct State {
     next: u64,
     entries: HashMap<u64, Entry, RandomState>,
-    silent: Order,
-    spoken: Order,
+    order: Order,
 }
 
 #[derive(Debug)]
 struct Entry {
     network: Network,
     since: Instant,
-    has_spoken: bool,
     eviction: Arc<Eviction>,
 }
 
@@ -145,48 +144,28 @@ impl State {
         let (id, eviction) = (self.next, Arc::<Eviction>::default());
         self.next += 1;
         let since = Instant::now();
-        self.silent.insert(network, id);
-        self.entries.insert(
-            id,
-            Entry { network, since, has_spoken: false, eviction: eviction.clone() },
-        );
+        self.order.insert(network, id);
+        self.entries.insert(id, Entry { network, since, eviction: eviction.clone() });
         Slot { slots: slots.clone(), id, eviction }
-    }
-
-    /// The one to be evicted next.
-    fn victim(&self) -> Option<u64> {
-        self.silent.first().or_else(|| self.spoken.first())
     }
 
     /// When the next eviction is due.
     fn due(&self, grace: Duration) -> Instant {
-        let victim = self.victim().and_then(|id| self.entries.get(&id));
+        let victim = self.order.first().and_then(|id| self.entries.get(&id));
         victim.map_or_else(Instant::now, |entry| entry.since + grace)
     }
 
     fn evict(&mut self) -> bool {
-        let Some(entry) = self.victim().and_then(|id| self.remove(id)) else { return false };
+        let Some(entry) = self.order.first().and_then(|id| self.remove(id)) else { return false };
         entry.eviction.is_due.store(true, Ordering::Release);
         entry.eviction.waker.wake();
         true
     }
 
-    fn order(&mut self, has_spoken: bool) -> &mut Order {
-        if has_spoken { &mut self.spoken } else { &mut self.silent }
-    }
-
     fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        self.order(entry.has_spoken).remove(entry.network, id);
+        self.order.remove(entry.network, id);
         Some(entry)
-    }
-
-    fn spoke(&mut self, id: u64) {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.has_spoken) else { return };
-        entry.has_spoken = true;
-        let network = entry.network;
-        self.silent.remove(network, id);
-        self.spoken.insert(network, id);
     }
 }
 
@@ -236,11 +215,6 @@ impl Network {
 // === impl Slot ===
 
 impl Slot {
-    /// The connection has said something: from now on it is evicted only where all have.
-    pub fn spoke(&self) {
-        self.slots.lock().spoke(self.id);
-    }
-
     /// Whether another connection has taken this place.
     pub fn is_evicted(&self) -> bool {
         self.eviction.is_due.load(Ordering::Acquire)
@@ -330,20 +304,6 @@ mod tests {
         let _more = slots.enter("2001:db8:0:2:ffff::2".parse().unwrap()).await;
         let _next = slots.enter("::ffff:192.0.2.1".parse().unwrap()).await;
         assert!(crowd.is_evicted() && !lone.is_evicted());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silent_ones_give_way_before_those_that_have_spoken() {
-        let slots = slots(2, Duration::ZERO);
-        let spoken = enter(&slots, 1).await;
-        spoken.spoke();
-        spoken.spoke();
-        let silent = enter(&slots, 1).await;
-        let another = enter(&slots, 1).await;
-        assert!(silent.is_evicted() && !spoken.is_evicted());
-        another.spoke();
-        let _last = enter(&slots, 1).await;
-        assert!(spoken.is_evicted() && !another.is_evicted());
     }
 
     #[tokio::test(start_paused = true)]
