@@ -334,6 +334,6 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(slots.evict());
         waiting.await.unwrap();
-        assert!(!slots.evict(), "nobody is left");
+        assert!(!slots.evict(), "none is left");
     }
 }

@@ -17,7 +17,8 @@ impl Hosts {
         Self(names.filter(|name| !name.is_empty()).collect())
     }
 
-    /// Whether every host that a request names is meant. An IP address is nobody's name.
+    /// Returns whether every host that a request names is this machine. An IP address always is: no web page
+    /// has one for its name.
     pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let mut named = headers.get_all(header::HOST).iter().peekable();
         if named.peek().is_none() && uri.authority().is_none() {
@@ -29,20 +30,18 @@ impl Hosts {
 
     /// `host` may have a port.
     fn knows(&self, host: &str) -> bool {
-        let (address, port) = match host.strip_prefix('[').map(|host| host.split_once(']')) {
-            Some(Some((address, port))) => (address, port),
-            Some(None) => return false,
-            None => host.split_at(host.find(':').unwrap_or(host.len())),
-        };
-        let is_port = port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_ok());
-        if !is_port || !(port.is_empty() || port.starts_with(':')) {
-            return false;
+        if let Some(host) = host.strip_prefix('[') {
+            let parts = host.split_once(']');
+            return parts.is_some_and(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_port(port));
         }
-        if host.starts_with('[') {
-            return address.parse::<Ipv6Addr>().is_ok();
-        }
-        address.parse::<Ipv4Addr>().is_ok() || self.0.contains(&plain(address))
+        let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+        is_port(port) && (name.parse::<Ipv4Addr>().is_ok() || self.0.contains(&plain(name)))
     }
+}
+
+/// Whether this is nothing, or a colon with a port.
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
 /// A name as it is compared: in lower case, without the dot that may end it (RFC 1034 §3.1).
