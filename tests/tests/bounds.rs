@@ -1,4 +1,4 @@
-//! Bounds that hold for all peers together: who holds much, or says nothing, keeps nobody else out.
+//! Bounds that hold for all peers together: a peer that holds much, or says nothing, keeps no other out.
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
@@ -153,7 +153,8 @@ async fn only_hosts_that_are_meant_are_told_who_is_here() {
         .logic("logic-1", &[("service.address", "logic.example"), ("monitor.hosts", "a.example")])
         .await;
     let address = logic.address("monitor");
-    let get = |path: &'static str, host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let get =
+        |path: &'static str, host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     for host in ["127.0.0.1", "[::1]:9000", "localhost:9000", "Logic.Example", "a.example:80"] {
         let answer = ask(&address, &get("/peers", host)).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
@@ -265,7 +266,7 @@ async fn what_waits_for_slow_readers_is_bounded_over_all_clients() {
         }
         let bytes = monitor.metric("imago_queued_bytes").await.unwrap();
         assert!(bytes <= (3 << 20) as f64, "{bytes} bytes wait");
-        assert!(sequence < 40_000, "nobody cut off after {sequence} messages");
+        assert!(sequence < 40_000, "no client cut off after {sequence} messages");
     }
     assert_eq!(monitor.metric("imago_slow_readers_total").await.unwrap(), 0.0);
 }
