@@ -35,4 +35,4 @@ pub use log_context::{LogContext, in_log_context};
 pub use meter::{HotCounter, HotGauge, HotHistogram};
 pub use recorder::{Recorded, metrics_recorder};
 pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
-pub use runtime::{Backoff, GatewayHandle, LogicHandle};
+pub use runtime::{Backoff, GatewayHandle, LogicHandle, Redelivery};

@@ -51,7 +51,7 @@ pub trait LogicRole: Send + Sync + 'static {
     /// [`LogicHandle::reply`](crate::LogicHandle::reply), and in order for each session.
     fn forward(&self, gateway: &PeerId, request: link::Forward, body: Bytes);
     /// Push to these sessions of the gateway what they miss, and say of each when that is done, with
-    /// [`LogicHandle::redelivered`](crate::LogicHandle::redelivered).
+    /// [`Redelivery::done`](crate::Redelivery::done).
     fn redeliver(&self, gateway: &PeerId, missing: Vec<link::Missing>);
     /// This server is Adult: from now on requests come. Called again when a gateway that it was
     /// promoted without is back.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,7 +26,7 @@ mod broken;
 pub(crate) use self::broken::Broken;
 use crate::{
     GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
-    service::{LogicService, Means, Outlet},
+    service::{LogicService, Means, Outlet, RedeliveryWay},
     store::{
         MessageStore,
         sqlite::{SqliteOptions, SqliteStore},
@@ -47,6 +47,7 @@ pub(crate) enum Sent {
 /// Records what leaves the server.
 #[derive(Default)]
 pub(crate) struct FakeOutlet {
+    this: Weak<Self>,
     sent: Mutex<Vec<Sent>>,
     changed: Notify,
     /// How long a kickout takes until it is on its way.
@@ -106,8 +107,9 @@ impl Outlet for FakeOutlet {
         self.record(Sent::OwedEverywhere);
     }
 
-    fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
-        self.record(Sent::Redelivered { gateway: gateway.clone(), done });
+    fn redelivery(&self, gateway: &PeerId) -> Option<Arc<dyn RedeliveryWay>> {
+        let outlet = self.this.upgrade()?;
+        Some(Arc::new(FakeWay { outlet, gateway: gateway.clone() }))
     }
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
@@ -115,6 +117,24 @@ impl Outlet for FakeOutlet {
         let kick_takes = *self.kick_takes.lock().unwrap_or_else(PoisonError::into_inner);
         std::thread::sleep(kick_takes);
         self.record(Sent::Kick { gateway: gateway.clone(), session: session.0, packet });
+    }
+}
+
+/// A link that takes everything.
+struct FakeWay {
+    outlet: Arc<FakeOutlet>,
+    gateway: PeerId,
+}
+
+#[async_trait]
+impl RedeliveryWay for FakeWay {
+    async fn push(&self, push: Push, packet: Bytes) -> bool {
+        self.outlet.push(&self.gateway, push, packet);
+        true
+    }
+
+    async fn done(&self, done: Redelivered) {
+        self.outlet.record(Sent::Redelivered { gateway: self.gateway.clone(), done });
     }
 }
 
@@ -174,7 +194,8 @@ impl World {
         limits: WorkLimits,
         groups: GroupRules,
     ) -> Self {
-        let outlet = Arc::new(FakeOutlet::default());
+        let outlet =
+            Arc::new_cyclic(|this| FakeOutlet { this: this.clone(), ..Default::default() });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
         let means = Means { outlet: outlet.clone(), directory, store: store.clone() };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imago_proto::{
     Incarnation, LinkFrame, ServiceId, SessionId,
-    link::{Kick, Push, Redelivered, Reply, frame::Kind},
+    link::{Kick, Push, Reply, frame::Kind},
 };
 
-use super::logic_links::Gateways;
+use super::{logic_links::Gateways, redelivery::Redelivery};
 use crate::PeerId;
 
 /// The logic server's links, for its handlers. Cheap to clone.
@@ -53,10 +53,9 @@ impl LogicHandle {
         self.gateways.owed_everywhere();
     }
 
-    /// Tells a gateway that everything that a session missed has been pushed, or cannot be read.
-    /// Never waits; dropped where there is no link or no room, then the gateway asks again.
-    pub fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
-        self.gateways.redelivered(gateway, done);
+    /// The way of a redelivery to a gateway: its present link, if it has one.
+    pub fn redelivery(&self, gateway: &PeerId) -> Option<Redelivery> {
+        self.gateways.redelivery(gateway)
     }
 
     /// Asks a gateway to end a session whose place a newer login took; never waits.

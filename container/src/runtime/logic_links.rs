@@ -14,11 +14,12 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
     LinkFrame, ServiceId, SessionId, SessionReader, ToldSession,
-    link::{Owed, Redelivered, ServerState, SessionsUp, State, SyncAck, frame::Kind},
+    link::{Owed, ServerState, SessionsUp, State, SyncAck, frame::Kind},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::redelivery::Redelivery;
 use crate::{
     LogicRole, PeerId,
     link::{FrameSink, Link, LinkConfig, Queue, Rejected},
@@ -155,10 +156,12 @@ impl Gateways {
         if place.link().is_some() {
             return None;
         }
-        // Answers to requests of the lost link are of no use: they went to other servers.
-        place
-            .queue
-            .retain(|frame| matches!(frame.kind, Kind::Push(_) | Kind::Kick(_) | Kind::Owed(_)));
+        // Answers to requests of the lost link are of no use: they went to other servers. Nor are parts
+        // of a redelivery: what was before them may be lost with the link, and is asked for again.
+        place.queue.retain(|frame| match &frame.kind {
+            Kind::Push(push) => !push.again,
+            kind => matches!(kind, Kind::Kick(_) | Kind::Owed(_)),
+        });
         place.drained.store(false, Ordering::SeqCst);
         place.links.fetch_add(1, Ordering::SeqCst);
         let link = Arc::new(Link::new(peer.clone(), place.queue.clone(), closed));
@@ -299,12 +302,9 @@ impl Gateways {
         }
     }
 
-    /// Tells a gateway that all that a session missed was pushed. Dropped where the link is lost or
-    /// has no room: the gateway asks again.
-    pub(crate) fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
-        if let Some(link) = self.place(gateway).and_then(|place| place.link()) {
-            let _ = link.try_send_urgent(Kind::Redelivered(done));
-        }
+    /// The present link of a gateway, for a redelivery.
+    pub(crate) fn redelivery(&self, gateway: &PeerId) -> Option<Redelivery> {
+        self.place(gateway).and_then(|place| place.link()).map(Redelivery)
     }
 
     /// Resolves when no linked gateway sends us requests any more.

@@ -8,6 +8,7 @@ mod logic;
 mod logic_accept;
 mod logic_handle;
 mod logic_links;
+mod redelivery;
 mod registrar;
 mod report;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use gateway_handle::GatewayHandle;
 pub(crate) use logic::LogicRuntime;
 pub(crate) use logic_accept::Acceptor;
 pub use logic_handle::LogicHandle;
+pub use redelivery::Redelivery;
 
 use self::{
     gateway_dial::Links,

@@ -23,6 +23,8 @@ use prost::Message;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::outlet::Outlet;
+#[cfg(test)]
+pub(crate) use self::outlet::RedeliveryWay;
 use self::{
     queues::{Job, Queues},
     redelivery::Redelivery,

@@ -1,11 +1,11 @@
 //! What goes out to gateways: the seam that tests replace, and the packets.
 
-use std::{collections::HashMap, iter};
+use std::{collections::HashMap, iter, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use imago_container::{LogicHandle, PeerId};
+use imago_container::{LogicHandle, PeerId, Redelivery};
 use imago_proto::{
     Limits, LogicPacket, SessionId, Status,
     link::{Forward, Place, Push, Redelivered, Reply},
@@ -21,7 +21,7 @@ pub(crate) trait Outlet: Send + Sync + 'static {
     fn push(&self, gateway: &PeerId, push: Push, packet: Bytes);
     fn owed(&self, gateway: &PeerId, sessions: Vec<u64>);
     fn owed_everywhere(&self);
-    fn redelivered(&self, gateway: &PeerId, done: Redelivered);
+    fn redelivery(&self, gateway: &PeerId) -> Option<Arc<dyn RedeliveryWay>>;
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes);
 }
 
@@ -43,12 +43,30 @@ impl Outlet for LogicHandle {
         Self::owed_everywhere(self);
     }
 
-    fn redelivered(&self, gateway: &PeerId, done: Redelivered) {
-        Self::redelivered(self, gateway, done);
+    fn redelivery(&self, gateway: &PeerId) -> Option<Arc<dyn RedeliveryWay>> {
+        Self::redelivery(self, gateway).map(|way| Arc::new(way) as _)
     }
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
         Self::kick(self, gateway, session, notice);
+    }
+}
+
+/// One link, for a redelivery: see [`Redelivery`].
+#[async_trait]
+pub(crate) trait RedeliveryWay: Send + Sync + 'static {
+    async fn push(&self, push: Push, packet: Bytes) -> bool;
+    async fn done(&self, done: Redelivered);
+}
+
+#[async_trait]
+impl RedeliveryWay for Redelivery {
+    async fn push(&self, push: Push, packet: Bytes) -> bool {
+        Self::push(self, push, packet).await
+    }
+
+    async fn done(&self, done: Redelivered) {
+        Self::done(self, done).await;
     }
 }
 

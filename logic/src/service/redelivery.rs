@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use dashmap::{DashMap, mapref::entry::Entry};
 use imago_container::PeerId;
 use imago_proto::{
@@ -12,7 +13,7 @@ use prost::Message;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::outlet::Outlet;
+use super::outlet::{Outlet, RedeliveryWay};
 use crate::{
     Session, SessionDirectory, handlers, metrics,
     store::{Device, Given, MessageStore, Stored, Target},
@@ -52,6 +53,8 @@ struct Turn {
     have: Vec<Given>,
     /// Of the first read: everything that it covers has been pushed when the last page has.
     mark: Option<Mark>,
+    /// The link that it was asked over.
+    way: Arc<dyn RedeliveryWay>,
 }
 
 /// What a task has pushed since its last pause.
@@ -63,8 +66,8 @@ struct Burst {
 
 // === impl Turn ===
 
-impl From<Missing> for Turn {
-    fn from(missing: Missing) -> Self {
+impl Turn {
+    fn new(missing: Missing, way: Arc<dyn RedeliveryWay>) -> Self {
         let have = missing.have.into_iter().map(|have| Given {
             conversation: ConversationId::from(have.conversation),
             from: Seq(have.from),
@@ -75,11 +78,14 @@ impl From<Missing> for Turn {
             since: missing.mark.unwrap_or_default(),
             have: have.collect(),
             mark: None,
+            way,
         }
     }
-}
 
-impl Turn {
+    async fn done(&self, mark: Option<Mark>) {
+        self.way.done(Redelivered { session: self.session.0, mark }).await;
+    }
+
     /// A message was pushed: all before it in its conversation has been, or is not missing.
     fn pushed(&mut self, conversation: &ConversationId, to: Seq) {
         let from_start = |have: &&mut Given| have.from == Seq(0);
@@ -109,7 +115,9 @@ impl Redelivery {
 
     /// Has what these sessions miss pushed to them.
     pub(super) fn ask(&self, gateway: &PeerId, missing: Vec<Missing>) {
-        let turns = missing.into_iter().map(Turn::from);
+        // Lost meanwhile: the gateway asks again.
+        let Some(way) = self.outlet.redelivery(gateway) else { return };
+        let turns = missing.into_iter().map(|missing| Turn::new(missing, way.clone()));
         match self.waiting.entry(gateway.clone()) {
             Entry::Occupied(mut waiting) => {
                 let room = WAITING_MAX.saturating_sub(waiting.get().len());
@@ -153,7 +161,7 @@ impl Redelivery {
     async fn page(&self, gateway: &PeerId, turn: &mut Turn, burst: &mut Burst) -> bool {
         // One that is not known is about to be told, or to end: its gateway asks again.
         let Some(session) = self.directory.session(gateway, turn.session) else {
-            self.done(gateway, turn.session, None);
+            turn.done(None).await;
             return false;
         };
         let device = Device::from(&*session);
@@ -162,7 +170,7 @@ impl Redelivery {
             Err(error) => {
                 tracing::warn!(%error, "cannot read what a session misses");
                 sleep(FAILURE_PAUSE).await;
-                self.done(gateway, turn.session, None);
+                turn.done(None).await;
                 return false;
             }
         };
@@ -171,32 +179,32 @@ impl Redelivery {
         metrics::redelivered(owed.messages.len());
         for message in owed.messages {
             turn.pushed(&message.envelope.conversation, message.envelope.seq);
-            burst.bytes += self.push(&session, message);
+            let (push, packet) = again(&session, message);
+            burst.bytes += packet.len();
             burst.messages += 1;
+            if !turn.way.push(push, packet).await {
+                // The gateway has seen its link go, and asks another server.
+                return false;
+            }
         }
         if !has_more {
-            self.done(gateway, turn.session, Some(mark));
+            turn.done(Some(mark)).await;
         }
         has_more
     }
+}
 
-    fn done(&self, gateway: &PeerId, session: SessionId, mark: Option<Mark>) {
-        self.outlet.redelivered(gateway, Redelivered { session: session.0, mark });
-    }
-
-    fn push(&self, session: &Session, message: Stored) -> usize {
-        let place = handlers::place_of(&message.envelope);
-        let (command, dest) = match &message.envelope.other {
-            Target::Account(_) => (command::CHAT_USER_TALK, session.account.to_string()),
-            Target::Group(group) => (command::CHAT_GROUP_TALK, group.to_string()),
-        };
-        let body = handlers::push_of(message).encode_to_vec().into();
-        let packet = LogicPacket::push(command, &dest, body).encode();
-        let push = Push { sessions: vec![session.id.0], place: Some(place), again: true };
-        let len = packet.len();
-        self.outlet.push(&session.gateway, push, packet);
-        len
-    }
+/// A stored message as it is pushed to a session that missed it.
+fn again(session: &Session, message: Stored) -> (Push, Bytes) {
+    let place = handlers::place_of(&message.envelope);
+    let (command, dest) = match &message.envelope.other {
+        Target::Account(_) => (command::CHAT_USER_TALK, session.account.to_string()),
+        Target::Group(group) => (command::CHAT_GROUP_TALK, group.to_string()),
+    };
+    let body = handlers::push_of(message).encode_to_vec().into();
+    let packet = LogicPacket::push(command, &dest, body).encode();
+    let push = Push { sessions: vec![session.id.0], place: Some(place), again: true };
+    (push, packet)
 }
 
 // === impl Burst ===

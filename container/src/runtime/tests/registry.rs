@@ -29,7 +29,7 @@ async fn traffic_flows(gateway: &Gateway, logic: &Logic, round: u32) {
     eventually("a session", || logic.role.sessions.lock().unwrap().contains(&told)).await;
 
     let before = gateway.role.pushed.lock().unwrap().len();
-    let push = Push { sessions: vec![number], ..Push::default() };
+    let push = imago_proto::link::Push { sessions: vec![number], ..Default::default() };
     logic.handle.push(&peer, push, "pushed".into());
     eventually("a push", || gateway.role.pushed.lock().unwrap().len() == before + 1).await;
 }

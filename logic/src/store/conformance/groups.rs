@@ -87,7 +87,7 @@ async fn version(store: &dyn MessageStore, group: &GroupId) -> u64 {
 
 /// Bodies that somebody sees of everything.
 async fn seen(store: &dyn MessageStore, who: &str) -> Vec<String> {
-    let synced = store.sync(&app(), &account(who), Vec::new(), 1000).await.unwrap();
+    let synced = store.sync(&device(who), Vec::new(), 1000).await.unwrap();
     synced.into_iter().map(|stored| stored.content.body).collect()
 }
 
@@ -239,16 +239,16 @@ pub(crate) async fn members_see_what_was_said_while_they_were_in_it(store: Fresh
     let all = [first.message_id, last.message_id];
     let contents = store.contents(&app(), &c, all.to_vec()).await.unwrap();
     assert_eq!(contents.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
-    let unread = listed(&*store, "c", Page::Unread).await;
-    assert_eq!(unread.len(), 1, "its own is no news");
-    store.ack_until(&app(), &c, unread[0]).await.unwrap();
-    assert!(listed(&*store, "c", Page::Unread).await.is_empty());
+    let unread = index(&*store, &device("c"), Page::Unacknowledged).await;
+    assert_eq!(unread.messages.len(), 1, "its own is no news");
+    ack(&*store, &device("c"), unread.given).await;
+    assert!(listed(&*store, "c", Page::Unacknowledged).await.is_empty());
     // Left again at once: nothing was said in between.
     quit(&*store, &id, "a", "c", "q2").await.unwrap();
     join(&*store, &id, "a", "c", "j3").await.unwrap();
     say(&*store, "a", &id, "5").await;
     assert_eq!(seen(&*store, "c").await, ["c 4", "a 5"]);
-    store.ack_cursors(&app(), &c, vec![(last.conversation, Seq(5))]).await.unwrap();
+    ack_to(&*store, "c", &last.conversation, 5).await;
     assert!(seen(&*store, "c").await.is_empty());
 }
 
@@ -300,7 +300,7 @@ pub(crate) async fn talk_and_changes_at_once_keep_order_and_versions(store: Fres
     assert_gapless(said.clone());
     said.sort_by_key(|said| said.seq);
     assert!(said.windows(2).all(|pair| pair[0].members <= pair[1].members), "versions go back");
-    assert_eq!(listed(&*store, "c", Page::Unread).await, ids(&said));
+    assert_eq!(listed(&*store, "c", Page::Unacknowledged).await, ids(&said));
 }
 
 pub(crate) async fn groups_of_another_app_are_unknown(store: Fresh) {
@@ -336,6 +336,6 @@ pub(crate) async fn a_group_of_ten_thousand_is_like_any_other(store: Fresh) {
     let listed_members: Vec<_> = found.members.into_iter().map(|member| member.account).collect();
     assert_eq!(listed_members, members);
     for who in ["owner", "member-9999"] {
-        assert_eq!(listed(&*store, who, Page::Unread).await, [said.message_id]);
+        assert_eq!(listed(&*store, who, Page::Unacknowledged).await, [said.message_id]);
     }
 }

@@ -12,8 +12,8 @@ fn bodies(messages: &[Stored]) -> Vec<&str> {
 
 async fn sync(store: &dyn MessageStore, who: &str, cursors: &[(&ConversationId, u64)]) -> Vec<i64> {
     let cursors = cursors.iter().map(|(id, seq)| ((*id).clone(), Seq(*seq))).collect();
-    let synced = store.sync(&app(), &account(who), cursors, 1000).await.unwrap();
-    synced.into_iter().map(|stored| stored.envelope.message_id).collect()
+    let synced = store.sync(&device(who), cursors, 1000).await.unwrap();
+    sorted_ids(envelopes(&synced))
 }
 
 pub(crate) async fn a_sync_begins_at_the_cursors_given_and_else_at_the_stored_ones(store: Fresh) {
@@ -24,8 +24,7 @@ pub(crate) async fn a_sync_begins_at_the_cursors_given_and_else_at_the_stored_on
     let all: Vec<i64> = direct.iter().chain(&said).map(|sent| sent.message_id).collect();
     // One's own too: another device may have sent them.
     assert_eq!(sync(&*store, "a", &[]).await, all);
-    let cursor = vec![(direct_id.clone(), Seq(1))];
-    store.ack_cursors(&app(), &account("a"), cursor).await.unwrap();
+    ack_to(&*store, "a", direct_id, 1).await;
     assert_eq!(sync(&*store, "a", &[]).await, all[1..]);
     assert_eq!(sync(&*store, "a", &[(direct_id, 0)]).await, all, "given ones go before stored");
     assert_eq!(sync(&*store, "a", &[(group_id, 1)]).await, [all[1], all[3]]);
@@ -35,23 +34,24 @@ pub(crate) async fn a_sync_begins_at_the_cursors_given_and_else_at_the_stored_on
     assert_eq!(sync(&*store, "c", &[(direct_id, 0), (&strange, 0)]).await, [0i64; 0]);
     assert_eq!(sync(&*store, "a", &[(&strange, 0)]).await, all[1..]);
 
-    let synced = store.sync(&app(), &account("b"), Vec::new(), 3).await.unwrap();
-    assert_eq!(bodies(&synced), ["b 1", "a 2", "b 3"]);
-    let others: Vec<_> = synced.into_iter().map(|stored| stored.envelope.other).collect();
-    let a = Target::Account(account("a"));
-    assert_eq!(others, [a.clone(), a, Target::Group(group)]);
+    let synced = store.sync(&device("b"), Vec::new(), 3).await.unwrap();
+    assert_eq!(sorted_ids(envelopes(&synced)).len(), 3);
+    for Stored { envelope, .. } in synced {
+        let is_direct = envelope.conversation == *direct_id;
+        let with_a = Target::Account(account("a"));
+        assert_eq!(envelope.other, if is_direct { with_a } else { Target::Group(group.clone()) });
+    }
 }
 
 /// Two servers whose clocks differ: an id of one may be far below an acknowledged one of the
 /// other, in another conversation.
 pub(crate) async fn an_id_below_an_acknowledged_one_is_still_missing(store: Fresh) {
-    let one = send(&*store, "b", "a", "1").await;
-    let two = send(&*store, "c", "a", "2").await;
-    assert!(one.message_id < two.message_id);
-    let cursor = vec![(two.conversation, two.seq)];
-    store.ack_cursors(&app(), &account("a"), cursor).await.unwrap();
+    let mut sent = [send(&*store, "b", "a", "1").await, send(&*store, "c", "a", "2").await];
+    sent.sort_by_key(|sent| sent.message_id);
+    let [one, two] = sent;
+    ack_to(&*store, "a", &two.conversation, two.seq.0).await;
     assert_eq!(sync(&*store, "a", &[]).await, [one.message_id]);
-    assert_eq!(listed(&*store, "a", Page::Unread).await, [one.message_id]);
+    assert_eq!(listed(&*store, "a", Page::Unacknowledged).await, [one.message_id]);
 }
 
 async fn page(
@@ -73,7 +73,7 @@ pub(crate) async fn a_history_is_read_in_both_directions_page_by_page(store: Fre
         send(&*store, from.0, from.1, &number.to_string()).await;
     }
     let sent = send(&*store, "a", "b", "10").await;
-    store.ack_until(&app(), &account("a"), i64::MAX).await.unwrap();
+    ack_all(&*store, "a").await;
     let by_id = Place::Conversation(sent.conversation);
     let with = Place::With(account("b"));
     let page = async |range, limit| page(&*store, "a", &with, range, limit).await.unwrap();
@@ -163,7 +163,7 @@ pub(crate) async fn conversations_are_listed_by_what_happened_last(store: Fresh)
         paged.extend(page);
     }
     assert_eq!(paged, found);
-    store.ack_until(&app(), &account("a"), i64::MAX).await.unwrap();
+    ack_all(&*store, "a").await;
     assert!(overviews(&*store, "a").await.iter().all(|found| found.unread == 0));
     assert!(overviews(&*store, "stranger").await.is_empty());
 }

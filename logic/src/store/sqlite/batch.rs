@@ -15,7 +15,7 @@ use super::{
         NewMessage,
         ids::{FIRST_ID, sides},
     },
-    tail::Tail,
+    tail::{Head, Tail},
 };
 
 /// Conversations that are remembered. Overflow policy: all are forgotten, and read again.
@@ -151,15 +151,20 @@ impl<'a> Batch<'a> {
         Ok(Committed { is_shared: self.is_shared, disk: started.elapsed() })
     }
 
-    /// The last sequence of a conversation; none where there is no such conversation.
-    pub(super) fn head(&self, conversation: i64) -> Result<Option<i64>> {
+    /// The last message of a conversation; none where there is no such conversation.
+    pub(super) fn head(&self, conversation: i64) -> Result<Option<Head>> {
         self.memory.tail.head(&self.transaction, conversation)
+    }
+
+    /// The last message of all.
+    pub(super) fn last_id(&self) -> i64 {
+        self.memory.tail.last_id()
     }
 
     /// Minted within the transaction, so ids rise in the order of commits, whichever process
     /// writes.
     pub(super) fn next_id(&self, now: i64) -> i64 {
-        now.max(self.memory.tail.last_id().saturating_add(1)).max(FIRST_ID)
+        now.max(self.last_id().saturating_add(1)).max(FIRST_ID)
     }
 
     /// The message that a request with this key stored, if it did.

@@ -30,7 +30,7 @@ struct Row {
 fn find(db: &Connection, app: &App, group: &GroupId) -> Result<Option<Row>> {
     let Some(id) = group_row(group) else { return Ok(None) };
     db.prepare_cached(
-        "SELECT g.owner, g.open, g.size, g.version, c.placed_seq
+        "SELECT g.owner, g.open, g.size, g.version, c.last_seq
          FROM grp g JOIN conversation c ON c.id = g.conversation
          WHERE c.id = ?1 AND c.app = ?2",
     )?

@@ -1,14 +1,14 @@
 //! Conversations as people look at them.
 
 use imago_proto::{Account, App};
-use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
     super::{
-        Activity, Content, History, Overview, Place, Range, Stored, UNREAD_MAX,
+        Activity, History, Overview, Place, Range, UNREAD_MAX,
         ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
     },
-    reads::{Conversation, conversation, conversations_where, envelope},
+    reads::{Membership, membership, memberships_where, stored},
 };
 
 /// What [`stored`] reads: messages of conversation ?1 past sequence ?2, up to ?3, that member ?5 of
@@ -26,11 +26,6 @@ macro_rules! messages_between {
             $rest
         )
     };
-}
-
-fn stored(of: &Conversation, row: &Row<'_>) -> Result<Stored> {
-    let content = Content { kind: row.get(4)?, body: row.get(5)?, extra: row.get(6)? };
-    Ok(Stored { envelope: envelope(of, row)?, content })
 }
 
 /// The row that a place stands for, whoever may see it.
@@ -56,15 +51,17 @@ pub(super) fn history(
     limit: usize,
 ) -> Result<Option<History>> {
     let Some(row) = row_of(db, app, account, place)? else { return Ok(None) };
-    let times: Vec<Conversation> = db
-        .prepare_cached(conversations_where!(" AND k.conversation = ?3 ORDER BY k.since"))?
-        .query_map(params![app.as_str(), account.as_str(), row], conversation)?
+    let times: Vec<Membership> = db
+        .prepare_cached(memberships_where!("AND k.conversation = ?3 ORDER BY k.since"))?
+        .query_map(params![app.as_str(), account.as_str(), row], membership)?
         .collect::<Result<_>>()?;
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(None) };
     // The letter of an id tells nothing of the row.
     let is_meant = match place {
-        Place::Conversation(id) => conversation_id(last.kind, last.id) == *id,
-        Place::Group(_) => last.kind == Kind::Group,
+        Place::Conversation(id) => {
+            conversation_id(last.conversation.kind, last.conversation.id) == *id
+        }
+        Place::Group(_) => last.conversation.kind == Kind::Group,
         Place::With(_) => true,
     };
     if !is_meant {
@@ -83,7 +80,7 @@ pub(super) fn history(
     let mut messages = db
         .prepare_cached(sql)?
         .query_map(params![row, low, high, app, account, limit as i64 + 1], |row| {
-            stored(last, row)
+            stored(&last.conversation, row)
         })?
         .collect::<Result<Vec<_>>>()?;
     let more = messages.len() > limit;
@@ -101,12 +98,12 @@ pub(super) fn conversations(
     before: Option<Activity>,
     limit: usize,
 ) -> Result<Vec<Overview>> {
-    let all: Vec<Conversation> = db
-        .prepare_cached(conversations_where!(" ORDER BY k.conversation, k.since"))?
-        .query_map([app.as_str(), account.as_str()], conversation)?
+    let all: Vec<Membership> = db
+        .prepare_cached(memberships_where!("ORDER BY k.conversation, k.since"))?
+        .query_map([app.as_str(), account.as_str()], membership)?
         .collect::<Result<_>>()?;
-    let mut active: Vec<(Activity, &[Conversation])> = Vec::new();
-    for times in all.chunk_by(|one, other| one.id == other.id) {
+    let mut active: Vec<(Activity, &[Membership])> = Vec::new();
+    for times in all.chunk_by(|one, other| one.conversation.id == other.conversation.id) {
         let at = activity(db, app, account, times)?;
         if before.is_none_or(|before| at < before) {
             active.push((at, times));
@@ -123,13 +120,13 @@ fn activity(
     db: &Connection,
     app: &App,
     account: &Account,
-    times: &[Conversation],
+    times: &[Membership],
 ) -> Result<Activity> {
     let mut activity = Activity { at: 0, tie: 0 };
     for of in times {
         let newest: Option<i64> = db
             .prepare_cached("SELECT message_id FROM place WHERE conversation = ?1 AND seq = ?2")?
-            .query_row([of.id, of.head], |row| row.get(0))
+            .query_row([of.conversation.id, of.head], |row| row.get(0))
             .optional()?;
         let newest = newest.filter(|_| of.head > of.since).unwrap_or_default();
         let joined: i64 = db
@@ -137,10 +134,11 @@ fn activity(
                 "SELECT joined_at FROM member
                  WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND since = ?4",
             )?
-            .query_row(params![app.as_str(), account.as_str(), of.id, of.since], |row| {
-                row.get(0)
-            })?;
-        activity = Activity { at: activity.at.max(newest).max(joined), tie: of.id };
+            .query_row(
+                params![app.as_str(), account.as_str(), of.conversation.id, of.since],
+                |row| row.get(0),
+            )?;
+        activity = Activity { at: activity.at.max(newest).max(joined), tie: of.conversation.id };
     }
     Ok(activity)
 }
@@ -149,7 +147,7 @@ fn overview(
     db: &Connection,
     app: &App,
     account: &Account,
-    times: &[Conversation],
+    times: &[Membership],
     active: Activity,
 ) -> Result<Option<Overview>> {
     let (Some(first), Some(of)) = (times.first(), times.last()) else { return Ok(None) };
@@ -163,26 +161,27 @@ fn overview(
                      LIMIT ?5)",
             )?
             .query_row(
-                params![time.id, time.cursor, time.head, account.as_str(), UNREAD_MAX],
+                params![time.conversation.id, time.cursor, time.head, account.as_str(), UNREAD_MAX],
                 |row| row.get(0),
             )?;
         unread = UNREAD_MAX.min(unread + counted);
     }
     let last = db
         .prepare_cached(messages_between!("DESC LIMIT 1"))?
-        .query_row(params![of.id, first.since, of.head, app.as_str(), account.as_str()], |row| {
-            stored(of, row)
-        })
+        .query_row(
+            params![of.conversation.id, first.since, of.head, app.as_str(), account.as_str()],
+            |row| stored(&of.conversation, row),
+        )
         .optional()?;
     let name: Option<String> = db
         .prepare_cached("SELECT name FROM grp WHERE conversation = ?1")?
-        .query_row([of.id], |row| row.get(0))
+        .query_row([of.conversation.id], |row| row.get(0))
         .optional()?;
     Ok(Some(Overview {
-        conversation: conversation_id(of.kind, of.id),
+        conversation: conversation_id(of.conversation.kind, of.conversation.id),
         head: seq(of.head),
-        cursor: seq(of.cursor),
-        other: of.other.clone(),
+        cursor: seq(of.cursor.min(of.head)),
+        other: of.conversation.other.clone(),
         name: name.unwrap_or_default(),
         unread,
         last,

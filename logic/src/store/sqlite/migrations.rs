@@ -20,7 +20,7 @@ macro_rules! rekey {
 }
 
 /// Each version's changes; the number of applied ones is the file's `user_version`.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     "
     -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
     CREATE TABLE conversation (
@@ -142,4 +142,31 @@ pub(super) const MIGRATIONS: [&str; 6] = [
     // Of messages past `placed.until`, some have their places and keys already: who does not know that
     // cannot write them.
     "",
+    // How far each device has acknowledged, and the id of each conversation's last message that has its
+    // place (0: none). The last sequence has another name again: a process that writes it without the id
+    // fails.
+    "
+    ALTER TABLE conversation RENAME COLUMN placed_seq TO last_seq;
+    ALTER TABLE conversation ADD COLUMN last_id INTEGER NOT NULL DEFAULT 0;
+    UPDATE conversation SET last_id = COALESCE(
+        (SELECT p.message_id FROM place p WHERE p.conversation = id AND p.seq = last_seq), 0);
+    -- `seen_at` is in Unix nanoseconds, and up to a day behind (see `devices.rs`).
+    CREATE TABLE device (
+        id      INTEGER PRIMARY KEY,
+        app     TEXT NOT NULL,
+        account TEXT NOT NULL,
+        name    TEXT NOT NULL,
+        seen_at INTEGER NOT NULL,
+        UNIQUE (app, account, name)
+    );
+    CREATE INDEX device_seen ON device (seen_at);
+    -- A membership without a row: its device has acknowledged nothing of it.
+    CREATE TABLE device_cursor (
+        device       INTEGER NOT NULL,
+        conversation INTEGER NOT NULL,
+        since        INTEGER NOT NULL,
+        cursor       INTEGER NOT NULL,
+        PRIMARY KEY (device, conversation, since)
+    ) WITHOUT ROWID;
+",
 ];

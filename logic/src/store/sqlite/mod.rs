@@ -2,9 +2,11 @@
 
 mod batch;
 mod bell;
+mod devices;
 mod groups;
 mod history;
 mod migrations;
+mod owed;
 mod pace;
 mod readers;
 mod reads;
@@ -19,7 +21,7 @@ use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 use rusqlite::{Connection, ErrorCode};
 
-use self::{readers::Readers, writer::Writer};
+use self::{owed::Ask, readers::Readers, tail::Unplaced, writer::Writer};
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
@@ -122,8 +124,13 @@ impl SqliteStore {
         if let Some(found) = found.await? {
             return Ok(found);
         }
-        self.writer.run(|batch| batch.settled().map(|_| ())).await?;
+        self.settle().await?;
         self.readers.run(move |db| read(db)).await
+    }
+
+    /// Gives all messages their places.
+    async fn settle(&self) -> Result<()> {
+        self.writer.run(|batch| batch.settled().map(|_| ())).await
     }
 }
 
@@ -143,32 +150,67 @@ impl MessageStore for SqliteStore {
     }
 
     async fn enter(&self, device: &Device) -> Result<Mark> {
-        Err(StoreError::Failed(format!("{device:?}")))
+        let known = device.clone();
+        if let Some(mark) = self.readers.run(move |db| devices::entered(db, &known)).await? {
+            return Ok(mark);
+        }
+        let device = device.clone();
+        self.writer.run(move |batch| devices::enter(batch, &device)).await
     }
 
-    async fn ack(&self, _: &Device, _: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
-        Err(StoreError::Failed(String::new()))
+    async fn ack(&self, device: &Device, given: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
+        let (device, parts) = (device.clone(), devices::parts(&given));
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer.run(move |batch| devices::ack(batch, &device, &parts)).await
     }
 
-    async fn index(&self, _: &Device, _: Page) -> Result<Listing> {
-        Err(StoreError::Failed(String::new()))
+    async fn index(&self, device: &Device, page: Page) -> Result<Listing> {
+        let device = device.clone();
+        self.read(move |db| reads::index(db, &device, page)).await
     }
 
-    async fn contents(&self, _: &App, _: &Account, _: Vec<i64>) -> Result<Vec<Option<Stored>>> {
-        Err(StoreError::Failed(String::new()))
+    async fn contents(
+        &self,
+        app: &App,
+        account: &Account,
+        ids: Vec<i64>,
+    ) -> Result<Vec<Option<Stored>>> {
+        let (app, account) = (app.clone(), account.clone());
+        self.readers.run(move |db| reads::contents(db, &app, &account, &ids)).await
     }
 
     async fn sync(
         &self,
-        _: &Device,
-        _: Vec<(ConversationId, Seq)>,
-        _: usize,
+        device: &Device,
+        cursors: Vec<(ConversationId, Seq)>,
+        limit: usize,
     ) -> Result<Vec<Stored>> {
-        Err(StoreError::Failed(String::new()))
+        let device = device.clone();
+        self.read(move |db| reads::sync(db, &device, &cursors, limit)).await
     }
 
-    async fn owed(&self, _: &Device, _: &Mark, _: Vec<Given>, _: usize) -> Result<Owed> {
-        Err(StoreError::Failed(String::new()))
+    async fn owed(
+        &self,
+        device: &Device,
+        mark: &Mark,
+        have: Vec<Given>,
+        limit: usize,
+    ) -> Result<Owed> {
+        let ask = Arc::new(Ask::new(device.clone(), mark.clone(), &have, limit));
+        let first = ask.clone();
+        let found = self.readers.run_unplaced(move |db, unplaced| {
+            unplaced.catch_up(db)?;
+            first.owed(db, unplaced)
+        });
+        if let Some(owed) = found.await? {
+            return Ok(owed);
+        }
+        self.settle().await?;
+        let found = self.readers.run(move |db| ask.owed(db, &Unplaced::ignored(db)?)).await?;
+        // All that is looked at has its place.
+        Ok(found.unwrap_or_default())
     }
 
     async fn history(

@@ -9,12 +9,21 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Result, StoreError};
+use super::{
+    super::{Result, StoreError},
+    tail::Unplaced,
+};
 
 /// Reads that may wait. Overflow policy: the asker waits.
 const QUEUE: usize = 1024;
 
-type Read = Box<dyn FnOnce(&mut Connection) + Send>;
+type Read = Box<dyn FnOnce(&mut Reader) + Send>;
+
+/// What a thread has.
+struct Reader {
+    connection: Connection,
+    unplaced: Unplaced,
+}
 
 /// Threads that read, each with a connection of its own. They end when this is dropped.
 pub(super) struct Readers {
@@ -25,13 +34,14 @@ impl Readers {
     pub(super) fn start(connections: Vec<Connection>) -> io::Result<Self> {
         let (reads, inbox) = mpsc::channel::<Read>(QUEUE);
         let inbox = Arc::new(Mutex::new(inbox));
-        for mut connection in connections {
+        for connection in connections {
             let inbox = inbox.clone();
+            let mut reader = Reader { connection, unplaced: Unplaced::default() };
             thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
                 loop {
                     let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                     let Some(read) = next else { return };
-                    read(&mut connection);
+                    read(&mut reader);
                 }
             })?;
         }
@@ -43,14 +53,22 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.run_unplaced(|db, _| read(db)).await
+    }
+
+    /// The same, with what the thread remembers of messages without a place.
+    pub(super) async fn run_unplaced<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         let ended = || StoreError::Failed("reader has ended".to_owned());
         let (answer, outcome) = oneshot::channel();
-        let read: Read = Box::new(move |connection| {
+        let read: Read = Box::new(move |reader| {
             if answer.is_closed() {
                 return;
             }
             // Whoever asked may have given up.
-            let _ = answer.send(in_snapshot(connection, read));
+            let _ = answer.send(in_snapshot(reader, read));
         });
         self.reads.send(read).await.map_err(|_| ended())?;
         Ok(outcome.await.map_err(|_| ended())??)
@@ -58,9 +76,9 @@ impl Readers {
 }
 
 fn in_snapshot<T>(
-    connection: &mut Connection,
-    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    Reader { connection, unplaced }: &mut Reader,
+    read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    read(&transaction)
+    read(&transaction, unplaced)
 }

@@ -8,47 +8,43 @@ use std::{
 use imago_proto::{Account, App, ConversationId, Seq};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement, params};
 
-use super::super::{
-    Content, Envelope, INDEX_MAX, Page, Stored, Target,
-    ids::{Kind, conversation_id, conversation_row, seq, signed},
+use super::{
+    super::{
+        Content, Device, Envelope, Given, INDEX_MAX, Listing, Page, Stored, Target,
+        ids::{Kind, conversation_id, conversation_row, seq, signed},
+    },
+    devices,
+    tail::Head,
 };
 
 /// Messages read at a time from one conversation: the first time, and then.
 const FIRST_CHUNK: usize = 16;
 const CHUNK: usize = 256;
 
-pub(super) fn index(
-    db: &Connection,
-    app: &App,
-    account: &Account,
-    page: Page,
-) -> Result<Vec<Envelope>> {
-    let mut starts = conversations(db, app, account)?;
-    match page {
-        Page::Unacknowledged => {}
-        Page::Everything => starts.iter_mut().for_each(|start| start.cursor = start.since),
+pub(super) fn index(db: &Connection, device: &Device, page: Page) -> Result<Listing> {
+    let memberships = memberships(db, device)?;
+    let mut spans: Vec<Span<'_>> = memberships.iter().map(Span::of).collect();
+    if page == Page::Everything {
+        spans.iter_mut().zip(&memberships).for_each(|(span, of)| span.after = of.since);
     }
-    merge(db, Some(account), &starts, INDEX_MAX)
-}
-
-pub(super) fn unread(
-    db: &Connection,
-    app: &App,
-    account: &Account,
-    past: i64,
-    limit: usize,
-) -> Result<Vec<Stored>> {
-    let mut starts = conversations(db, app, account)?;
-    for start in &mut starts {
-        start.cursor = last_until(db, start.id, start.cursor, start.head, past)?;
+    let mut last = vec![None; spans.len()];
+    let mut messages = Vec::new();
+    for (position, message) in merge(db, Some(&device.account), |_| true, &spans, INDEX_MAX)? {
+        if let Some(last) = last.get_mut(position) {
+            *last = Some(message.seq);
+        }
+        messages.push(message);
     }
-    with_contents(db, merge(db, Some(account), &starts, limit)?)
+    let given = spans.iter().zip(last).filter_map(|(span, last)| {
+        let conversation = conversation_id(span.of.kind, span.of.id);
+        Some(Given { conversation, from: seq(span.after + 1), to: last? })
+    });
+    Ok(Listing { given: given.collect(), messages })
 }
 
 pub(super) fn sync(
     db: &Connection,
-    app: &App,
-    account: &Account,
+    device: &Device,
     cursors: &[(ConversationId, Seq)],
     limit: usize,
 ) -> Result<Vec<Stored>> {
@@ -56,20 +52,25 @@ pub(super) fn sync(
         .iter()
         .filter_map(|(id, seq)| Some((conversation_row(id.as_str())?, signed(*seq))))
         .collect();
-    let mut starts = conversations(db, app, account)?;
-    for start in &mut starts {
-        if let Some(seq) = known.get(&(start.kind, start.id)) {
-            start.cursor = start.since.max(*seq);
+    let memberships = memberships(db, device)?;
+    let mut spans: Vec<Span<'_>> = memberships.iter().map(Span::of).collect();
+    for (span, membership) in spans.iter_mut().zip(&memberships) {
+        if let Some(seq) = known.get(&(span.of.kind, span.of.id)) {
+            span.after = membership.since.max(*seq);
         }
     }
-    with_contents(db, merge(db, None, &starts, limit)?)
+    let found = merge(db, None, |_| true, &spans, limit)?;
+    with_contents(db, found.into_iter().map(|(_, message)| message))
 }
 
-fn with_contents(db: &Connection, envelopes: Vec<Envelope>) -> Result<Vec<Stored>> {
+pub(super) fn with_contents(
+    db: &Connection,
+    envelopes: impl IntoIterator<Item = Envelope>,
+) -> Result<Vec<Stored>> {
     let mut select =
         db.prepare_cached("SELECT kind, body, extra FROM message WHERE message_id = ?1")?;
     let stored = envelopes.into_iter().map(|envelope| {
-        let content = select.query_row([envelope.message_id], content)?;
+        let content = select.query_row([envelope.message_id], |row| content(row, 0))?;
         Ok(Stored { envelope, content })
     });
     stored.collect()
@@ -80,74 +81,135 @@ pub(super) fn contents(
     app: &App,
     account: &Account,
     ids: &[i64],
-) -> Result<Vec<Option<Content>>> {
+) -> Result<Vec<Option<Stored>>> {
     let mut select = db.prepare_cached(
-        "SELECT m.kind, m.body, m.extra
-         FROM message m JOIN member k ON k.conversation = m.conversation
-         WHERE m.message_id = ?1 AND k.app = ?2 AND k.account = ?3
-           AND m.seq > k.since AND m.seq <= COALESCE(k.until, m.seq)",
+        "SELECT m.message_id, m.send_time, m.seq, m.sender, m.kind, m.body, m.extra,
+                c.id, c.a = '', CASE c.a WHEN ?3 THEN c.b ELSE c.a END
+         FROM message m JOIN conversation c ON c.id = m.conversation
+         WHERE m.message_id = ?1 AND EXISTS (
+             SELECT 1 FROM member k
+             WHERE k.app = ?2 AND k.account = ?3 AND k.conversation = m.conversation
+               AND m.seq > k.since AND m.seq <= COALESCE(k.until, m.seq))",
     )?;
     ids.iter()
-        .map(|id| select.query_row(params![id, app.as_str(), account.as_str()], content).optional())
+        .map(|id| {
+            let found = params![id, app.as_str(), account.as_str()];
+            select.query_row(found, |row| stored(&conversation(row, 7)?, row)).optional()
+        })
         .collect()
 }
 
-fn content(row: &Row<'_>) -> Result<Content> {
-    Ok(Content { kind: row.get(0)?, body: row.get(1)?, extra: row.get(2)? })
+fn content(row: &Row<'_>, first: usize) -> Result<Content> {
+    Ok(Content { kind: row.get(first)?, body: row.get(first + 1)?, extra: row.get(first + 2)? })
 }
 
-/// A conversation as one of its members sees it. Whoever left a group and came back has several of
-/// the same id, one for each time.
+/// Reads a row: message id, send time, sequence, sender, kind, body, extra.
+pub(super) fn stored(of: &Conversation, row: &Row<'_>) -> Result<Stored> {
+    Ok(Stored { envelope: envelope(of, row)?, content: content(row, 4)? })
+}
+
+/// Reads a row: message id, send time, sequence, sender.
+fn envelope(of: &Conversation, row: &Row<'_>) -> Result<Envelope> {
+    Ok(Envelope {
+        message_id: row.get(0)?,
+        send_time: row.get(1)?,
+        conversation: conversation_id(of.kind, of.id),
+        seq: seq(row.get(2)?),
+        sender: Account::from(row.get::<_, String>(3)?),
+        other: of.other.clone(),
+    })
+}
+
+/// A conversation as one of its members sees it.
 pub(super) struct Conversation {
     pub(super) id: i64,
     pub(super) kind: Kind,
-    /// The member sees what comes after this.
-    pub(super) since: i64,
-    /// What it has acknowledged, never before `since`.
-    pub(super) cursor: i64,
-    /// The last that it sees.
-    pub(super) head: i64,
     /// The other side.
     pub(super) other: Target,
 }
 
-/// What [`conversation`] reads, for the member of app ?1 and account ?2.
-macro_rules! conversations_where {
-    ($rest:literal) => {
+/// Reads a part of a row: the conversation's row, whether its `a` is empty, the other account.
+fn conversation(row: &Row<'_>, first: usize) -> Result<Conversation> {
+    let (id, kind) = (row.get(first)?, Kind::of(row.get(first + 1)?));
+    let other = match kind.group(id) {
+        Some(group) => Target::Group(group),
+        None => Target::Account(Account::from(row.get::<_, String>(first + 2)?)),
+    };
+    Ok(Conversation { id, kind, other })
+}
+
+/// One time of an account in a conversation: an account that left a group and came back has several.
+pub(super) struct Membership {
+    pub(super) conversation: Conversation,
+    /// The account sees what comes after this.
+    pub(super) since: i64,
+    /// What is acknowledged, never before `since`.
+    pub(super) cursor: i64,
+    /// The last that the account sees.
+    pub(super) head: i64,
+    /// The account has left.
+    pub(super) has_ended: bool,
+    /// The last message of the conversation that has its place.
+    pub(super) last: Head,
+}
+
+/// What [`membership`] reads, with this cursor, for the account ?2 of app ?1.
+macro_rules! memberships_where {
+    ($cursor:literal, $join:literal, $rest:literal) => {
         concat!(
-            "SELECT c.id, c.a = '', k.since, MAX(MIN(k.cursor, c.placed_seq), k.since),
-                    COALESCE(k.until, c.placed_seq),
-                    CASE c.a WHEN k.account THEN c.b ELSE c.a END
-             FROM member k JOIN conversation c ON c.id = k.conversation
-             WHERE k.app = ?1 AND k.account = ?2",
+            "SELECT c.id, c.a = '', CASE c.a WHEN k.account THEN c.b ELSE c.a END,
+                    k.since, k.until, ",
+            $cursor,
+            ", c.last_seq, c.last_id
+             FROM member k JOIN conversation c ON c.id = k.conversation ",
+            $join,
+            " WHERE k.app = ?1 AND k.account = ?2 ",
             $rest
         )
     };
-}
-pub(super) use conversations_where;
-
-pub(super) fn conversation(row: &Row<'_>) -> Result<Conversation> {
-    let (id, kind) = (row.get(0)?, Kind::of(row.get(1)?));
-    let other = match kind.group(id) {
-        Some(group) => Target::Group(group),
-        None => Target::Account(Account::from(row.get::<_, String>(5)?)),
+    ($rest:literal) => {
+        memberships_where!("k.cursor", "", $rest)
     };
-    Ok(Conversation { id, kind, since: row.get(2)?, cursor: row.get(3)?, head: row.get(4)?, other })
+}
+pub(super) use memberships_where;
+
+pub(super) fn membership(row: &Row<'_>) -> Result<Membership> {
+    let (since, until): (i64, Option<i64>) = (row.get(3)?, row.get(4)?);
+    let last = Head { seq: row.get(6)?, id: row.get(7)? };
+    Ok(Membership {
+        conversation: conversation(row, 0)?,
+        since,
+        cursor: since.max(row.get(5)?),
+        head: until.unwrap_or(last.seq),
+        has_ended: until.is_some(),
+        last,
+    })
 }
 
-/// All conversations of an account.
-pub(super) fn conversations(
-    db: &Connection,
-    app: &App,
-    account: &Account,
-) -> Result<Vec<Conversation>> {
-    db.prepare_cached(conversations_where!(""))?
-        .query_map(params![app.as_str(), account.as_str()], conversation)?
-        .collect()
+/// All memberships of a device's account, with the device's cursors; a device that is not known has the
+/// read marks.
+pub(super) fn memberships(db: &Connection, device: &Device) -> Result<Vec<Membership>> {
+    let (app, account) = (device.app.as_str(), device.account.as_str());
+    match devices::find(db, device)? {
+        Some(id) => db
+            .prepare_cached(memberships_where!(
+                "COALESCE(d.cursor, k.since)",
+                "LEFT JOIN device_cursor d
+                     ON d.device = ?3 AND d.conversation = k.conversation AND d.since = k.since",
+                ""
+            ))?
+            .query_map(params![app, account, id], membership)?
+            .collect(),
+        None => db
+            .prepare_cached(memberships_where!(""))?
+            .query_map([app, account], membership)?
+            .collect(),
+    }
 }
 
-/// The greatest sequence in `low..=high` whose message id is at most `id`; `low` where there is
-/// none. Ids and sequences of a conversation rise together, without gaps, so halving finds it.
+/// The greatest sequence in `low..=high` past which there is no message but with an id above `id`; `high`
+/// where there is none. Ids and sequences of a conversation rise together, without gaps, so halving finds
+/// it.
 pub(super) fn last_until(
     db: &Connection,
     conversation: i64,
@@ -155,20 +217,25 @@ pub(super) fn last_until(
     high: i64,
     id: i64,
 ) -> Result<i64> {
+    // The last ones may have no place yet.
+    let newest: Option<(i64, i64)> = db
+        .prepare_cached(
+            "SELECT seq, message_id FROM place WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3
+             ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row([conversation, low, high], |row| row.try_into())
+        .optional()?;
+    let Some((mut past, _)) = newest.filter(|(_, newest)| *newest > id) else {
+        return Ok(low.max(high));
+    };
     let mut select =
         db.prepare_cached("SELECT message_id FROM place WHERE conversation = ?1 AND seq = ?2")?;
-    // What has been pruned is older than everything else.
-    let mut is_past = |seq: i64| -> Result<bool> {
-        let found = select.query_row([conversation, seq], |row| row.get::<_, i64>(0)).optional()?;
-        Ok(found.is_some_and(|found| found > id))
-    };
-    if low >= high || !is_past(high)? {
-        return Ok(low.max(high));
-    }
-    let mut past = high;
     while past - low > 1 {
         let middle = low + (past - low) / 2;
-        if is_past(middle)? {
+        let found: Option<i64> =
+            select.query_row([conversation, middle], |row| row.get(0)).optional()?;
+        // What has been pruned is older than everything else.
+        if found.is_some_and(|found| found > id) {
             past = middle;
         } else {
             low = middle;
@@ -177,10 +244,27 @@ pub(super) fn last_until(
     Ok(low)
 }
 
-/// What is still to come of one conversation.
+/// The sequences of a conversation past `after`, up to `to`.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub(super) of: &'a Conversation,
+    pub(super) after: i64,
+    pub(super) to: i64,
+}
+
+impl<'a> Span<'a> {
+    /// What is not acknowledged.
+    pub(super) fn of(membership: &'a Membership) -> Self {
+        let Membership { conversation, cursor, head, .. } = membership;
+        Self { of: conversation, after: *cursor, to: *head }
+    }
+}
+
+/// What is still to come of a span.
 struct Tail<'a> {
-    of: &'a Conversation,
-    after: i64,
+    span: Span<'a>,
+    /// The span's position among all.
+    position: usize,
     chunk: usize,
     read: VecDeque<Envelope>,
 }
@@ -189,11 +273,12 @@ impl Tail<'_> {
     /// Id of its next message.
     fn peek(&mut self, select: &mut Statement<'_>, but: Option<&str>) -> Result<Option<i64>> {
         if self.read.is_empty() && self.chunk > 0 {
-            let from = params![self.of.id, self.after, self.of.head, but, self.chunk as i64];
-            let rows = select.query_map(from, |row| envelope(self.of, row))?;
+            let Span { of, after, to } = self.span;
+            let from = params![of.id, after, to, but, self.chunk as i64];
+            let rows = select.query_map(from, |row| envelope(of, row))?;
             self.read = rows.collect::<Result<_>>()?;
             if let Some(last) = self.read.back() {
-                self.after = signed(last.seq);
+                self.span.after = signed(last.seq);
             }
             self.chunk = if self.read.len() < self.chunk { 0 } else { CHUNK };
         }
@@ -201,14 +286,15 @@ impl Tail<'_> {
     }
 }
 
-/// The first messages past each cursor, over all conversations, ascending by id; without those
-/// that `but` sent.
-fn merge(
+/// The first messages of all spans that are wanted, each with the position of its span, ascending by
+/// id; without those that `but` sent.
+pub(super) fn merge(
     db: &Connection,
     but: Option<&Account>,
-    starts: &[Conversation],
+    is_wanted: impl Fn(&Envelope) -> bool,
+    spans: &[Span<'_>],
     limit: usize,
-) -> Result<Vec<Envelope>> {
+) -> Result<Vec<(usize, Envelope)>> {
     let mut select = db.prepare_cached(
         "SELECT m.message_id, m.send_time, m.seq, m.sender
          FROM place p CROSS JOIN message m ON m.message_id = p.message_id
@@ -218,9 +304,9 @@ fn merge(
     let but = but.map(Account::as_str);
     let mut tails = Vec::new();
     let mut next = BinaryHeap::new();
-    for start in starts.iter().filter(|start| start.cursor < start.head) {
+    for (position, span) in spans.iter().enumerate().filter(|(_, span)| span.after < span.to) {
         let chunk = FIRST_CHUNK.min(limit);
-        let mut tail = Tail { of: start, after: start.cursor, chunk, read: VecDeque::new() };
+        let mut tail = Tail { span: *span, position, chunk, read: VecDeque::new() };
         if let Some(id) = tail.peek(&mut select, but)? {
             next.push(Reverse((id, tails.len())));
             tails.push(tail);
@@ -228,24 +314,13 @@ fn merge(
     }
     let mut merged = Vec::new();
     while merged.len() < limit {
-        let Some(Reverse((_, position))) = next.pop() else { break };
-        let tail = &mut tails[position];
-        merged.extend(tail.read.pop_front());
+        let Some(Reverse((_, number))) = next.pop() else { break };
+        let tail = &mut tails[number];
+        let message = tail.read.pop_front().filter(&is_wanted);
+        merged.extend(message.map(|message| (tail.position, message)));
         if let Some(id) = tail.peek(&mut select, but)? {
-            next.push(Reverse((id, position)));
+            next.push(Reverse((id, number)));
         }
     }
     Ok(merged)
-}
-
-/// Reads a row: message id, send time, sequence, sender.
-pub(super) fn envelope(of: &Conversation, row: &Row<'_>) -> Result<Envelope> {
-    Ok(Envelope {
-        message_id: row.get(0)?,
-        send_time: row.get(1)?,
-        conversation: conversation_id(of.kind, of.id),
-        seq: seq(row.get(2)?),
-        sender: Account::from(row.get::<_, String>(3)?),
-        other: of.other.clone(),
-    })
 }

@@ -1,13 +1,22 @@
 //! Settings of a connection, and how its schema is brought up to date.
 
-use std::time::Duration;
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::migrations::MIGRATIONS;
 
-/// How often a busy database is tried again, about a millisecond apart: 5 s.
-const BUSY_TRIES: i32 = 5000;
+/// How long a busy database is tried again. A process that was stopped in a transaction keeps the lock
+/// until it goes on or ends.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// When this thread found the database busy.
+    static BUSY_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// Pages in the log before they are moved into the database: 64 MiB. Pages that many messages change
 /// are moved once for all of them.
@@ -16,23 +25,18 @@ const CHECKPOINT_PAGES: u32 = 16_384;
 /// Sets a new connection up. Durable: with `synchronous=FULL` a commit returns after the log is
 /// on disk (SQLite, "PRAGMA synchronous").
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    // SQLite's own waits grow to 100 ms, far longer than another process holds the lock.
-    connection.busy_handler(Some(|tries| {
-        std::thread::sleep(Duration::from_micros(if tries < 10 { 200 } else { 1000 }));
-        tries < BUSY_TRIES
-    }))?;
+    connection.busy_handler(Some(wait_for_lock))?;
     // The switch to WAL does not call the busy handler.
-    for _ in 0..BUSY_TRIES {
+    let mut tries = 0;
+    loop {
         match connection.pragma_update(None, "journal_mode", "wal") {
             Err(rusqlite::Error::SqliteFailure(error, _))
-                if matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) =>
+                if matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                    && wait_for_lock(tries) =>
             {
-                std::thread::sleep(Duration::from_millis(1));
+                tries += 1;
             }
-            done => {
-                done?;
-                break;
-            }
+            done => break done?,
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
@@ -40,6 +44,22 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", "on")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// Waits a little for another process, after this many tries; false once that took too long. By the
+/// clock: where processors are busy, a short sleep may be a long one.
+///
+/// SQLite's own waits grow to 100 ms, far longer than another process holds the lock.
+fn wait_for_lock(tries: i32) -> bool {
+    let now = Instant::now();
+    if tries == 0 {
+        BUSY_SINCE.set(Some(now));
+    }
+    if BUSY_SINCE.get().is_some_and(|since| now.duration_since(since) >= BUSY_PATIENCE) {
+        return false;
+    }
+    std::thread::sleep(Duration::from_micros(if tries < 10 { 200 } else { 1000 }));
+    true
 }
 
 /// For connections that only read.

@@ -37,13 +37,21 @@ pub(super) struct Tail {
     came: usize,
 }
 
+/// The last message of a conversation; zeros where there is none yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Head {
+    pub(super) seq: i64,
+    /// 0 for one that was removed before ids were kept.
+    pub(super) id: i64,
+}
+
 /// Messages that wait.
 #[derive(Debug, Default)]
 struct Recent {
     /// Message ids by the keys of their requests.
     requests: HashMap<String, i64, RandomState>,
-    /// The last sequences of conversations.
-    heads: HashMap<i64, i64, RandomState>,
+    /// The last messages of conversations.
+    heads: HashMap<i64, Head, RandomState>,
     /// Conversation, sequence and message id.
     places: Vec<(i64, i64, i64)>,
 }
@@ -53,7 +61,7 @@ struct Recent {
 #[derive(Debug)]
 struct Settling {
     requests: Vec<(String, i64)>,
-    heads: Vec<(i64, i64)>,
+    heads: Vec<(i64, Head)>,
     places: Vec<(i64, i64, i64)>,
     /// How many messages these were.
     messages: usize,
@@ -84,7 +92,7 @@ impl Tail {
         self.last_id = id;
         self.came += 1;
         self.recent.requests.insert(request, id);
-        self.recent.heads.insert(conversation, seq);
+        self.recent.heads.insert(conversation, Head { seq, id });
         self.recent.places.push((conversation, seq, id));
     }
 
@@ -94,8 +102,8 @@ impl Tail {
         self.recent.requests.get(request).copied().or_else(settling)
     }
 
-    /// The last sequence of a conversation; none where there is no such conversation.
-    pub(super) fn head(&self, db: &Connection, conversation: i64) -> Result<Option<i64>> {
+    /// The last message of a conversation; none where there is no such conversation.
+    pub(super) fn head(&self, db: &Connection, conversation: i64) -> Result<Option<Head>> {
         if let Some(head) = self.recent.heads.get(&conversation) {
             return Ok(Some(*head));
         }
@@ -103,8 +111,8 @@ impl Tail {
         {
             return Ok(Some(head));
         }
-        db.prepare_cached("SELECT placed_seq FROM conversation WHERE id = ?1")?
-            .query_row([conversation], |row| row.get(0))
+        db.prepare_cached("SELECT last_seq, last_id FROM conversation WHERE id = ?1")?
+            .query_row([conversation], |row| Ok(Head { seq: row.get(0)?, id: row.get(1)? }))
             .optional()
     }
 
@@ -168,7 +176,7 @@ impl Settling {
         self.requests.get(found).map(|(_, id)| *id)
     }
 
-    fn head(&self, conversation: i64) -> Option<i64> {
+    fn head(&self, conversation: i64) -> Option<Head> {
         let found = self.heads.binary_search_by(|(row, _)| conversation.cmp(row)).ok()?;
         self.heads.get(found).map(|(_, head)| *head)
     }
@@ -194,9 +202,9 @@ impl Settling {
             key.run(db, params![request, id])?;
         }
         let mut head =
-            db.prepare_cached("UPDATE conversation SET placed_seq = ?2 WHERE id = ?1")?;
-        for (conversation, seq) in first(&mut self.heads, messages) {
-            head.execute([conversation, seq])?;
+            db.prepare_cached("UPDATE conversation SET last_seq = ?2, last_id = ?3 WHERE id = ?1")?;
+        for (conversation, Head { seq, id }) in first(&mut self.heads, messages) {
+            head.execute([conversation, seq, id])?;
         }
         // There are not more conversations than messages.
         Ok(self.places.is_empty())
@@ -227,6 +235,55 @@ impl Insert<'_> {
 
 fn placed_until(db: &Connection) -> Result<i64> {
     db.prepare_cached("SELECT until FROM placed")?.query_row([], |row| row.get(0))
+}
+
+/// The last messages of those conversations that are in the tail, as a thread that reads knows them. It
+/// learns each message once.
+#[derive(Debug, Default)]
+pub(super) struct Unplaced {
+    /// As in [`Tail`].
+    until: i64,
+    last_id: i64,
+    heads: HashMap<i64, Head, RandomState>,
+}
+
+impl Unplaced {
+    /// What a snapshot knows by conversation and sequence alone.
+    pub(super) fn ignored(db: &Connection) -> Result<Self> {
+        let until = placed_until(db)?;
+        Ok(Self { until, last_id: until, heads: HashMap::default() })
+    }
+
+    /// Reads what was written since the last time. Snapshots never go back.
+    pub(super) fn catch_up(&mut self, db: &Connection) -> Result<()> {
+        let until = placed_until(db)?;
+        if until != self.until {
+            self.heads.retain(|_, head| head.id > until);
+            self.until = until;
+            self.last_id = self.last_id.max(until);
+        }
+        let mut select = db.prepare_cached(
+            "SELECT message_id, conversation, seq FROM message WHERE message_id > ?1
+             ORDER BY message_id",
+        )?;
+        let mut rows = select.query([self.last_id])?;
+        while let Some(row) = rows.next()? {
+            let head = Head { id: row.get(0)?, seq: row.get(2)? };
+            self.last_id = head.id;
+            self.heads.insert(row.get(1)?, head);
+        }
+        Ok(())
+    }
+
+    /// The last message of all that it knows.
+    pub(super) fn last_id(&self) -> i64 {
+        self.last_id
+    }
+
+    /// The last message of a conversation, where it is one of these.
+    pub(super) fn head(&self, conversation: i64) -> Option<Head> {
+        self.heads.get(&conversation).copied()
+    }
 }
 
 /// Whether a snapshot has no tail.

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::conformance::{
-    Fresh, account, app, assert_gapless, ids, listed, message, send, send_many,
+    Fresh, account, ack_to, app, assert_gapless, device, ids, listed, message, named, send,
+    send_many,
 };
 
 fn open(path: &Path) -> SqliteStore {
@@ -65,9 +66,11 @@ async fn several_stores_share_a_file() {
         })
     });
     let sent = join_all(sending).await.into_iter().flat_map(|sent| sent.unwrap()).collect();
-    assert_gapless(sent);
-    assert_eq!(listed(&stores[0], "b", Page::Unread).await.len(), 400);
-    assert_eq!(listed(&stores[1], "c", Page::Unread).await.len(), 100);
+    let sent = assert_gapless(sent);
+    assert!(sent.windows(2).all(|pair| pair[0].message_id < pair[1].message_id));
+    assert!(sent.windows(2).all(|pair| pair[1].after == pair[0].message_id.unsigned_abs()));
+    assert_eq!(listed(&stores[0], "b", Page::Unacknowledged).await.len(), 400);
+    assert_eq!(listed(&stores[1], "c", Page::Unacknowledged).await.len(), 100);
 }
 
 #[tokio::test]
@@ -125,7 +128,7 @@ async fn what_nobody_waits_for_any_more_is_not_written() {
     other.execute_batch("COMMIT").unwrap();
     let stored = [first.await.unwrap(), third.await.unwrap()];
     assert_eq!(stored.each_ref().map(|stored| stored.seq), [Seq(1), Seq(2)]);
-    assert_eq!(listed(&store, "b", Page::Unread).await, ids(&stored));
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&stored));
 }
 
 #[tokio::test]
@@ -155,7 +158,7 @@ async fn more_writes_than_the_queue_holds_are_turned_away() {
     let is_busy = |result: &Result<Appended>| matches!(result, Err(StoreError::Busy));
     assert!(is_busy(&results[0]));
     assert_eq!(results.iter().filter(|result| is_busy(result)).count(), 50 - stored);
-    assert_eq!(listed(&open(&path), "b", Page::Unread).await.len(), stored);
+    assert_eq!(listed(&open(&path), "b", Page::Unacknowledged).await.len(), stored);
 }
 
 #[tokio::test]
@@ -166,7 +169,7 @@ async fn what_was_answered_is_there_after_opening_again() {
     let sent = send_many(&open(&path), "a", "b", 100).await;
     let store = open(&path);
     let expected = ids(&[vec![first.clone()], sent].concat());
-    assert_eq!(listed(&store, "b", Page::Unread).await, expected);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, expected);
     let repeat = send(&store, "a", "b", "first").await;
     assert_eq!((repeat.message_id, repeat.repeat_of.is_some()), (first.message_id, true));
 }
@@ -194,7 +197,7 @@ async fn a_repeat_is_known_before_and_after_its_key_is_in_the_index() {
         let repeat = send(store, "a", "b", "1").await;
         assert_eq!((repeat.message_id, placed(&one).await), (first.message_id, 0));
     }
-    assert_eq!(listed(&one, "b", Page::Unread).await, [first.message_id]);
+    assert_eq!(listed(&one, "b", Page::Unacknowledged).await, [first.message_id]);
     for store in [&one, &other, &open(&path)] {
         let repeat = send(store, "a", "b", "1").await;
         assert_eq!((repeat.message_id, placed(&one).await), (first.message_id, 1));
@@ -220,12 +223,12 @@ async fn whoever_reads_sees_messages_that_had_no_place() {
     let (one, other) = (open(&path), open(&path));
     let second = send(&one, "b", "a", "4").await;
     assert_eq!((placed(&one).await, second.seq), (0, Seq(4)));
-    assert_eq!(listed(&other, "b", Page::Unread).await, ids(&first));
+    assert_eq!(listed(&other, "b", Page::Unacknowledged).await, ids(&first));
     assert_eq!(placed(&one).await, 4);
     // The places that another store wrote are known to this one.
     let third = send(&one, "b", "a", "5").await;
     assert_eq!(third.seq, Seq(5));
-    assert_eq!(listed(&one, "a", Page::Unread).await, ids(&[second, third.clone()]));
+    assert_eq!(listed(&one, "a", Page::Unacknowledged).await, ids(&[second, third.clone()]));
     other.prune(third.message_id).await.unwrap();
     assert_eq!(placed(&one).await, 1);
 }
@@ -234,21 +237,21 @@ async fn whoever_reads_sees_messages_that_had_no_place() {
 async fn cursors_reach_messages_that_have_no_place() {
     let (_folder, store) = fresh();
     let sent = send_many(&store, "a", "b", 3).await;
-    let acked = |seq| {
-        let cursors = vec![(sent[0].conversation.clone(), Seq(seq))];
-        let store = &store;
-        async move { store.ack_cursors(&app(), &account("b"), cursors).await.unwrap() }
-    };
-    acked(2).await;
+    let acked = |seq| ack_to(&store, "b", &sent[0].conversation, seq);
+    assert_eq!(acked(2).await, [(sent[0].conversation.clone(), Seq(2))]);
     assert_eq!(placed(&store).await, 0);
-    assert_eq!(listed(&store, "b", Page::Unread).await, ids(&sent[2..]));
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&sent[2..]));
     let next = send(&store, "a", "b", "next").await;
-    acked(99).await;
+    assert_eq!(acked(99).await, [(sent[0].conversation.clone(), Seq(4))]);
     assert_eq!(placed(&store).await, 3);
-    assert!(listed(&store, "b", Page::Unread).await.is_empty());
+    assert!(listed(&store, "b", Page::Unacknowledged).await.is_empty());
     assert_eq!(next.seq, Seq(4));
     let last = send(&store, "a", "b", "last").await;
-    assert_eq!(listed(&store, "b", Page::Unread).await, [last.message_id], "past the last cursor");
+    assert_eq!(
+        listed(&store, "b", Page::Unacknowledged).await,
+        [last.message_id],
+        "past the last cursor"
+    );
 }
 
 #[test]

@@ -1,21 +1,21 @@
 //! The writes, each within a batch's transaction.
 
 use imago_container::unix_nanos;
-use imago_proto::{Account, App, ConversationId, Seq};
+use imago_proto::{Account, COMMIT_UNKNOWN};
 use rusqlite::{Connection, Result, params};
 
 use super::{
     super::{
         Appended, Content, Denied, First, NewMessage, Target,
-        ids::{Kind, conversation_id, conversation_row, request_key, seq, signed},
+        ids::{Kind, conversation_id, request_key, seq},
     },
     batch::{Batch, Row},
+    devices::{self, commit},
     groups,
-    reads::{Conversation, conversations, last_until},
 };
 
-/// Messages removed in one go, so that no commit takes long.
-const PRUNE_BATCH: u32 = 500;
+/// Messages, and cursors of devices, removed in one go, so that no commit takes long.
+const PRUNE_BATCH: usize = 500;
 
 /// What a write gives where the database is well: its result, or why it may not be done.
 pub(super) type Allowed<T> = Result<std::result::Result<T, Denied>>;
@@ -34,17 +34,17 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
             (Kind::Direct, row, 0)
         }
     };
-    let head = batch.head(conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)? + 1;
+    let last = batch.head(conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let send_time = unix_nanos();
     let message_id = batch.next_id(send_time);
-    let row = Row { id: message_id, conversation, seq: head, message, send_time, request };
+    let row = Row { id: message_id, conversation, seq: last.seq + 1, message, send_time, request };
     batch.insert(row)?;
     Ok(Ok(Appended {
         message_id,
         send_time,
         conversation: conversation_id(kind, conversation),
-        seq: seq(head),
-        after: imago_proto::COMMIT_UNKNOWN,
+        seq: seq(last.seq + 1),
+        after: commit(last.id),
         members,
         repeat_of: None,
     }))
@@ -97,50 +97,11 @@ fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Append
             send_time: row.get(1)?,
             conversation: conversation_id(kind, conversation),
             seq: seq(row.get(3)?),
-            after: imago_proto::COMMIT_UNKNOWN,
+            after: COMMIT_UNKNOWN,
             members: row.get::<_, i64>(9)?.unsigned_abs(),
             repeat_of: Some(First { target, content }),
         })
     })
-}
-
-pub(super) fn ack_until(
-    batch: &mut Batch<'_>,
-    app: &App,
-    account: &Account,
-    message_id: i64,
-) -> Result<()> {
-    let db = batch.settled()?;
-    let mut update = db.prepare_cached(
-        "UPDATE member SET cursor = ?5
-         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND since = ?4",
-    )?;
-    for Conversation { id, since, cursor, head, .. } in conversations(db, app, account)? {
-        let last = last_until(db, id, cursor, head, message_id)?;
-        if last > cursor {
-            update.execute(params![app.as_str(), account.as_str(), id, since, last])?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn ack_cursors(
-    batch: &mut Batch<'_>,
-    app: &App,
-    account: &Account,
-    cursors: &[(ConversationId, Seq)],
-) -> Result<()> {
-    let mut update = batch.unsettled().prepare_cached(
-        "UPDATE member SET cursor = MAX(cursor, MIN(?4, COALESCE(until, ?6)))
-         WHERE app = ?1 AND account = ?2 AND conversation = ?3 AND (position IS NOT NULL) = ?5",
-    )?;
-    for (conversation, seq) in cursors {
-        let Some((kind, row)) = conversation_row(conversation.as_str()) else { continue };
-        let Some(head) = batch.head(row)? else { continue };
-        let (app, account, is_group) = (app.as_str(), account.as_str(), kind == Kind::Group);
-        update.execute(params![app, account, row, signed(*seq), is_group, head])?;
-    }
-    Ok(())
 }
 
 /// Keeps the newest message of all, from whose id the next one is counted.
@@ -150,14 +111,18 @@ pub(super) fn prune(batch: &mut Batch<'_>, below: i64) -> Result<usize> {
         "DELETE FROM change WHERE request IN
                  (SELECT request FROM change WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",
     )?
-    .execute(params![below, PRUNE_BATCH])?;
+    .execute(params![below, PRUNE_BATCH as i64])?;
+    Ok(prune_messages(db, below)? + devices::forget(db, below, PRUNE_BATCH)?)
+}
+
+fn prune_messages(db: &Connection, below: i64) -> Result<usize> {
     let old: Vec<(i64, i64, i64, String)> = db
         .prepare_cached(
             "SELECT message_id, conversation, seq, request FROM message
              WHERE message_id < MIN(?1, (SELECT MAX(message_id) FROM message))
              ORDER BY message_id LIMIT ?2",
         )?
-        .query_map(params![below, PRUNE_BATCH], |row| row.try_into())?
+        .query_map(params![below, PRUNE_BATCH as i64], |row| row.try_into())?
         .collect::<Result<_>>()?;
     let mut message = db.prepare_cached("DELETE FROM message WHERE message_id = ?1")?;
     let mut place = db.prepare_cached("DELETE FROM place WHERE conversation = ?1 AND seq = ?2")?;

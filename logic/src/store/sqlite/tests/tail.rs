@@ -127,7 +127,7 @@ async fn a_file_is_whole_in_the_midst_of_shares() {
     assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
     let next = sent..sent + 2 * TAIL_MAX;
     assert_eq!(append(&store, next.clone()).await.unwrap(), sequences(next.clone()));
-    let history = listed(&store, "b0", Page::Unread).await;
+    let history = listed(&store, "b0", Page::Unacknowledged).await;
     assert_eq!(history.len(), next.end.div_ceil(RECEIVERS));
     assert_eq!(placed(&store).await as usize, next.end);
 }
@@ -147,7 +147,7 @@ async fn stores_that_share_a_file_write_each_others_shares() {
     for store in &stores {
         let all = 0..commits * COMMIT;
         assert_eq!(append(store, all.clone()).await.unwrap(), sequences(all.clone()));
-        assert_eq!(listed(store, "b9", Page::Unread).await.len(), all.end / RECEIVERS);
+        assert_eq!(listed(store, "b9", Page::Unacknowledged).await.len(), all.end / RECEIVERS);
     }
 }
 

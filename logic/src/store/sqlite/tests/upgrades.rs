@@ -17,7 +17,7 @@ async fn a_file_of_a_later_version_is_refused_and_left_alone() {
     let text = refusal(&path);
     assert!(text.contains("imago.db") && text.contains("version 999"), "{text}");
     version(own);
-    assert!(listed(&open(&path), "a", Page::Unread).await.is_empty());
+    assert!(listed(&open(&path), "a", Page::Unacknowledged).await.is_empty());
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
     .unwrap();
     drop(db);
     let store = open(&path);
-    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002, 20_003]);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [20_002, 20_003]);
     assert_eq!(listed(&store, "b", Page::Everything).await, [20_001, 20_002, 20_003]);
     let repeat = send(&store, "a", "b", "x2").await;
     assert_eq!((repeat.message_id, repeat.seq), (20_002, Seq(2)));
@@ -68,10 +68,10 @@ async fn a_file_of_the_third_version_gets_places_for_its_messages() {
     let store = open(&path);
     assert_eq!(placed(&store).await, 3);
     assert!(earlier.execute([]).is_err(), "who has the file open still gives sequences out");
-    assert_eq!(listed(&store, "b", Page::Unread).await, [20_002, 20_003]);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [20_002, 20_003]);
     let next = send(&store, "b", "a", "4").await;
     assert_eq!((next.conversation.as_str(), next.seq), ("d7", Seq(3)));
-    assert_eq!(listed(&store, "a", Page::Unread).await, [next.message_id]);
+    assert_eq!(listed(&store, "a", Page::Unacknowledged).await, [next.message_id]);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_file_of_the_fourth_version_knows_its_requests_also_those_of_messages_
     for (request, id) in [("1", 20_001), ("2", 20_002)] {
         assert_eq!(send(&store, "a", "b", request).await.message_id, id);
     }
-    assert_eq!(listed(&store, "b", Page::Unread).await, [20_001, 20_002]);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [20_001, 20_002]);
     for (request, id) in [("1", 20_001), ("2", 20_002)] {
         assert_eq!(send(&store, "a", "b", request).await.message_id, id);
     }
