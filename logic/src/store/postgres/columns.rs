@@ -32,7 +32,10 @@ impl Home {
                 let (a, b) = sides(&message.sender, receiver);
                 Self::Direct((app, a.to_string(), b.to_string()))
             }
-            Target::Group(group) => Self::Group(app, group_row(group).unwrap_or(NO_ROW)),
+            Target::Group(group) => {
+                let row = group_row(group).filter(|row| *row > 0);
+                Self::Group(app, row.unwrap_or(NO_ROW))
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ async fn a_locked_conversation_holds_no_other_one_back_there_either() {
     let store = &store;
     let waiting = async { send(store, "a", "b", "2").await };
     let others = async {
-        for request in 0..3 {
+        for request in 3..6 {
             let request = request.to_string();
             let sent = send(store, "a", "c", &request);
             tokio::time::timeout(Duration::from_secs(1), sent).await.expect("it is not in its way");

@@ -16,9 +16,9 @@ const OLD: &str = "
         ('kim', 'a', 1, 0, NULL, 3, 0, NULL), ('kim', 'b', 1, 0, NULL, 2, 0, NULL),
         ('kim', 'a', 2, 0, NULL, 0, 5, 0), ('kim', 'b', 2, 1, NULL, 1, 5, 1);
     INSERT INTO message
-        SELECT 20000 + n, 1, n, 'a', 1, 'said', '', 20000 + n, ('r' || n)::bytea
+        SELECT 20000 + n, 1, n, 'a'::bytea, 1, 'said'::bytea, ''::bytea, 20000 + n, ('r' || n)::bytea
         FROM generate_series(1, 3) AS n
-        UNION ALL SELECT 30000 + n, 2, n, 'a', 1, 'said to all', '', 30000 + n, ('g' || n)::bytea
+        UNION ALL SELECT 30000 + n, 2, n, 'a'::bytea, 1, 'said to all'::bytea, ''::bytea, 30000 + n, ('g' || n)::bytea
         FROM generate_series(1, 2) AS n";
 
 #[tokio::test]

@@ -110,7 +110,7 @@ BEGIN
             AND q.since = k.since
     ), reached AS MATERIALIZED (
         SELECT t.*, greatest(t.cursor, (
-                   SELECT least(max(tos[part]), t.head) FROM generate_series(t.first, t.last) AS part
+                   SELECT max(least(tos[part], t.head)) FROM generate_series(t.first, t.last) AS part
                    WHERE froms[part] <= t.cursor + 1)) AS hi
         FROM times t
     ), kept AS (
