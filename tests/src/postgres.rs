@@ -195,7 +195,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 /// PostgreSQL does not run as root: as whom it runs then.
-fn user() -> Option<(u32, u32)> {
+pub(crate) fn user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

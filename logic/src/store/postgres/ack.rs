@@ -1,87 +1,185 @@
-//! Acknowledgements of many accounts, written in one transaction.
+//! Acknowledgements of many devices, written by one statement.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use futures::try_join;
-use imago_proto::{Account, App, ConversationId, Seq};
+use imago_container::unix_nanos;
+use imago_proto::{ConversationId, Seq};
 
-use super::{failure::Failure, queue::Work, rows::Values};
-use crate::store::ids::{Kind, conversation_row, signed};
+use super::{
+    failure::Failure,
+    queue::{Job, Locked, Work},
+    rows::{call, counted, place, values},
+};
+use crate::store::{
+    Device, Given,
+    ids::{Kind, conversation_id, conversation_row, seq, signed},
+};
 
-/// Another's update in between is looked at again: no cursor goes back (PostgreSQL 15, 13.2.1).
-const UNTIL: &str = "
-    UPDATE member k SET cursor = t.last
-    FROM (
-        SELECT k.app, k.account, k.conversation, k.since,
-               last_until(c.id, greatest(k.cursor, k.since), coalesce(k.until, c.head_seq), s.id) AS last
-        FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS s (app, account, id)
-        JOIN member k ON k.app = s.app AND k.account = s.account
-        JOIN conversation c ON c.id = k.conversation
-        WHERE greatest(k.cursor, k.since) < coalesce(k.until, c.head_seq)
-    ) t
-    WHERE k.app = t.app AND k.account = t.account AND k.conversation = t.conversation
-      AND k.since = t.since AND k.cursor < t.last";
-const CURSORS: &str = "
-    UPDATE member k SET cursor = least(s.seq, coalesce(k.until, c.head_seq))
-    FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::boolean[], $5::bigint[])
-             AS s (app, account, conversation, is_group, seq)
-    JOIN conversation c ON c.id = s.conversation AND (c.a = '') = s.is_group
-    WHERE k.app = s.app AND k.account = s.account AND k.conversation = s.conversation
-      AND k.cursor < least(s.seq, coalesce(k.until, c.head_seq))";
+const ACKNOWLEDGE: &str =
+    "SELECT * FROM acknowledge($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
-/// What an account has.
+/// What a device was given.
 pub(super) struct Ack {
-    pub(super) app: App,
-    pub(super) account: Account,
-    /// Everything up to this id; 0: nothing is said of that.
-    pub(super) until: i64,
-    pub(super) cursors: Vec<(ConversationId, Seq)>,
+    pub(super) device: Device,
+    pub(super) given: Vec<Given>,
+}
+
+impl Job for Ack {
+    /// One for each account: its devices share read marks.
+    fn line(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.device.app, &self.device.account).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// Stores acknowledgements.
 pub(super) struct Acknowledge;
 
+/// A conversation of a device.
+type Named = (usize, Kind, i64);
+
 #[async_trait]
 impl Work for Acknowledge {
     type Job = Ack;
-    type Outcome = ();
+    type Outcome = Vec<(ConversationId, Seq)>;
 
-    async fn run(&self, client: &Object, acks: &[&Ack]) -> Result<Vec<()>, Failure> {
-        // One row for each, sorted, so that servers that do the same meet their rows in one order.
-        let mut untils: BTreeMap<(&[u8], &[u8]), i64> = BTreeMap::new();
-        let mut cursors: BTreeMap<(&[u8], &[u8], i64, bool), i64> = BTreeMap::new();
-        for ack in acks {
-            let (app, account) = (ack.app.as_str().as_bytes(), ack.account.as_str().as_bytes());
-            if ack.until > 0 {
-                let until = untils.entry((app, account)).or_default();
-                *until = ack.until.max(*until);
-            }
-            for (conversation, seq) in &ack.cursors {
-                let Some((kind, row)) = conversation_row(conversation.as_str()) else { continue };
-                let cursor = cursors.entry((app, account, row, kind == Kind::Group)).or_default();
-                *cursor = signed(*seq).max(*cursor);
+    async fn run(
+        &self,
+        client: &Object,
+        acks: &[&Ack],
+        locked: Locked,
+    ) -> Result<Vec<Option<Self::Outcome>>, Failure> {
+        let batch = Batch::new(acks);
+        let waits = locked == Locked::WaitForFirst;
+        let values = values![
+            waits => BOOL,
+            batch.apps => BYTEA_ARRAY,
+            batch.accounts => BYTEA_ARRAY,
+            batch.names => BYTEA_ARRAY,
+            unix_nanos() => INT8,
+            batch.devices => INT4_ARRAY,
+            batch.conversations => INT8_ARRAY,
+            batch.are_groups => BOOL_ARRAY,
+            batch.firsts => INT4_ARRAY,
+            batch.lasts => INT4_ARRAY,
+            batch.froms => INT8_ARRAY,
+            batch.tos => INT8_ARRAY,
+        ];
+        let mut cursors: HashMap<usize, Option<i64>> = HashMap::new();
+        if !batch.devices.is_empty() {
+            for row in call(client, ACKNOWLEDGE, values).await? {
+                cursors.insert(place(&row, 0)?, row.try_get(1)?);
             }
         }
-        let (until, cursor) =
-            try_join!(client.prepare_cached(UNTIL), client.prepare_cached(CURSORS))?;
-        let apps: Vec<&[u8]> = untils.keys().map(|key| key.0).collect();
-        let accounts: Vec<&[u8]> = untils.keys().map(|key| key.1).collect();
-        let ids: Vec<i64> = untils.values().copied().collect();
-        let cursor_apps: Vec<&[u8]> = cursors.keys().map(|key| key.0).collect();
-        let cursor_accounts: Vec<&[u8]> = cursors.keys().map(|key| key.1).collect();
-        let rows: Vec<i64> = cursors.keys().map(|key| key.2).collect();
-        let are_groups: Vec<bool> = cursors.keys().map(|key| key.3).collect();
-        let seqs: Vec<i64> = cursors.values().copied().collect();
-        let untils: Values<'_, 3> = [&apps, &accounts, &ids];
-        let cursors: Values<'_, 5> = [&cursor_apps, &cursor_accounts, &rows, &are_groups, &seqs];
-        try_join!(
-            client.batch_execute("BEGIN"),
-            client.execute(&until, &untils),
-            client.execute(&cursor, &cursors),
-            client.batch_execute("COMMIT"),
-        )?;
-        Ok(vec![(); acks.len()])
+        Ok(batch.named.iter().map(|named| outcome(named, &cursors)).collect())
+    }
+}
+
+/// Cursors of what a device has named; `None` where one of them was left out.
+fn outcome(
+    named: &[(usize, Kind, i64)],
+    cursors: &HashMap<usize, Option<i64>>,
+) -> Option<Vec<(ConversationId, Seq)>> {
+    let reached = named.iter().filter_map(|(place, kind, row)| {
+        let cursor = cursors.get(place)?;
+        Some(cursor.map(|cursor| (conversation_id(*kind, *row), seq(cursor))))
+    });
+    reached.collect()
+}
+
+/// Acknowledgements as columns: each device once, each of its conversations once, and the parts of
+/// one conversation side by side.
+#[derive(Default)]
+struct Batch<'a> {
+    apps: Vec<&'a [u8]>,
+    accounts: Vec<&'a [u8]>,
+    names: Vec<&'a [u8]>,
+    devices: Vec<i32>,
+    conversations: Vec<i64>,
+    are_groups: Vec<bool>,
+    firsts: Vec<i32>,
+    lasts: Vec<i32>,
+    froms: Vec<i64>,
+    tos: Vec<i64>,
+    /// For each acknowledgement, the places of its conversations.
+    named: Vec<Vec<Named>>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(acks: &[&'a Ack]) -> Self {
+        let mut batch = Self::default();
+        let (mut devices, mut places) = (HashMap::new(), HashMap::<Named, usize>::new());
+        let mut parts: Vec<Vec<(i64, i64)>> = Vec::new();
+        for ack in acks {
+            let device = *devices.entry(&ack.device).or_insert_with(|| batch.device(&ack.device));
+            let mut named: Vec<Named> = Vec::new();
+            for given in &ack.given {
+                let Some((kind, row)) = conversation_row(given.conversation.as_str()) else {
+                    continue;
+                };
+                let place = *places.entry((device, kind, row)).or_insert_with(|| {
+                    parts.push(Vec::new());
+                    batch.devices.push(counted(device));
+                    batch.conversations.push(row);
+                    batch.are_groups.push(kind == Kind::Group);
+                    batch.devices.len() - 1
+                });
+                if let Some(parts) = parts.get_mut(place) {
+                    parts.push((signed(given.from), signed(given.to)));
+                }
+                if !named.contains(&(place, kind, row)) {
+                    named.push((place, kind, row));
+                }
+            }
+            batch.named.push(named);
+        }
+        for parts in parts {
+            batch.firsts.push(counted(batch.froms.len()));
+            for (from, to) in joined(parts) {
+                batch.froms.push(from);
+                batch.tos.push(to);
+            }
+            batch.lasts.push(counted(batch.froms.len()) - 1);
+        }
+        batch
+    }
+
+    fn device(&mut self, device: &'a Device) -> usize {
+        self.apps.push(device.app.as_str().as_bytes());
+        self.accounts.push(device.account.as_str().as_bytes());
+        self.names.push(device.name.as_bytes());
+        self.names.len() - 1
+    }
+}
+
+/// Parts in the order of their beginnings, those that touch or overlap as one.
+fn joined(mut parts: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    parts.retain(|(from, to)| from <= to);
+    parts.sort_unstable();
+    let mut joined: Vec<(i64, i64)> = Vec::with_capacity(parts.len());
+    for (from, to) in parts {
+        match joined.last_mut() {
+            Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
+            _ => joined.push((from, to)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_touch_are_one() {
+        let parts = vec![(7, 7), (4, 6), (1, 3), (9, 10), (2, 3), (6, 5), (12, i64::MAX), (11, 11)];
+        assert_eq!(joined(parts), [(1, 7), (9, i64::MAX)]);
+        assert_eq!(joined(Vec::new()), []);
     }
 }

@@ -1,64 +1,117 @@
-//! Messages as the columns of one statement that stores them all.
+//! Messages as the columns of the statement that stores them.
 
-use deadpool_postgres::Object;
-use tokio_postgres::{Error, Statement};
+use std::collections::HashMap;
 
-use super::rows::Values;
-use crate::store::{Appended, NewMessage, ids::signed};
+use quick_cache::sync::Cache;
 
-pub(super) const INSERT: &str = "
-    INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::integer[],
-                         $6::bytea[], $7::bytea[], $8::bigint[], $9::bytea[])";
+use super::{node::Node, rows::counted};
+use crate::store::{
+    NewMessage, Target,
+    ids::{group_row, sides},
+};
 
-/// The columns of the messages to store.
+/// App and both sides of a direct conversation.
+pub(super) type Pair = (String, String, String);
+
+/// Row that no conversation has.
+const NO_ROW: i64 = -1;
+
+/// Where messages belong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Home {
+    Direct(Pair),
+    /// App and row of a group.
+    Group(String, i64),
+}
+
+impl Home {
+    pub(super) fn of(message: &NewMessage) -> Self {
+        let app = message.app.to_string();
+        match &message.target {
+            Target::Account(receiver) => {
+                let (a, b) = sides(&message.sender, receiver);
+                Self::Direct((app, a.to_string(), b.to_string()))
+            }
+            Target::Group(group) => {
+                let row = group_row(group).filter(|row| *row > 0);
+                Self::Group(app, row.unwrap_or(NO_ROW))
+            }
+        }
+    }
+}
+
+/// What the statement gets: each conversation once, and all messages.
 #[derive(Default)]
 pub(super) struct Columns<'a> {
-    ids: Vec<i64>,
-    conversations: Vec<i64>,
-    seqs: Vec<i64>,
-    senders: Vec<&'a [u8]>,
-    kinds: Vec<i32>,
-    bodies: Vec<&'a [u8]>,
-    extras: Vec<&'a [u8]>,
-    send_times: Vec<i64>,
-    requests: Vec<&'a [u8]>,
+    /// Places of conversations.
+    places: HashMap<Home, usize>,
+    /// 0: not known.
+    pub(super) rows: Vec<i64>,
+    pub(super) apps: Vec<Vec<u8>>,
+    pub(super) ones: Vec<Vec<u8>>,
+    pub(super) others: Vec<Vec<u8>>,
+    pub(super) are_groups: Vec<bool>,
+    pub(super) homes: Vec<i32>,
+    pub(super) senders: Vec<&'a [u8]>,
+    pub(super) are_open: Vec<bool>,
+    pub(super) requests: Vec<&'a [u8]>,
+    pub(super) kinds: Vec<i32>,
+    pub(super) bodies: Vec<&'a [u8]>,
+    pub(super) extras: Vec<&'a [u8]>,
+    pub(super) ids: Vec<i64>,
+    pub(super) send_times: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
+    /// Adds a message under a new id.
     pub(super) fn push(
         &mut self,
         message: &'a NewMessage,
-        appended: &Appended,
-        conversation: i64,
         request: &'a [u8],
+        node: &Node,
+        known: &Cache<Pair, i64>,
     ) {
-        self.ids.push(appended.message_id);
-        self.conversations.push(conversation);
-        self.seqs.push(signed(appended.seq));
+        let home = self.place(Home::of(message), known);
+        let (id, send_time) = node.next_id();
+        self.homes.push(counted(home));
         self.senders.push(message.sender.as_str().as_bytes());
+        self.are_open.push(message.open_talk);
+        self.requests.push(request);
         self.kinds.push(message.content.kind);
         self.bodies.push(message.content.body.as_bytes());
         self.extras.push(message.content.extra.as_bytes());
-        self.send_times.push(appended.send_time);
-        self.requests.push(request);
+        self.ids.push(id);
+        self.send_times.push(send_time);
     }
 
-    pub(super) async fn insert(&self, client: &Object, insert: &Statement) -> Result<(), Error> {
-        if self.ids.is_empty() {
-            return Ok(());
+    fn place(&mut self, home: Home, known: &Cache<Pair, i64>) -> usize {
+        if let Some(place) = self.places.get(&home) {
+            return *place;
         }
-        let columns: Values<'_, 9> = [
-            &self.ids,
-            &self.conversations,
-            &self.seqs,
-            &self.senders,
-            &self.kinds,
-            &self.bodies,
-            &self.extras,
-            &self.send_times,
-            &self.requests,
-        ];
-        client.execute(insert, &columns).await.map(drop)
+        let (app, one, other, row) = match &home {
+            Home::Group(app, row) => (app, "", "", *row),
+            Home::Direct(pair) => match known.get(pair) {
+                Some(row) => (&pair.0, "", "", row),
+                None => (&pair.0, &*pair.1, &*pair.2, 0),
+            },
+        };
+        self.rows.push(row);
+        self.apps.push(app.as_bytes().to_vec());
+        self.ones.push(one.as_bytes().to_vec());
+        self.others.push(other.as_bytes().to_vec());
+        self.are_groups.push(matches!(home, Home::Group(..)));
+        let place = self.places.len();
+        self.places.insert(home, place);
+        place
+    }
+
+    /// Direct conversations whose rows were not known, by place.
+    pub(super) fn unknown(self) -> HashMap<i32, Pair> {
+        let rows = self.rows;
+        let unknown = self.places.into_iter().filter_map(|(home, place)| match home {
+            Home::Direct(pair) if rows.get(place) == Some(&0) => Some((counted(place), pair)),
+            _ => None,
+        });
+        unknown.collect()
     }
 }

@@ -54,6 +54,16 @@ impl From<Error> for Failure {
     }
 }
 
+/// Whether a connection was refused for the settings that it asked for at its start, as poolers do
+/// (PgBouncer: "unsupported startup parameter").
+pub(super) fn refuses_settings(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|said| {
+        said.message().contains("startup parameter")
+            || (*said.code() == SqlState::FEATURE_NOT_SUPPORTED
+                && said.message().contains("options"))
+    })
+}
+
 /// Errors that end by themselves (PostgreSQL 15, appendix A).
 fn is_passing(state: &SqlState) -> bool {
     // Connection exception, transaction rollback, operator intervention (restart, cancel).
@@ -62,12 +72,12 @@ fn is_passing(state: &SqlState) -> bool {
         || [
             SqlState::TOO_MANY_CONNECTIONS,
             SqlState::LOCK_NOT_AVAILABLE,
+            // Of a message id, or of a request under way elsewhere: the next try gives another one,
+            // and finds the other.
+            SqlState::UNIQUE_VIOLATION,
             // A primary that has become a standby; a new connection finds the new primary.
             SqlState::READ_ONLY_SQL_TRANSACTION,
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-            // A statement that was prepared before another version's migration.
-            SqlState::FEATURE_NOT_SUPPORTED,
-            SqlState::INVALID_SQL_STATEMENT_NAME,
         ]
         .contains(state)
 }

@@ -3,10 +3,11 @@
 mod ack;
 mod append;
 mod columns;
+mod enter;
 mod failure;
 mod groups;
 mod history;
-mod locks;
+mod node;
 mod options;
 mod pool;
 mod prune;
@@ -15,6 +16,7 @@ mod reads;
 mod rows;
 mod schema;
 mod tls;
+mod turns;
 
 use std::{
     sync::Arc,
@@ -25,15 +27,19 @@ use async_trait::async_trait;
 use deadpool_postgres::Object;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::options::PostgresOptions;
 pub(crate) use self::options::is_url;
 use self::{
     ack::{Ack, Acknowledge},
     append::Append,
+    enter::Enter,
     failure::Failure,
+    groups::Change,
+    node::Node,
     pool::Pools,
-    queue::Queue,
+    queue::{Bounds, Queue},
 };
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
@@ -42,34 +48,83 @@ use super::{
 };
 
 /// How long one try of a read, or of a group's change, may take.
-const TRY_MAX: Duration = Duration::from_secs(10);
+const TRY_MAX: Duration = Duration::from_secs(5);
 /// How long it is tried again while the database is away: less than anybody waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Batches of messages under way at once.
+const APPENDS: usize = 4;
 
 /// A store in a PostgreSQL database, of version 12 or later. Dropping it ends its tasks and
 /// connections.
+///
+/// Whatever it does is one statement, that is one transaction and one round trip: so nothing in the
+/// database waits for this server, frozen or gone. Connections have no state, so that each
+/// transaction may get another one (PgBouncer in transaction mode).
 #[derive(Clone)]
 pub struct PostgresStore {
     pools: Pools,
     messages: Arc<Queue<Append>>,
     acks: Arc<Queue<Acknowledge>>,
+    logins: Arc<Queue<Enter>>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests look at its number"))]
+    node: Arc<Node>,
+    _keeper: Arc<DropGuard>,
 }
 
 impl PostgresStore {
-    /// Connects, waiting a while for a database that does not answer yet, and brings its schema up
-    /// to date.
+    /// Connects, waiting a while for a database that does not answer yet, brings its schema up to
+    /// date, and leases the number of a node.
     ///
     /// # Errors
     /// When the database cannot be used, or was written by a later version.
     pub async fn open(options: &PostgresOptions) -> Result<Self> {
-        let open = |reason: String| StoreError::Open { url: options.shown(), reason };
-        let pools = Pools::new(options).map_err(open)?;
-        pools.prepare().await.map_err(|failure| open(failure.text().to_owned()))?;
-        let (queue, batch) = (options.queue, options.batch);
-        let messages = Queue::start(Append::new(), pools.writes.clone(), queue, batch);
-        let acks = Queue::start(Acknowledge, pools.writes.clone(), queue, batch);
-        Ok(Self { pools, messages: Arc::new(messages), acks: Arc::new(acks) })
+        let open = |failure: Failure| StoreError::Open {
+            url: options.shown(),
+            reason: failure.text().to_owned(),
+        };
+        let pools = Pools::open(options).await.map_err(open)?;
+        let node = Arc::new(Node::new());
+        renew(&pools, &node).await.map_err(open)?;
+        let ended = CancellationToken::new();
+        tokio::spawn(ended.clone().run_until_cancelled_owned(keep(pools.clone(), node.clone())));
+        let bounds = Bounds { queue: options.queue, batch: options.batch, at_once: 1 };
+        let messages = Queue::start(
+            Append::new(node.clone()),
+            pools.writes.clone(),
+            Bounds { at_once: APPENDS, ..bounds },
+        );
+        let acks = Queue::start(Acknowledge, pools.writes.clone(), bounds);
+        let logins = Queue::start(Enter, pools.writes.clone(), bounds);
+        Ok(Self {
+            pools,
+            messages: Arc::new(messages),
+            acks: Arc::new(acks),
+            logins: Arc::new(logins),
+            node,
+            _keeper: Arc::new(ended.drop_guard()),
+        })
     }
+}
+
+/// Renews the lease of the node's number until it is cancelled.
+async fn keep(pools: Pools, node: Arc<Node>) {
+    loop {
+        sleep(node::RENEW).await;
+        if let Err(failure) = renew(&pools, &node).await {
+            let error = failure.text();
+            tracing::warn!(error, number = node.number(), "cannot renew the node's number");
+        }
+    }
+}
+
+async fn renew(pools: &Pools, node: &Node) -> Result<(), Failure> {
+    let client = pool::get(&pools.writes).await?;
+    let renewed = timeout(TRY_MAX, node.renew(&client)).await;
+    let renewed = renewed.unwrap_or_else(|_| Err(Failure::late("an answer of the database")));
+    if renewed.is_err() {
+        drop(Object::take(client));
+    }
+    renewed
 }
 
 /// Does something with a connection of a pool, again on another one where it fails by what ends by
@@ -79,8 +134,7 @@ macro_rules! insist {
         let (started, mut backoff) = (Instant::now(), pool::backoff());
         loop {
             let attempt = async {
-                #[allow(unused_mut, reason = "only changes of groups need it")]
-                let mut $client = pool::get($pool).await?;
+                let $client = pool::get($pool).await?;
                 let done = timeout(TRY_MAX, $work).await;
                 let late = || Err(Failure::late("an answer of the database"));
                 let done = done.unwrap_or_else(|_| late());
@@ -107,32 +161,43 @@ impl MessageStore for PostgresStore {
     }
 
     async fn enter(&self, device: &Device) -> Result<Mark> {
-        Err(StoreError::Failed(format!("{device:?}")))
+        self.logins.run(device.clone()).await
     }
 
-    async fn ack(&self, _: &Device, _: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
-        Err(StoreError::Failed(String::new()))
+    async fn ack(&self, device: &Device, given: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>> {
+        self.acks.run(Ack { device: device.clone(), given }).await
     }
 
-    async fn index(&self, _: &Device, _: Page) -> Result<Listing> {
-        Err(StoreError::Failed(String::new()))
+    async fn index(&self, device: &Device, page: Page) -> Result<Listing> {
+        insist!(&self.pools.reads, |client| reads::index(&client, device, page))
     }
 
-    async fn contents(&self, _: &App, _: &Account, _: Vec<i64>) -> Result<Vec<Option<Stored>>> {
-        Err(StoreError::Failed(String::new()))
+    async fn contents(
+        &self,
+        app: &App,
+        account: &Account,
+        ids: Vec<i64>,
+    ) -> Result<Vec<Option<Stored>>> {
+        insist!(&self.pools.reads, |client| reads::contents(&client, app, account, &ids))
     }
 
     async fn sync(
         &self,
-        _: &Device,
-        _: Vec<(ConversationId, Seq)>,
-        _: usize,
+        device: &Device,
+        cursors: Vec<(ConversationId, Seq)>,
+        limit: usize,
     ) -> Result<Vec<Stored>> {
-        Err(StoreError::Failed(String::new()))
+        insist!(&self.pools.reads, |client| reads::sync(&client, device, &cursors, limit))
     }
 
-    async fn owed(&self, _: &Device, _: &Mark, _: Vec<Given>, _: usize) -> Result<Owed> {
-        Err(StoreError::Failed(String::new()))
+    async fn owed(
+        &self,
+        device: &Device,
+        mark: &Mark,
+        have: Vec<Given>,
+        limit: usize,
+    ) -> Result<Owed> {
+        insist!(&self.pools.reads, |client| reads::owed(&client, device, mark, &have, limit))
     }
 
     async fn history(
@@ -161,15 +226,16 @@ impl MessageStore for PostgresStore {
     }
 
     async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created> {
-        Ok(insist!(&self.pools.writes, |client| groups::create(&mut client, &group, members_max))??)
+        Ok(insist!(&self.pools.writes, |client| groups::create(&client, &group, members_max))??)
     }
 
     async fn join_group(&self, change: MemberChange, members_max: usize) -> Result<()> {
-        Ok(insist!(&self.pools.writes, |client| groups::join(&mut client, &change, members_max))??)
+        let join = Change::Join { most: members_max };
+        Ok(insist!(&self.pools.writes, |client| groups::change(&client, &change, join))??)
     }
 
     async fn quit_group(&self, change: MemberChange) -> Result<()> {
-        Ok(insist!(&self.pools.writes, |client| groups::quit(&mut client, &change))??)
+        Ok(insist!(&self.pools.writes, |client| groups::change(&client, &change, Change::Quit))??)
     }
 
     async fn group(&self, app: &App, group: &GroupId) -> Result<Option<Group>> {

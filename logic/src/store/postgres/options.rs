@@ -13,6 +13,19 @@ use super::super::{Result, StoreError};
 /// What is expected where a URL is wrong.
 const EXPECTED: &str = "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=MODE";
 
+/// What the database does about a server that freezes or vanishes, or a statement that takes too long:
+/// it ends a transaction that waits for its client, or for locks, and finds a dead connection, within
+/// five seconds. Parameters of the URL (`options`) go before these.
+const LIMITS: &str = "-c statement_timeout=5s -c lock_timeout=4s \
+    -c idle_in_transaction_session_timeout=5s -c tcp_user_timeout=5000 -c tcp_keepalives_idle=2 \
+    -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 \
+    -c default_transaction_isolation=read\\ committed";
+
+/// When a connection is probed that nothing came on, unless the URL says otherwise.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
+/// What `tokio_postgres` says where the URL does not say it.
+const KEEPALIVE_UNSAID: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// How a database is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
@@ -22,7 +35,7 @@ pub struct PostgresOptions {
     pub batch: usize,
     /// Writes that may wait. Overflow policy: [`StoreError::Busy`].
     pub queue: usize,
-    /// Connections that read. Four more write.
+    /// Connections that read. Up to ten more write.
     pub readers: usize,
 }
 
@@ -72,6 +85,15 @@ impl PostgresOptions {
         };
         prepare(&mut config, &tls);
         Ok(Self { config, tls, batch: 256, queue: 8192, readers: 2 })
+    }
+
+    /// The configuration of connections that have time limits.
+    pub(super) fn limited(&self) -> Config {
+        let mut config = self.config.clone();
+        let given = config.get_options().unwrap_or_default();
+        let all = format!("{LIMITS} {given}");
+        config.options(all.trim_end());
+        config
     }
 
     /// The URL as it may be shown: without the password.
@@ -138,18 +160,24 @@ fn ports(config: &Config) -> impl Iterator<Item = u16> + '_ {
     given.iter().copied().chain(std::iter::repeat(last))
 }
 
-/// A peer that vanished without a word is noticed within half a minute.
+/// A database that vanished without a word is noticed within five seconds.
 fn prepare(config: &mut Config, tls: &Tls) {
     config.ssl_mode(if *tls == Tls::Off { SslMode::Disable } else { SslMode::Require });
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(Duration::from_secs(5));
     }
     if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(Duration::from_secs(20));
+        config.tcp_user_timeout(Duration::from_secs(5));
     }
-    config.keepalives_idle(Duration::from_secs(10));
-    config.keepalives_interval(Duration::from_secs(5));
-    config.keepalives_retries(3);
+    if config.get_keepalives_idle() == KEEPALIVE_UNSAID {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(Duration::from_secs(1));
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(3);
+    }
     if config.get_application_name().is_none() {
         config.application_name("imago");
     }
@@ -198,6 +226,21 @@ mod tests {
         }
         assert!(refusal("postgres://db/imago?sslmode=prefer").contains("sslmode"));
         assert!(refusal("postgres://db/imago?colour=red").contains("colour"));
+    }
+
+    #[test]
+    fn what_the_url_says_goes_before_the_default_limits() {
+        let options = PostgresOptions::parse(
+            "postgres://db/imago?options=-c%20statement_timeout%3D1s&keepalives_idle=7",
+        );
+        let config = options.unwrap().limited();
+        let said = config.get_options().unwrap();
+        assert!(said.starts_with("-c statement_timeout=5s"), "{said}");
+        assert!(said.ends_with("-c statement_timeout=1s"), "{said}");
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7));
+        let plain = PostgresOptions::parse("postgres://db/imago").unwrap().config;
+        assert_eq!(plain.get_keepalives_idle(), KEEPALIVE_IDLE);
+        assert_eq!(plain.get_options(), None);
     }
 
     #[test]

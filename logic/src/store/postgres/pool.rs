@@ -3,33 +3,25 @@
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-    Timeouts,
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
 use imago_container::Backoff;
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 
 use super::{
-    failure::Failure,
+    failure::{Failure, describe, refuses_settings},
     options::{PostgresOptions, Tls},
     schema, tls,
 };
 
-/// Connections that write: one for messages, one for acknowledgements, and two for groups.
-const WRITERS: usize = 4;
+/// Connections that write: five for messages, two for acknowledgements, one for logins, and two for
+/// changes of groups, the lease of the node's number, and pruning.
+const WRITERS: usize = 10;
 /// How long anybody waits for a connection: for a free one, and for it to be made.
 const WAIT: Duration = Duration::from_secs(4);
 /// How long a server that starts waits for a database that does not answer.
 const START_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Durable, whatever the database's default is: a commit returns after its log is on disk
-/// (PostgreSQL 15, 20.5.1). Every statement looks rows up by keys, but statistics that are older than
-/// the rows make the planner read whole tables: measured, half the messages a second. Compiling a
-/// statement takes longer than running these does.
-const SETUP: &str = "SET synchronous_commit = on; SET enable_seqscan = off; \
-    SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
-    SET statement_timeout = '20s'";
 
 /// Between tries: soon at first, so that a restart of the database is hardly noticed.
 pub(super) fn backoff() -> Backoff {
@@ -44,17 +36,24 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub(super) fn new(options: &PostgresOptions) -> Result<Self, String> {
-        Ok(Self { reads: pool(options, options.readers)?, writes: pool(options, WRITERS)? })
-    }
-
     /// Waits for the database, and brings its schema up to date.
-    pub(super) async fn prepare(&self) -> Result<(), Failure> {
+    pub(super) async fn open(options: &PostgresOptions) -> Result<Self, Failure> {
         let (started, mut backoff) = (Instant::now(), backoff());
+        let mut config = options.limited();
         loop {
-            let failure = match self.migrate().await {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
+            let failure = match Self::try_open(options, &config).await {
+                Ok(pools) => return Ok(pools),
+                Err(Refusal::Settings(text)) if config != options.config => {
+                    tracing::info!(
+                        error = text,
+                        "the database, or a pooler before it, takes no time limits from here: \
+                         set them there (docs/delivery.md, Stores)"
+                    );
+                    config = options.config.clone();
+                    continue;
+                }
+                Err(Refusal::Settings(text)) => Failure::Refused(text),
+                Err(Refusal::Other(failure)) => failure,
             };
             if !matches!(failure, Failure::Again(_)) || started.elapsed() > START_PATIENCE {
                 return Err(failure);
@@ -64,40 +63,61 @@ impl Pools {
         }
     }
 
-    async fn migrate(&self) -> Result<(), Failure> {
-        let mut connection = get(&self.writes).await?;
+    async fn try_open(options: &PostgresOptions, config: &Config) -> Result<Self, Refusal> {
+        let reads = pool(config, &options.tls, options.readers)?;
+        let writes = pool(config, &options.tls, WRITERS)?;
+        let mut connection = match writes.get().await {
+            Err(PoolError::Backend(error)) if refuses_settings(&error) => {
+                return Err(Refusal::Settings(describe(&error)));
+            }
+            other => other.map_err(unavailable)?,
+        };
         let client: &mut Client = &mut connection;
-        schema::migrate(client).await
+        schema::migrate(client).await?;
+        Ok(Self { reads, writes })
     }
 }
 
-fn pool(options: &PostgresOptions, size: usize) -> Result<Pool, String> {
-    let config = options.config.clone();
+/// Why the database cannot be used.
+enum Refusal {
+    /// It does not take the settings of the connection.
+    Settings(String),
+    Other(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+fn pool(config: &Config, tls: &Tls, size: usize) -> Result<Pool, Failure> {
+    let config = config.clone();
     let manage = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = match &options.tls {
+    let manager = match tls {
         Tls::Off => Manager::from_config(config, NoTls, manage),
         Tls::Verified { roots } => {
-            Manager::from_config(config, tls::connector(roots.as_deref())?, manage)
+            let tls = tls::connector(roots.as_deref()).map_err(Failure::Refused)?;
+            Manager::from_config(config, tls, manage)
         }
     };
-    let set_up = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
-        Box::pin(async move { client.batch_execute(SETUP).await.map_err(HookError::Backend) })
-    });
     Pool::builder(manager)
         .max_size(size.max(1))
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts { wait: Some(WAIT), create: Some(WAIT), recycle: Some(WAIT) })
-        .post_create(set_up)
         .build()
-        .map_err(|error| error.to_string())
+        .map_err(|error| Failure::Refused(error.to_string()))
 }
 
 /// A connection that works, as far as one knows before using it.
 pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
-    pool.get().await.map_err(|error| match error {
+    pool.get().await.map_err(unavailable)
+}
+
+fn unavailable(error: PoolError) -> Failure {
+    match error {
         PoolError::Backend(error) => Failure::from(error),
-        PoolError::PostCreateHook(HookError::Backend(error)) => Failure::from(error),
         PoolError::Timeout(_) => Failure::late("waiting for a connection"),
         other => Failure::Again(other.to_string()),
-    })
+    }
 }

@@ -1,28 +1,18 @@
-//! Removal of old messages, a little at a time.
+//! Removal of old messages and devices, a little at a time.
 
 use deadpool_postgres::Object;
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    rows::{call, values},
+};
 
-/// Messages removed in one go, so that no transaction takes long.
+/// Rows removed in one go, so that no transaction takes long.
 const BATCH: i64 = 500;
 
-/// The newest message of all stays: from its id the next one is counted. What another server is
-/// removing is left to it.
-const MESSAGES: &str = "
-    DELETE FROM message WHERE message_id IN (
-        SELECT message_id FROM message
-        WHERE message_id < least($1, (SELECT max(message_id) FROM message))
-        ORDER BY message_id LIMIT $2 FOR UPDATE SKIP LOCKED)";
-const CHANGES: &str = "
-    DELETE FROM change WHERE request IN (
-        SELECT request FROM change WHERE made_at < $1
-        ORDER BY made_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
-
 pub(super) async fn prune(client: &Object, below: i64) -> Result<usize, Failure> {
-    let changes = client.prepare_cached(CHANGES).await?;
-    client.execute(&changes, &[&below, &BATCH]).await?;
-    let messages = client.prepare_cached(MESSAGES).await?;
-    let removed = client.execute(&messages, &[&below, &BATCH]).await?;
+    let removed =
+        call(client, "SELECT prune($1, $2)", values![below => INT8, BATCH => INT8]).await?;
+    let removed: i64 = removed.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
     Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }

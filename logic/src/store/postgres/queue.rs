@@ -1,146 +1,370 @@
-//! Writes that wait, and share a commit: one task, with one connection at a time.
+//! Writes that wait, and share a commit: one task, with some connections.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
+use futures::{StreamExt, stream::FuturesUnordered};
+use imago_container::Backoff;
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{sleep_until, timeout},
 };
 
-use super::{failure::Failure, pool};
+use super::{
+    failure::Failure,
+    pool,
+    turns::{Batch, Turns},
+};
 use crate::{
     metrics,
     store::{Result, StoreError},
 };
 
 /// How long one try may take, so that a database that hangs does not keep the queue for ever.
-const TRY_MAX: Duration = Duration::from_secs(10);
-/// How long a write is tried again while the database is away: long enough for a restart, and not
-/// much longer than anybody waits for the answer.
+const TRY_MAX: Duration = Duration::from_secs(5);
+/// How long a write is tried again while the database is away, or what it writes to is locked: long
+/// enough for a restart, and longer than an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// After how long a batch that is not yet committed is not waited for any longer by the next one.
+/// Short ones follow each other, so that each takes all that has come meanwhile: the larger, the
+/// cheaper.
+const STAGGER: Duration = Duration::from_millis(5);
+
+/// What is to be written.
+pub(super) trait Job: Send + Sync + 'static {
+    /// Jobs of one line are written one after the other, in their order.
+    fn line(&self) -> u64;
+
+    /// Whether an earlier job, without which it may not be written, has failed.
+    fn is_overtaking(&self) -> bool {
+        false
+    }
+
+    /// It is not written.
+    fn failed(&self) {}
+}
+
+/// What a write does about rows that other transactions have locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Locked {
+    /// Leaves them out.
+    Skip,
+    /// Waits a moment for those of the first job, and leaves out the others.
+    WaitForFirst,
+}
 
 /// A kind of write.
 #[async_trait]
 pub(super) trait Work: Send + Sync + 'static {
     /// What is to be written.
-    type Job: Send + Sync + 'static;
+    type Job: Job;
     /// What that gave.
     type Outcome: Send + 'static;
 
-    /// Writes all of them in one transaction; an outcome for each. May be run again with the same
-    /// jobs when it fails, also where its commit was done.
+    /// Writes all of them in one transaction; an outcome for each, `None` for what was left out.
+    /// May be run again with the same jobs when it fails, also where its commit was done.
     async fn run(
         &self,
         client: &Object,
         jobs: &[&Self::Job],
-    ) -> Result<Vec<Self::Outcome>, Failure>;
+        locked: Locked,
+    ) -> Result<Vec<Option<Self::Outcome>>, Failure>;
+}
+
+/// How much is written at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Jobs that wait or are under way. Overflow policy: [`StoreError::Busy`].
+    pub(super) queue: usize,
+    /// Jobs of one batch.
+    pub(super) batch: usize,
+    /// Batches under way at once. One more waits for locked rows.
+    pub(super) at_once: usize,
 }
 
 /// A write and who waits for it.
 struct Waiting<W: Work> {
     job: W::Job,
     answer: oneshot::Sender<Result<W::Outcome>>,
+    since: Instant,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The way to the task that writes. It ends when this is dropped, after what is waiting.
 pub(super) struct Queue<W: Work> {
-    inbox: mpsc::Sender<Waiting<W>>,
+    inbox: mpsc::UnboundedSender<Waiting<W>>,
+    room: Arc<Semaphore>,
 }
 
 // === impl Queue ===
 
 impl<W: Work> Queue<W> {
-    /// Overflow policy of `queue`: [`StoreError::Busy`].
-    pub(super) fn start(work: W, pool: Pool, queue: usize, batch: usize) -> Self {
-        let (inbox, jobs) = mpsc::channel(queue.max(1));
-        tokio::spawn(Writer { work, pool }.run(jobs, batch.max(1)));
-        Self { inbox }
+    pub(super) fn start(work: W, pool: Pool, bounds: Bounds) -> Self {
+        // Bounded by `room`.
+        let (inbox, jobs) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(bounds.queue.max(1)));
+        tokio::spawn(Writer::new(Arc::new(work), pool, bounds).run(jobs));
+        Self { inbox, room }
     }
 
-    /// Durable when this returns.
+    /// Durable when this returns. Jobs of one line are written in the order of the first polls.
     pub(super) async fn run(&self, job: W::Job) -> Result<W::Outcome> {
+        let Ok(room) = self.room.clone().try_acquire_owned() else {
+            job.failed();
+            return Err(StoreError::Busy);
+        };
         let ended = || StoreError::Failed("writer has ended".to_owned());
         let (answer, outcome) = oneshot::channel();
-        self.inbox.try_send(Waiting { job, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => ended(),
-        })?;
+        let waiting = Waiting { job, answer, since: Instant::now(), _room: room };
+        self.inbox.send(waiting).map_err(|_| ended())?;
         outcome.await.map_err(|_| ended())?
     }
 }
 
-struct Writer<W> {
-    work: W,
-    pool: Pool,
+// === impl Waiting ===
+
+impl<W: Work> Waiting<W> {
+    fn succeed(self, outcome: W::Outcome) {
+        // Whoever asked may have given up; the write is done all the same.
+        let _ = self.answer.send(Ok(outcome));
+    }
+
+    fn fail(self, error: StoreError) {
+        self.job.failed();
+        let _ = self.answer.send(Err(error));
+    }
+
+    /// Returns it if it is still to be written. A job whose caller has given up was told to have
+    /// failed: a database that is behind leaves it out.
+    fn wanted(self) -> Option<Self> {
+        if self.answer.is_closed() {
+            self.job.failed();
+            return None;
+        }
+        if self.job.is_overtaking() {
+            self.fail(StoreError::Overtaking);
+            return None;
+        }
+        Some(self)
+    }
 }
 
+/// What has become of a batch.
+struct Landed<W: Work> {
+    lines: Vec<u64>,
+    locked: Locked,
+    /// Jobs that were not written, and whether that was for a lock.
+    back: Vec<(u64, Waiting<W>, bool)>,
+    failure: Option<Failure>,
+}
+
+struct Writer<W: Work> {
+    work: Arc<W>,
+    pool: Pool,
+    bounds: Bounds,
+    turns: Turns<Waiting<W>>,
+    backoff: Backoff,
+    /// After a failure.
+    not_before: Instant,
+    /// Batches under way that skip locked rows, and when the last of them began.
+    skipping: usize,
+    last_began: Instant,
+    /// A batch that waits for locked rows is under way.
+    is_waiting: bool,
+}
+
+// === impl Writer ===
+
 impl<W: Work> Writer<W> {
-    async fn run(self, mut inbox: mpsc::Receiver<Waiting<W>>, most: usize) {
-        let mut jobs = Vec::new();
-        while inbox.recv_many(&mut jobs, most).await > 0 {
-            // Who gave up was told that it failed: a database that is behind leaves that out.
-            jobs.retain(|job| !job.answer.is_closed());
-            if jobs.is_empty() {
+    fn new(work: Arc<W>, pool: Pool, bounds: Bounds) -> Self {
+        let (turns, backoff, now) = (Turns::new(), pool::backoff(), Instant::now());
+        let bounds =
+            Bounds { batch: bounds.batch.max(1), at_once: bounds.at_once.max(1), ..bounds };
+        Self {
+            work,
+            pool,
+            bounds,
+            turns,
+            backoff,
+            not_before: now,
+            skipping: 0,
+            last_began: now,
+            is_waiting: false,
+        }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Waiting<W>>) {
+        let mut under_way = FuturesUnordered::new();
+        let mut is_open = true;
+        while is_open || !self.turns.is_empty() {
+            while let Ok(waiting) = inbox.try_recv() {
+                self.turns.push(waiting.job.line(), waiting);
+            }
+            while let Some((batch, locked)) = self.next() {
+                under_way.push(write(self.work.clone(), self.pool.clone(), batch, locked));
+            }
+            let next = self.next_at();
+            tokio::select! {
+                received = inbox.recv(), if is_open => match received {
+                    Some(waiting) => self.turns.push(waiting.job.line(), waiting),
+                    None => is_open = false,
+                },
+                Some(landed) = under_way.next() => self.land(landed),
+                () = sleep_until(next.unwrap_or_else(Instant::now).into()), if next.is_some() => {}
+            }
+        }
+    }
+
+    /// The next batch that may begin now.
+    fn next(&mut self) -> Option<(Batch<Waiting<W>>, Locked)> {
+        let now = Instant::now();
+        while self.not_before <= now {
+            let (mut batch, locked) = if self.may_skip() && self.skip_at() <= now {
+                (self.turns.take_ready(self.bounds.batch), Locked::Skip)
+            } else if self.turns.has_locked() && !self.is_waiting {
+                (self.turns.take_locked(self.bounds.batch), Locked::WaitForFirst)
+            } else {
+                return None;
+            };
+            let jobs = batch.jobs.into_iter();
+            let wanted = jobs.filter_map(|(line, job)| job.wanted().map(|job| (line, job)));
+            batch.jobs = wanted.collect();
+            if batch.jobs.is_empty() {
+                self.turns.done(&batch.lines, Vec::new());
                 continue;
             }
-            let failed = self.write(std::mem::take(&mut jobs)).await;
-            // A bad one must not fail its neighbours.
-            for job in failed {
-                for left in self.write(vec![job]).await {
-                    let _ = left.answer.send(Err(StoreError::Failed("bad write".to_owned())));
-                }
+            match locked {
+                Locked::Skip => (self.skipping, self.last_began) = (self.skipping + 1, now),
+                Locked::WaitForFirst => self.is_waiting = true,
             }
+            return Some((batch, locked));
+        }
+        None
+    }
+
+    fn may_skip(&self) -> bool {
+        self.turns.ready_jobs() > 0 && self.skipping < self.bounds.at_once
+    }
+
+    /// When the next batch that skips locked rows may begin, if there is one.
+    fn skip_at(&self) -> Instant {
+        match self.skipping > 0 && self.turns.ready_jobs() < self.bounds.batch {
+            true => self.last_began + STAGGER,
+            false => self.last_began,
         }
     }
 
-    /// Writes all and answers, or gives back those of which one is bad.
-    async fn write(&self, mut jobs: Vec<Waiting<W>>) -> Vec<Waiting<W>> {
-        let (first_try, mut backoff) = (Instant::now(), pool::backoff());
-        loop {
-            let started = Instant::now();
-            let written = self.attempt(&jobs).await;
+    /// When [`next`](Self::next) may give something that it does not give now.
+    fn next_at(&self) -> Option<Instant> {
+        if self.may_skip() {
+            Some(self.not_before.max(self.skip_at()))
+        } else {
+            (self.turns.has_locked() && !self.is_waiting).then_some(self.not_before)
+        }
+    }
+
+    fn land(&mut self, landed: Landed<W>) {
+        match landed.locked {
+            Locked::Skip => self.skipping -= 1,
+            Locked::WaitForFirst => self.is_waiting = false,
+        }
+        match &landed.failure {
+            Some(_) => self.not_before = Instant::now() + self.backoff.next_delay(),
+            None => self.backoff.reset(),
+        }
+        let error = landed.failure.map_or_else(
+            || "another transaction has the conversation".to_owned(),
+            |failure| failure.text().to_owned(),
+        );
+        let mut back = Vec::with_capacity(landed.back.len());
+        for (line, waiting, is_locked) in landed.back {
+            match waiting.since.elapsed() < PATIENCE {
+                true => back.push((line, waiting, is_locked)),
+                false => waiting.fail(StoreError::Failed(error.clone())),
+            }
+        }
+        self.turns.done(&landed.lines, back);
+    }
+}
+
+/// Writes a batch, and answers what is done.
+async fn write<W: Work>(
+    work: Arc<W>,
+    pool: Pool,
+    batch: Batch<Waiting<W>>,
+    locked: Locked,
+) -> Landed<W> {
+    let mut landed = Landed { lines: batch.lines, locked, back: Vec::new(), failure: None };
+    let failed = attempt(&*work, &pool, batch.jobs, &mut landed).await;
+    // A bad one must not fail its neighbours.
+    for (line, waiting) in failed {
+        if landed.back.iter().any(|(behind, ..)| *behind == line) {
+            landed.back.push((line, waiting, false));
+            continue;
+        }
+        let Some(waiting) = waiting.wanted() else { continue };
+        for (_, waiting) in attempt(&*work, &pool, vec![(line, waiting)], &mut landed).await {
+            waiting.fail(StoreError::Failed("bad write".to_owned()));
+        }
+    }
+    landed
+}
+
+/// Writes jobs in one go; gives them back where one of several is bad.
+async fn attempt<W: Work>(
+    work: &W,
+    pool: &Pool,
+    jobs: Vec<(u64, Waiting<W>)>,
+    landed: &mut Landed<W>,
+) -> Vec<(u64, Waiting<W>)> {
+    let started = Instant::now();
+    let failure = match run(work, pool, &jobs, landed.locked).await {
+        Ok(outcomes) => {
             metrics::store_commit(jobs.len(), started.elapsed());
-            let failure = match written {
-                Ok(outcomes) => {
-                    for (job, outcome) in jobs.into_iter().zip(outcomes) {
-                        // Whoever asked may have given up; the write is done all the same.
-                        let _ = job.answer.send(Ok(outcome));
-                    }
-                    return Vec::new();
-                }
-                Err(failure) => failure,
-            };
-            let error = failure.text();
-            tracing::warn!(error, writes = jobs.len(), "cannot write to the database");
-            match failure {
-                Failure::Bad(_) if jobs.len() > 1 => return jobs,
-                Failure::Again(_) if first_try.elapsed() < PATIENCE => {}
-                failure => {
-                    for job in jobs {
-                        let _ = job.answer.send(Err(StoreError::Failed(failure.text().to_owned())));
-                    }
-                    return Vec::new();
+            for ((line, waiting), outcome) in jobs.into_iter().zip(outcomes) {
+                match outcome {
+                    Some(outcome) => waiting.succeed(outcome),
+                    None => landed.back.push((line, waiting, true)),
                 }
             }
-            sleep(backoff.next_delay()).await;
-            jobs.retain(|job| !job.answer.is_closed());
-            if jobs.is_empty() {
-                return jobs;
+            return Vec::new();
+        }
+        Err(failure) => failure,
+    };
+    let error = failure.text();
+    tracing::warn!(error, writes = jobs.len(), "cannot write to the database");
+    match failure {
+        Failure::Bad(_) if jobs.len() > 1 => return jobs,
+        Failure::Again(_) => {
+            landed.back.extend(jobs.into_iter().map(|(line, waiting)| (line, waiting, false)));
+            landed.failure = Some(failure);
+        }
+        failure => {
+            for (_, waiting) in jobs {
+                waiting.fail(StoreError::Failed(failure.text().to_owned()));
             }
         }
     }
+    Vec::new()
+}
 
-    async fn attempt(&self, jobs: &[Waiting<W>]) -> Result<Vec<W::Outcome>, Failure> {
-        let jobs: Vec<&W::Job> = jobs.iter().map(|waiting| &waiting.job).collect();
-        let client = pool::get(&self.pool).await?;
-        let written = timeout(TRY_MAX, self.work.run(&client, &jobs)).await;
-        let written = written.unwrap_or_else(|_| Err(Failure::late("a write")));
-        if written.is_err() {
-            // It may be in the midst of a transaction.
-            drop(Object::take(client));
-        }
-        written
+async fn run<W: Work>(
+    work: &W,
+    pool: &Pool,
+    jobs: &[(u64, Waiting<W>)],
+    locked: Locked,
+) -> Result<Vec<Option<W::Outcome>>, Failure> {
+    let jobs: Vec<&W::Job> = jobs.iter().map(|(_, waiting)| &waiting.job).collect();
+    let client = pool::get(pool).await?;
+    let written = timeout(TRY_MAX, work.run(&client, &jobs, locked)).await;
+    let written = written.unwrap_or_else(|_| Err(Failure::late("a write")));
+    if written.is_err() {
+        // It may be in the midst of something.
+        drop(Object::take(client));
     }
+    written
 }

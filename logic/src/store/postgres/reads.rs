@@ -1,162 +1,186 @@
-//! What accounts have and miss, each in one statement, so in one snapshot of the database.
+//! What devices have and miss, each in one statement, so in one snapshot of the database.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use deadpool_postgres::Object;
-use imago_proto::{Account, App, ConversationId, Seq};
-use tokio_postgres::{Row, types::ToSql};
+use imago_proto::{Account, App, ConversationId, Seq, link::Mark};
+use tokio_postgres::Row;
 
 use super::{
     failure::Failure,
-    rows::{Values, content, place, target, text},
+    rows::{call, counted, envelope, is_there, mark, place, stored, values},
 };
 use crate::store::{
-    Content, Envelope, INDEX_MAX, Page, Stored,
-    ids::{Kind, conversation_id, conversation_row, seq, signed},
+    Device, Given, INDEX_MAX, Listing, Owed, Page, Stored,
+    ids::{Kind, conversation_row, seq, signed},
 };
 
-/// Messages of the conversations of account $2 of app $1, from where `$start` says on, ascending
-/// by id, at most $3. `$who` is `AND …` of what they have to be.
-macro_rules! messages {
-    ($start:literal, $join:literal, $who:literal, $contents:literal) => {
-        concat!(
-            "WITH mine AS MATERIALIZED (
-                 SELECT c.id, c.a = '' AS is_group, coalesce(k.until, c.head_seq) AS head,
-                        CASE c.a WHEN k.account THEN c.b ELSE c.a END AS other, ",
-            $start,
-            " AS start
-                 FROM member k JOIN conversation c ON c.id = k.conversation ",
-            $join,
-            "
-                 WHERE k.app = $1 AND k.account = $2
-             ), first AS (
-                 SELECT n.message_id, mine.id, mine.is_group, mine.other
-                 FROM mine CROSS JOIN LATERAL (
-                     SELECT m.message_id FROM message m
-                     WHERE m.conversation = mine.id AND m.seq > mine.start AND m.seq <= mine.head ",
-            $who,
-            "
-                     ORDER BY m.seq LIMIT $3
-                 ) n
-                 WHERE mine.start < mine.head
-                 ORDER BY n.message_id LIMIT $3
-             )
-             SELECT m.message_id, m.send_time, m.seq, m.sender, f.id, f.is_group, f.other",
-            $contents,
-            "
-             FROM first f JOIN message m ON m.message_id = f.message_id ORDER BY m.message_id"
-        )
-    };
-}
+/// The snapshot is that in which the messages are read.
+const MISSING: &str = "
+    SELECT s.mark, l.*
+    FROM (SELECT txid_current_snapshot()::text AS mark) s
+    LEFT JOIN missing_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                               $16, $17) l ON true";
+const CONTENTS: &str = "SELECT * FROM read_contents($1, $2, $3)";
 
-const UNREAD: &str = messages!("greatest(k.cursor, k.since)", "", "AND m.sender <> $2", "");
-const EVERYTHING: &str = messages!("k.since", "", "AND m.sender <> $2", "");
-const AFTER: &str = messages!(
-    "last_until(c.id, k.since, coalesce(k.until, c.head_seq), $4)",
-    "",
-    "AND m.sender <> $2",
-    ""
-);
-const UNREAD_PAST: &str = messages!(
-    "last_until(c.id, greatest(k.cursor, k.since), coalesce(k.until, c.head_seq), $4)",
-    "",
-    "AND m.sender <> $2",
-    ", m.kind, m.body, m.extra"
-);
-const SYNC: &str = messages!(
-    "greatest(k.since, coalesce(s.seq, k.cursor))",
-    "LEFT JOIN unnest($4::bigint[], $5::boolean[], $6::bigint[]) AS s (id, is_group, seq)
-         ON s.id = c.id AND s.is_group = (c.a = '')",
-    "",
-    ", m.kind, m.body, m.extra"
-);
-const CONTENTS: &str = "
-    SELECT s.place, m.kind, m.body, m.extra
-    FROM unnest($3::bigint[]) WITH ORDINALITY AS s (id, place)
-    JOIN message m ON m.message_id = s.id
-    WHERE EXISTS (
-        SELECT FROM member k
-        WHERE k.app = $1 AND k.account = $2 AND k.conversation = m.conversation
-          AND m.seq > k.since AND m.seq <= coalesce(k.until, m.seq))";
-
-/// Runs a prepared read for an account.
-pub(super) async fn ask(
-    client: &Object,
-    statement: &str,
-    app: &App,
-    account: &Account,
-    more: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, Failure> {
-    let statement = client.prepare_cached(statement).await?;
-    let (app, account) = (app.as_str().as_bytes(), account.as_str().as_bytes());
-    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&app, &account];
-    values.extend(more);
-    Ok(client.query(&statement, &values).await?)
-}
+/// Column of a [`MISSING`] message's id.
+const MESSAGE: usize = 1;
+/// Column of the sequence that its reader was given before.
+const START: usize = 11;
 
 pub(super) fn limited(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Message id, send time, sequence, sender; and conversation, whether it is a group's, other side.
-fn envelope(row: &Row) -> Result<Envelope, Failure> {
-    let (conversation, kind) = (row.try_get(4)?, Kind::of(row.try_get(5)?));
-    Ok(Envelope {
-        message_id: row.try_get(0)?,
-        send_time: row.try_get(1)?,
-        conversation: conversation_id(kind, conversation),
-        seq: seq(row.try_get(2)?),
-        sender: Account::from(text(row, 3)?),
-        other: target(kind, conversation, text(row, 6)?),
-    })
+/// What is read of the messages of a device.
+struct Wanted<'a> {
+    everything: bool,
+    only_others: bool,
+    with_content: bool,
+    limit: usize,
+    /// Where to begin in some conversations, by key.
+    named: BTreeMap<i64, i64>,
+    mark: &'a Mark,
+    have: &'a [Given],
 }
 
-fn stored(row: &Row) -> Result<Stored, Failure> {
-    Ok(Stored { envelope: envelope(row)?, content: content(row, 7)? })
+/// A number for each name of a conversation, as the database makes it of the row.
+fn key(conversation: &ConversationId) -> Option<i64> {
+    let (kind, row) = conversation_row(conversation.as_str())?;
+    row.checked_mul(2)?.checked_add(i64::from(kind == Kind::Group))
+}
+
+/// A commit as databases hold it.
+fn commit(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Wanted<'_> {
+    async fn read(self, client: &Object, device: &Device) -> Result<Vec<Row>, Failure> {
+        let (app, account) = (device.app.as_str().as_bytes(), device.account.as_str().as_bytes());
+        let (named, seqs): (Vec<i64>, Vec<i64>) = self.named.into_iter().unzip();
+        let open: Vec<i64> = self.mark.open.iter().copied().map(commit).collect();
+        let mut parts: BTreeMap<i64, Vec<&Given>> = BTreeMap::new();
+        for given in self.have {
+            if let Some(key) = key(&given.conversation) {
+                parts.entry(key).or_default().push(given);
+            }
+        }
+        let had: Vec<i64> = parts.keys().copied().collect();
+        let (mut firsts, mut lasts) = (Vec::new(), Vec::new());
+        let (mut froms, mut tos) = (Vec::new(), Vec::new());
+        for parts in parts.into_values() {
+            firsts.push(counted(froms.len()));
+            froms.extend(parts.iter().map(|given| signed(given.from)));
+            tos.extend(parts.iter().map(|given| signed(given.to)));
+            lasts.push(counted(froms.len()) - 1);
+        }
+        let values = values![
+            app => BYTEA,
+            account => BYTEA,
+            device.name.as_bytes() => BYTEA,
+            self.everything => BOOL,
+            self.only_others => BOOL,
+            self.with_content => BOOL,
+            limited(self.limit) => INT8,
+            named => INT8_ARRAY,
+            seqs => INT8_ARRAY,
+            commit(self.mark.low) => INT8,
+            commit(self.mark.high) => INT8,
+            open => INT8_ARRAY,
+            had => INT8_ARRAY,
+            firsts => INT4_ARRAY,
+            lasts => INT4_ARRAY,
+            froms => INT8_ARRAY,
+            tos => INT8_ARRAY,
+        ];
+        call(client, MISSING, values).await
+    }
+}
+
+/// The messages of [`MISSING`] rows, the first of which has none where there is none.
+fn all_stored(rows: &[Row]) -> Result<Vec<Stored>, Failure> {
+    let mut messages = Vec::with_capacity(rows.len());
+    for row in rows {
+        if is_there(row, MESSAGE)? {
+            messages.push(stored(row, MESSAGE)?);
+        }
+    }
+    Ok(messages)
 }
 
 pub(super) async fn index(
     client: &Object,
-    app: &App,
-    account: &Account,
+    device: &Device,
     page: Page,
-) -> Result<Vec<Envelope>, Failure> {
-    let limit = limited(INDEX_MAX);
-    let rows = match page {
-        Page::Unacknowledged => ask(client, UNREAD, app, account, &[&limit]).await?,
-        Page::Everything => ask(client, EVERYTHING, app, account, &[&limit]).await?,
+) -> Result<Listing, Failure> {
+    let wanted = Wanted {
+        everything: page == Page::Everything,
+        only_others: true,
+        with_content: false,
+        limit: INDEX_MAX,
+        named: BTreeMap::new(),
+        mark: &Mark::default(),
+        have: &[],
     };
-    rows.iter().map(envelope).collect()
-}
-
-pub(super) async fn unread(
-    client: &Object,
-    app: &App,
-    account: &Account,
-    past: i64,
-    limit: usize,
-) -> Result<Vec<Stored>, Failure> {
-    let rows = ask(client, UNREAD_PAST, app, account, &[&limited(limit), &past]).await?;
-    rows.iter().map(stored).collect()
+    let mut messages = Vec::new();
+    // By conversation and the sequence before: a member may have been in a group several times.
+    let mut given: BTreeMap<(String, u64), Given> = BTreeMap::new();
+    for row in wanted.read(client, device).await? {
+        if !is_there(&row, MESSAGE)? {
+            continue;
+        }
+        let message = envelope(&row, MESSAGE)?;
+        let start = seq(row.try_get(START)?).0;
+        let conversation = message.conversation.clone();
+        given
+            .entry((conversation.to_string(), start))
+            .and_modify(|given| given.to = message.seq)
+            .or_insert(Given { conversation, from: Seq(start + 1), to: message.seq });
+        messages.push(message);
+    }
+    Ok(Listing { messages, given: given.into_values().collect() })
 }
 
 pub(super) async fn sync(
     client: &Object,
-    app: &App,
-    account: &Account,
+    device: &Device,
     cursors: &[(ConversationId, Seq)],
     limit: usize,
 ) -> Result<Vec<Stored>, Failure> {
-    let known: HashMap<(Kind, i64), i64> = cursors
-        .iter()
-        .filter_map(|(id, seq)| Some((conversation_row(id.as_str())?, signed(*seq))))
-        .collect();
-    let rows: Vec<i64> = known.keys().map(|(_, row)| *row).collect();
-    let are_groups: Vec<bool> = known.keys().map(|(kind, _)| *kind == Kind::Group).collect();
-    let seqs: Vec<i64> = known.values().copied().collect();
-    let more: Values<'_, 4> = [&limited(limit), &rows, &are_groups, &seqs];
-    let rows = ask(client, SYNC, app, account, &more).await?;
-    rows.iter().map(stored).collect()
+    let named = cursors.iter().filter_map(|(id, seq)| Some((key(id)?, signed(*seq))));
+    let wanted = Wanted {
+        everything: false,
+        only_others: false,
+        with_content: true,
+        limit,
+        named: named.collect(),
+        mark: &Mark::default(),
+        have: &[],
+    };
+    all_stored(&wanted.read(client, device).await?)
+}
+
+pub(super) async fn owed(
+    client: &Object,
+    device: &Device,
+    mark: &Mark,
+    have: &[Given],
+    limit: usize,
+) -> Result<Owed, Failure> {
+    let wanted = Wanted {
+        everything: false,
+        only_others: false,
+        with_content: true,
+        limit,
+        named: BTreeMap::new(),
+        mark,
+        have,
+    };
+    let rows = wanted.read(client, device).await?;
+    let none = || Failure::Again("expected a snapshot, got none".to_owned());
+    let mark = self::mark(rows.first().ok_or_else(none)?, 0)?;
+    Ok(Owed { messages: all_stored(&rows)?, mark })
 }
 
 pub(super) async fn contents(
@@ -164,11 +188,13 @@ pub(super) async fn contents(
     app: &App,
     account: &Account,
     ids: &[i64],
-) -> Result<Vec<Option<Content>>, Failure> {
+) -> Result<Vec<Option<Stored>>, Failure> {
     let mut contents = vec![None; ids.len()];
-    for row in ask(client, CONTENTS, app, account, &[&ids]).await? {
+    let (app, account) = (app.as_str().as_bytes(), account.as_str().as_bytes());
+    let asked = values![app => BYTEA, account => BYTEA, ids => INT8_ARRAY];
+    for row in call(client, CONTENTS, asked).await? {
         if let Some(slot) = contents.get_mut(place(&row, 0)?) {
-            *slot = Some(content(&row, 1)?);
+            *slot = Some(stored(&row, 1)?);
         }
     }
     Ok(contents)

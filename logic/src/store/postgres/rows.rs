@@ -1,14 +1,40 @@
-//! Values out of rows, and digests into them.
+//! Statements, the values that they get, and those out of their rows.
 
-use imago_proto::{Account, App};
+use deadpool_postgres::Object;
+use imago_proto::{Account, App, link::Mark};
 use sha2::{Digest, Sha256};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 use super::failure::Failure;
-use crate::store::{Content, Target, ids::Kind};
+use crate::store::{
+    Content, Envelope, Stored, Target,
+    ids::{Kind, conversation_id, seq},
+};
 
-/// Values of a statement.
-pub(super) type Values<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
+/// Values of a statement, with their types.
+pub(super) type Values<'a, const N: usize> = [(&'a (dyn ToSql + Sync), Type); N];
+
+/// Values of a statement: `value => TYPE, …`.
+macro_rules! values {
+    ($($value:expr => $kind:ident),* $(,)?) => {
+        [$((&$value as &(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type::$kind)),*]
+    };
+}
+pub(super) use values;
+
+/// Runs a statement in one round trip, as a transaction of its own. It is not prepared, so that it
+/// works wherever each transaction may get another connection to the database (PgBouncer); what it
+/// calls keeps its plans there (PostgreSQL 15, 43.11.2).
+pub(super) async fn call<const N: usize>(
+    client: &Object,
+    statement: &str,
+    values: Values<'_, N>,
+) -> Result<Vec<Row>, Failure> {
+    Ok(client.query_typed(statement, &values).await?)
+}
 
 /// A text, which the database holds as its bytes.
 pub(super) fn text(row: &Row, column: usize) -> Result<String, Failure> {
@@ -25,6 +51,30 @@ pub(super) fn content(row: &Row, column: usize) -> Result<Content, Failure> {
     })
 }
 
+/// From this column on: message id, send time, conversation, whether it is a group's, its other
+/// side, sequence, sender.
+pub(super) fn envelope(row: &Row, column: usize) -> Result<Envelope, Failure> {
+    let (conversation, kind) = (row.try_get(column + 2)?, Kind::of(row.try_get(column + 3)?));
+    Ok(Envelope {
+        message_id: row.try_get(column)?,
+        send_time: row.try_get(column + 1)?,
+        conversation: conversation_id(kind, conversation),
+        seq: seq(row.try_get(column + 5)?),
+        sender: Account::from(text(row, column + 6)?),
+        other: target(kind, conversation, text(row, column + 4)?),
+    })
+}
+
+/// An [`envelope`], and what the message says.
+pub(super) fn stored(row: &Row, column: usize) -> Result<Stored, Failure> {
+    Ok(Stored { envelope: envelope(row, column)?, content: content(row, column + 7)? })
+}
+
+/// Whether there is a message from this column on.
+pub(super) fn is_there(row: &Row, column: usize) -> Result<bool, Failure> {
+    Ok(row.try_get::<_, Option<i64>>(column)?.is_some())
+}
+
 /// Whom the conversation of that row is with.
 pub(super) fn target(kind: Kind, conversation: i64, other: String) -> Target {
     match kind.group(conversation) {
@@ -33,10 +83,28 @@ pub(super) fn target(kind: Kind, conversation: i64, other: String) -> Target {
     }
 }
 
-/// A place that `WITH ORDINALITY` has counted, from 1, as an index.
+/// A place that the database has counted, from 1, as an index.
 pub(super) fn place(row: &Row, column: usize) -> Result<usize, Failure> {
-    let place: i64 = row.try_get(column)?;
+    let place: i32 = row.try_get(column)?;
     Ok(usize::try_from(place).unwrap_or_default().saturating_sub(1))
+}
+
+/// An index as the database counts, from 1.
+pub(super) fn counted(index: usize) -> i32 {
+    i32::try_from(index.saturating_add(1)).unwrap_or(i32::MAX)
+}
+
+/// A snapshot as the database writes it: `xmin:xmax:xip,xip` (PostgreSQL 15, 9.26.6).
+pub(super) fn mark(row: &Row, column: usize) -> Result<Mark, Failure> {
+    let text: String = row.try_get(column)?;
+    parse(&text).ok_or_else(|| Failure::Bad(format!("expected a snapshot, got {text:?}")))
+}
+
+fn parse(text: &str) -> Option<Mark> {
+    let mut parts = text.splitn(3, ':');
+    let (low, high) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let open = parts.next()?.split(',').filter(|number| !number.is_empty());
+    Some(Mark { low, high, open: open.map(|number| number.parse().ok()).collect::<Option<_>>()? })
 }
 
 /// SHA-256 (FIPS 180-4) of a request with its app and caller: as long as any, and as unique. Lengths
@@ -44,4 +112,18 @@ pub(super) fn place(row: &Row, column: usize) -> Result<usize, Failure> {
 pub(super) fn digest(app: &App, caller: &Account, request: &str) -> Vec<u8> {
     let (app_len, caller_len) = (app.as_str().len(), caller.as_str().len());
     Sha256::digest(format!("{app_len}:{app}{caller_len}:{caller}{request}")).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_read() {
+        assert_eq!(parse("10:20:"), Some(Mark { low: 10, high: 20, open: vec![] }));
+        assert_eq!(parse("10:20:10,14"), Some(Mark { low: 10, high: 20, open: vec![10, 14] }));
+        for wrong in ["", "10", "10:20", "10:x:", "10:20:1,x", "10:20:1:2"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
 }

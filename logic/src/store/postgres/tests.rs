@@ -1,11 +1,17 @@
 //! What the PostgreSQL store does beyond the trait, and the suite of the trait, on a real server.
 
+mod locks;
+mod nodes;
+mod poolers;
+mod upgrades;
+
 use futures::future::join_all;
 use imago_tests::{PostgresServer, eventually};
+use tokio_postgres::{Client, Config, NoTls};
 
 use super::*;
 use crate::store::conformance::{
-    Fresh, assert_gapless, groups, ids, listed, message, send, send_many,
+    Fresh, ack_to, assert_gapless, device, groups, ids, listed, message, send, send_many,
 };
 
 async fn open(url: &str) -> PostgresStore {
@@ -22,6 +28,13 @@ async fn refusal(url: &str) -> String {
         Ok(_) => panic!("opened {url}"),
         Err(error) => error.to_string(),
     }
+}
+
+/// A connection beside those of the stores.
+async fn connect(config: &Config) -> Client {
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 fn name(url: &str) -> &str {
@@ -58,39 +71,39 @@ async fn several_servers_share_a_database() {
         join_all(sending).await.into_iter().map(Result::unwrap).unzip();
     assert_gapless(sent.concat());
     assert_gapless(said.concat());
-    assert_eq!(listed(&stores[0], "b", Page::Unread).await.len(), 400);
-    assert_eq!(listed(&stores[1], "c", Page::Unread).await.len(), 250);
+    assert_eq!(listed(&stores[0], "b", Page::Unacknowledged).await.len(), 400);
+    assert_eq!(listed(&stores[1], "c", Page::Unacknowledged).await.len(), 250);
 }
 
-/// A reader that pages by message id never finds one turning up behind it.
+/// Whenever a mark is taken, what is not synced then is owed later, whichever server stores it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_turns_up_below_an_id_that_was_seen() {
+async fn nothing_is_lost_between_a_mark_and_what_it_does_not_cover() {
     let url = PostgresServer::shared().await.database().await;
     let stores = join_all((0..3).map(|_| open(&url))).await;
+    let phone = device("z");
+    stores[0].enter(&phone).await.unwrap();
     let sending = stores.iter().enumerate().map(|(number, store)| {
         let store = store.clone();
         tokio::spawn(async move {
-            let from = format!("sender-{number}");
-            for request in 0..200 {
-                send(&store, &from, "z", &request.to_string()).await;
+            for request in 0..150 {
+                send(&store, "a", "z", &format!("{number}-{request}")).await;
+                send(&store, &format!("sender-{number}"), "z", &request.to_string()).await;
             }
         })
     });
     let sending: Vec<_> = sending.collect();
-    let (mut past, mut seen) = (0, Vec::new());
-    loop {
-        let is_done = sending.iter().all(tokio::task::JoinHandle::is_finished);
-        let z = "z".into();
-        let page = stores[0].unread(&"kim".into(), &z, past, 7).await.unwrap();
-        seen.extend(page.iter().map(|stored| stored.envelope.message_id));
-        match page.last() {
-            Some(last) => past = last.envelope.message_id,
-            None if is_done => break,
-            None => {}
-        }
+    let mut seen = Vec::new();
+    while !sending.iter().all(tokio::task::JoinHandle::is_finished) {
+        let mark = stores[1].enter(&phone).await.unwrap();
+        let synced = stores[2].sync(&phone, Vec::new(), 10_000).await.unwrap();
+        seen.push((mark, synced));
     }
-    assert_eq!(seen.len(), 600);
-    assert_eq!(listed(&stores[1], "z", Page::Everything).await, seen);
+    for (mark, synced) in seen {
+        let mut all = std::collections::HashSet::new();
+        let owed = stores[0].owed(&phone, &mark, Vec::new(), 10_000).await.unwrap();
+        all.extend(synced.iter().chain(&owed.messages).map(|stored| stored.envelope.message_id));
+        assert_eq!(all.len(), 900, "with {mark:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +124,7 @@ async fn a_restart_of_the_database_loses_and_doubles_nothing() {
         })
     };
     let some = async {
-        while listed(&store, "b", Page::Unread).await.len() < 20 {
+        while listed(&store, "b", Page::Unacknowledged).await.len() < 20 {
             tokio::task::yield_now().await;
         }
     };
@@ -120,7 +133,7 @@ async fn a_restart_of_the_database_loses_and_doubles_nothing() {
     let (accepted, refused) = sending.await.unwrap();
     assert_eq!(refused, 0, "it was back in time for all of them");
     assert_gapless(accepted.clone());
-    assert_eq!(listed(&store, "b", Page::Unread).await, ids(&accepted));
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&accepted));
 }
 
 #[tokio::test]
@@ -129,15 +142,15 @@ async fn a_database_that_is_away_is_told_of_and_found_again() {
     let store = open(&server.database().await).await;
     send(&store, "a", "b", "1").await;
     server.stop().await;
-    let (app, b) = ("kim".into(), "b".into());
-    let (read, written) =
-        futures::join!(store.index(&app, &b, Page::Unread), store.append(message("a", "b", "2")),);
+    let b = device("b");
+    let read = store.index(&b, Page::Unacknowledged);
+    let (read, written) = futures::join!(read, store.append(message("a", "b", "2")));
     for error in [read.unwrap_err(), written.unwrap_err()] {
         assert!(matches!(&error, StoreError::Failed(_)), "{error}");
     }
     server.start_again().await;
     assert_eq!(send(&store, "a", "b", "2").await.seq, Seq(2));
-    assert_eq!(listed(&store, "b", Page::Unread).await.len(), 2);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await.len(), 2);
 }
 
 #[tokio::test]
@@ -152,7 +165,7 @@ async fn a_cut_connection_is_replaced() {
     );
     assert_ne!(server.run_sql("postgres", &cut).await, "0");
     assert_eq!(send(&store, "a", "b", "2").await.seq, Seq(2));
-    assert_eq!(listed(&store, "b", Page::Unread).await.len(), 2);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await.len(), 2);
 }
 
 #[tokio::test]
@@ -166,7 +179,7 @@ async fn more_writes_than_the_queue_holds_are_turned_away() {
     let (stored, refused): (Vec<_>, Vec<_>) = all.await.into_iter().partition(Result::is_ok);
     assert!(refused.iter().all(|refused| matches!(refused, Err(StoreError::Busy))));
     assert_eq!((stored.len(), refused.len()), (10, 40));
-    assert_eq!(listed(&store, "b", Page::Unread).await.len(), 10);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await.len(), 10);
 }
 
 #[tokio::test]
@@ -176,10 +189,19 @@ async fn commits_are_on_disk_before_they_are_answered_whatever_the_default() {
     let lax = format!("ALTER DATABASE {} SET synchronous_commit = off", name(&url));
     server.run_sql("postgres", &lax).await;
     let store = open(&url).await;
-    for pool in [&store.pools.writes, &store.pools.reads] {
-        let client = pool::get(pool).await.unwrap();
-        let row = client.query_one("SHOW synchronous_commit", &[]).await.unwrap();
-        assert_eq!(row.get::<_, String>(0), "on");
+    send(&store, "a", "b", "1").await;
+    for write in [
+        "SELECT enter_devices('{kim}', '{a}', '{phone}', 5)",
+        "SELECT * FROM acknowledge(false, '{kim}', '{a}', '{\"\"}', 5, '{1}', '{1}', '{f}', '{1}',
+                                   '{1}', '{1}', '{1}')",
+        "SELECT * FROM append_messages(false, '{1}', '{kim}', '{\"\"}', '{\"\"}', '{f}', '{1}',
+             '{a}', '{f}', '{r}', '{1}', '{x}', '{y}', '{5}', '{5}')",
+        "SELECT * FROM create_group('kim', 'r', 'n', 'a', 'i', 'a', false, 5, '{a}', 9)",
+        "SELECT change_group(true, 'kim', 'a', 'b', 2, 'r', 5, 9)",
+    ] {
+        let within = format!("BEGIN; {write}; SHOW synchronous_commit; COMMIT");
+        let said = server.run_sql(name(&url), &within).await;
+        assert_eq!(said.lines().last(), Some("on"), "{write}");
     }
 }
 
@@ -193,14 +215,19 @@ async fn no_table_is_read_as_a_whole_for_a_message() {
     for number in 0..150 {
         send(&store, "a", "b", &number.to_string()).await;
         groups::say(&store, "a", &group, &format!("g{number}")).await;
-        listed(&store, "b", Page::Unread).await;
+        let b = device("b");
+        let mark = store.enter(&b).await.unwrap();
+        store.owed(&b, &mark, Vec::new(), 100).await.unwrap();
+        let page = store.index(&b, Page::Unacknowledged).await.unwrap();
+        store.sync(&b, Vec::new(), 100).await.unwrap();
+        store.ack(&b, page.given).await.unwrap();
     }
     // Connections report what they did when they end.
     drop(store);
     let database = name(&url);
     let count = |column: &str| {
         let sql = format!(
-            "SELECT sum({column}) FROM pg_stat_user_tables WHERE relname <> 'imago_schema'"
+            "SELECT sum({column}) FROM pg_stat_user_tables WHERE relname NOT IN ('imago_schema', 'node')"
         );
         async move { server.run_sql(database, &sql).await.parse::<u64>().unwrap_or_default() }
     };
@@ -220,7 +247,7 @@ async fn what_was_answered_is_there_for_the_next_server() {
     drop(store);
     let store = open(&url).await;
     let expected = ids(&[vec![first.clone()], sent].concat());
-    assert_eq!(listed(&store, "b", Page::Unread).await, expected);
+    assert_eq!(listed(&store, "b", Page::Unacknowledged).await, expected);
     assert_eq!(send(&store, "a", "b", "1").await.message_id, first.message_id);
 }
 
