@@ -11,6 +11,7 @@ mod limits;
 mod link_frame;
 mod packet;
 mod session_batch;
+mod stamp;
 mod status;
 pub mod tcp;
 pub mod ws;
@@ -26,6 +27,7 @@ pub use session_batch::{
     ChannelView, EncodedSessions, SessionBatch, SessionReader, SessionView, ToldSession,
     session_views,
 };
+pub use stamp::Stamp;
 pub use status::Status;
 
 /// Messages on the client's wire, generated from `proto/client.proto`.
