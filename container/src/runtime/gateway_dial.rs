@@ -9,9 +9,10 @@ use std::{
 
 use async_trait::async_trait;
 use dashmap::DashMap;
+use futures::future::join_all;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId,
-    link::{Redeliver, ServerState, State, SyncBegin, SyncEnd, frame::Kind},
+    LinkFrame, ServiceId, SessionId, Stamp,
+    link::{Redeliver, ServerState, SessionsUp, State, SyncBegin, SyncEnd, frame::Kind},
 };
 use rand::RngExt;
 use tokio::{
@@ -26,6 +27,7 @@ use super::{backoff::Backoff, logic_accept::RefusedLog, logic_links::frame_name}
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     forward::Forwarder,
+    hlc::Hlc,
     link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
     metrics,
     promotion::GatewayEvent,
@@ -39,6 +41,9 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 const REDELIVER_PATIENCE: Duration = Duration::from_secs(5);
 /// A link that lived this long was a good one: the next dial starts without a long wait.
 const GOOD_LINK: Duration = Duration::from_secs(5);
+/// How long a login waits for the logic servers to say what they have heard of: far longer than an
+/// answer takes, and short for a client when one of them is stuck.
+const HEAR_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Where a logic server is, and how it is to be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub(crate) struct Links {
     pub(crate) forwarder: Arc<Forwarder>,
     /// What every new link is told.
     pub(crate) roster: Roster,
+    /// Orders the logins.
+    clock: Hlc,
     pub(crate) config: LinkConfig,
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
@@ -88,6 +95,7 @@ impl Links {
         Self {
             forwarder,
             roster: Roster::new(identity.peer.service_id.as_str()),
+            clock: Hlc::default(),
             config,
             identity,
             credentials,
@@ -118,6 +126,28 @@ impl Links {
 
     pub(crate) fn get(&self, server: &ServiceId) -> Option<Arc<Link>> {
         self.links.get(server).map(|link| link.value().clone())
+    }
+
+    /// The stamp of a login that has just come. It is after those of all earlier logins that the
+    /// logic servers have been told of, whatever the wall clocks of gateways say: each server tells its
+    /// own stamp with the answer to a ping, and is asked anew for each login.
+    ///
+    /// A login has been answered only by a logic server that was told of it first. So of two logins
+    /// of which the second began when the first was answered, the second has the higher stamp, where
+    /// the server that answered the first is linked here and answers in time. What remains is told
+    /// apart by clocks: a second login that comes before the first was answered, and one that comes
+    /// when the only servers that were told of the first have died, or do not answer within
+    /// [`HEAR_PATIENCE`]. Then the gateway of the first must be ahead by more than the time between
+    /// the two for the second to lose. A client that names the session it replaces loses never.
+    pub(crate) async fn login_stamp(&self) -> Stamp {
+        // One that is Young has answered no login.
+        let links: Vec<_> =
+            self.all().into_iter().filter(|link| link.state() != ServerState::Young).collect();
+        let heard = join_all(links.iter().map(|link| link.hear(|| self.stamp())));
+        if timeout(HEAR_PATIENCE, heard).await.is_err() {
+            tracing::debug!(waited = ?HEAR_PATIENCE, "not all logic servers have told their stamps");
+        }
+        self.stamp()
     }
 
     /// Tells every logic server our state.
@@ -266,7 +296,9 @@ impl Links {
         let (mut position, mut sessions) = (self.roster.begin(), 0);
         while let Some((some, left)) = self.roster.next(&mut position) {
             sessions += some.sessions as u64;
-            if link.send(some.frame(left as u64, unix_nanos()), SYNC_PATIENCE).await.is_err() {
+            let (left, now) = (left as u64, unix_nanos());
+            let head = SessionsUp { left, now, stamp: self.stamp().0 };
+            if link.send(some.frame(head), SYNC_PATIENCE).await.is_err() {
                 return;
             }
             // The link's writer has something to do, and others may wait for this thread.
@@ -306,7 +338,8 @@ impl FrameSink for Links {
                 }
             }
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
-            Kind::SyncAck(_) => {
+            Kind::SyncAck(ack) => {
+                self.heard(Stamp(ack.stamp));
                 self.change(link, Link::set_synced);
                 self.tell(GatewayEvent::LinkSynced(link.peer.clone())).await;
             }
@@ -326,6 +359,14 @@ impl FrameSink for Links {
                 link.close();
             }
         }
+    }
+
+    fn stamp(&self) -> Stamp {
+        self.clock.tick(unix_nanos())
+    }
+
+    fn heard(&self, stamp: Stamp) {
+        self.clock.observe(stamp, unix_nanos());
     }
 }
 

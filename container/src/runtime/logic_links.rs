@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId, SessionReader, ToldSession,
+    LinkFrame, ServiceId, SessionId, SessionReader, Stamp, ToldSession,
     link::{ServerState, SessionsUp, State, SyncAck, frame::Kind},
 };
 use tokio::sync::{Notify, mpsc};
@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     LogicRole, PeerId,
+    hlc::Hlc,
     link::{FrameSink, Link, LinkConfig, Queue, Rejected},
     metrics,
     promotion::LogicEvent,
+    unix_nanos,
 };
 
 /// How long an answer may wait for room before the link counts as stuck.
@@ -31,6 +33,10 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sessions of a sync that a role is told of at a time: those of a frame, mostly.
 const TOLD_AT_ONCE: usize = 512;
+
+/// A stamp that is ahead of this server's clock by more than this is told to all gateways at once: more
+/// than clocks differ that are set over a network.
+const TELL_AHEAD: Duration = Duration::from_millis(50);
 
 /// One life of one gateway. Its queue waits for the next link when one is lost.
 struct Place {
@@ -82,6 +88,8 @@ pub(crate) struct Gateways {
     role: OnceLock<Arc<dyn LogicRole>>,
     events: mpsc::Sender<LogicEvent>,
     state: Mutex<State>,
+    /// After all logins that this server has been told of.
+    clock: Hlc,
     changed: Notify,
 }
 
@@ -94,6 +102,7 @@ impl Gateways {
             role: OnceLock::new(),
             events,
             state: Mutex::default(),
+            clock: Hlc::default(),
             changed: Notify::new(),
         }
     }
@@ -330,16 +339,21 @@ impl FrameSink for Gateways {
             Kind::SyncBegin(_) => role.sync_begin(peer),
             Kind::SessionUp(up) => {
                 if let Some(session) = up.session {
+                    self.heard(Stamp(session.order));
                     role.session_up(peer, session);
                 }
             }
-            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up).await,
+            Kind::SessionsUp(up) => {
+                self.heard(Stamp(up.stamp));
+                tell_sessions(link, &**role, &frame.payload, up).await;
+            }
             Kind::SessionDown(down) => role.session_down(peer, SessionId(down.session)),
             Kind::SyncEnd(end) => {
                 role.sync_end(peer);
                 link.set_synced();
                 metrics::link_synced(link.opened.elapsed());
-                let ack = Kind::SyncAck(SyncAck { sessions: end.sessions });
+                let stamp = self.stamp().0;
+                let ack = Kind::SyncAck(SyncAck { sessions: end.sessions, stamp });
                 // A link that takes no answer is closed, and synced again at its next life.
                 let _ = link.send(ack, REPLY_PATIENCE).await;
                 self.tell(LogicEvent::LinkSynced(peer.clone())).await;
@@ -354,13 +368,25 @@ impl FrameSink for Gateways {
             }
         }
     }
+
+    fn stamp(&self) -> Stamp {
+        self.clock.tick(unix_nanos())
+    }
+
+    /// A client whose login has this stamp may be back at another gateway soon, whose clock is not
+    /// that far: it hears of the stamp now, and not only when it asks.
+    fn heard(&self, stamp: Stamp) {
+        if self.clock.observe(stamp, unix_nanos()) > TELL_AHEAD {
+            self.links().iter().for_each(|link| link.tell(stamp));
+        }
+    }
 }
 
 /// Tells a role of a batch, of which only so much is unpacked at a time.
 async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
     let peer = &link.peer;
     let mut some: Vec<ToldSession<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
-    let SessionsUp { mut left, now } = up;
+    let SessionsUp { mut left, now, .. } = up;
     let mut sessions = SessionReader::new(batch, now);
     loop {
         some.clear();
