@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
-use super::{CHANNEL_RANDOM, ORDER_DIFFERENCE, ToldSession, broken, not_found_by, some_delimited, some_varint};
+use super::{
+    CHANNEL_RANDOM, ORDER_DIFFERENCE, ToldSession, broken, not_found_by, some_delimited,
+    some_varint,
+};
 use crate::{ChannelId, LinkError, Stamp, link::Session};
 
 /// All of a session as it lies in a received batch: as [`Session`], without memory of its own.
