@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{backoff::Backoff, logic_accept::RefusedLog, logic_links::frame_name};
+use super::{backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name};
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     forward::Forwarder,
@@ -62,6 +62,7 @@ pub(crate) struct Links {
     pub(crate) roster: Roster,
     /// Orders the logins.
     clock: Hlc,
+    trust: Trust,
     pub(crate) config: LinkConfig,
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
@@ -96,6 +97,7 @@ impl Links {
             forwarder,
             roster: Roster::new(identity.peer.service_id.as_str()),
             clock: Hlc::default(),
+            trust: Trust::new(config.ping_timeout, Instant::now()),
             config,
             identity,
             credentials,
@@ -126,6 +128,24 @@ impl Links {
 
     pub(crate) fn get(&self, server: &ServiceId) -> Option<Arc<Link>> {
         self.links.get(server).map(|link| link.value().clone())
+    }
+
+    /// This process runs at `now`. Where it stood still before for longer than links live without a
+    /// word, they take requests again once their peers are heard of, and what is under way gets the
+    /// time anew.
+    pub(crate) fn beat(&self, now: Instant) {
+        let Some(still) = self.trust.beat(now) else { return };
+        metrics::stood_still();
+        tracing::warn!(?still, "this process stood still: asking its peers whether they are there");
+        for link in self.all() {
+            link.doubt(self.stamp());
+        }
+        self.forwarder.stood_still(still);
+    }
+
+    /// How long this process stood still, where it has heard of no logic server since.
+    pub(crate) fn unconfirmed(&self) -> Option<Duration> {
+        self.trust.unconfirmed()
     }
 
     /// The stamp of a login that has just come. It is after those of all earlier logins that the
@@ -340,6 +360,9 @@ impl FrameSink for Links {
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
             Kind::SyncAck(ack) => {
                 self.heard(Stamp(ack.stamp));
+                if !link.is_doubted() {
+                    self.trust.confirm();
+                }
                 self.change(link, Link::set_synced);
                 self.tell(GatewayEvent::LinkSynced(link.peer.clone())).await;
             }
@@ -367,6 +390,12 @@ impl FrameSink for Links {
 
     fn heard(&self, stamp: Stamp) {
         self.clock.observe(stamp, unix_nanos());
+    }
+
+    fn confirmed(&self, link: &Arc<Link>) {
+        tracing::info!(peer = %link.peer, "the peer is there");
+        self.trust.confirm();
+        self.forwarder.links_changed();
     }
 }
 

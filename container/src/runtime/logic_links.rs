@@ -137,6 +137,11 @@ impl Gateways {
         self.places.iter().filter_map(|place| place.link()).collect()
     }
 
+    /// Asks every linked gateway whether it is there.
+    pub(crate) fn doubt(&self) {
+        self.links().iter().for_each(|link| link.doubt(self.stamp()));
+    }
+
     pub(crate) fn link_with(&self, gateway: &ServiceId) -> Option<Arc<Link>> {
         self.places.get(gateway).and_then(|place| place.link())
     }

@@ -1,6 +1,7 @@
 //! The shell around the pure cores: sockets, timers, tasks, registry.
 
 mod backoff;
+pub(crate) mod freeze;
 mod gateway;
 mod gateway_dial;
 mod gateway_handle;
