@@ -114,8 +114,22 @@ impl Server {
 
     /// Asks it to leave.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops it in the midst of whatever it does, until it is [thawed](Self::thaw).
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after a [freeze](Self::freeze).
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(pid.expect("it still runs"), Signal::TERM).expect("it may be signalled");
+        kill_process(pid.expect("it still runs"), signal).expect("it may be signalled");
     }
 
     /// Lets it leave; gives its exit code.

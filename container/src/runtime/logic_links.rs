@@ -13,12 +13,13 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId, SessionReader, Stamp, ToldSession,
-    link::{ServerState, SessionsUp, State, SyncAck, frame::Kind},
+    LinkFrame, ServiceId, SessionId, Stamp,
+    link::{ServerState, State, SyncAck, frame::Kind},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::logic_told::tell_sessions;
 use crate::{
     LogicRole, PeerId,
     hlc::Hlc,
@@ -30,9 +31,6 @@ use crate::{
 
 /// How long an answer may wait for room before the link counts as stuck.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Sessions of a sync that a role is told of at a time: those of a frame, mostly.
-const TOLD_AT_ONCE: usize = 512;
 
 /// A stamp that is ahead of this server's clock by more than this is told to all gateways at once: more
 /// than clocks differ that are set over a network.
@@ -384,29 +382,6 @@ impl FrameSink for Gateways {
         if self.clock.observe(stamp, unix_nanos()) > TELL_AHEAD {
             self.links().iter().for_each(|link| link.tell(stamp));
         }
-    }
-}
-
-/// Tells a role of a batch, of which only so much is unpacked at a time.
-async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
-    let peer = &link.peer;
-    let mut some: Vec<ToldSession<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
-    let SessionsUp { mut left, now, .. } = up;
-    let mut sessions = SessionReader::new(batch, now);
-    loop {
-        some.clear();
-        if let Err(error) = sessions.read(&mut some, TOLD_AT_ONCE) {
-            tracing::warn!(%peer, %error, "broken sessions, closing the link");
-            return link.close();
-        }
-        if some.is_empty() {
-            return;
-        }
-        role.sessions_up(peer, &some, left);
-        left = left.saturating_sub(some.len() as u64);
-        // A worker looks at sockets between two tasks: else, while one link has more and more to
-        // tell, nobody would notice that the others have something too.
-        tokio::task::yield_now().await;
     }
 }
 

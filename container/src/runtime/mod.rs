@@ -5,10 +5,12 @@ pub(crate) mod freeze;
 mod gateway;
 mod gateway_dial;
 mod gateway_handle;
+mod gateway_hearing;
 mod logic;
 mod logic_accept;
 mod logic_handle;
 mod logic_links;
+mod logic_told;
 mod registrar;
 mod report;
 #[cfg(test)]
