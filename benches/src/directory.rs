@@ -5,7 +5,7 @@ use std::hint::black_box;
 use imago_container::PeerId;
 use imago_logic::{DevicePolicy, DirectoryCore, Replicated, SessionDirectory};
 use imago_proto::{
-    Account, App, Incarnation, SessionBatch, SessionId, SessionReader, ToldSession, link,
+    Account, App, Incarnation, SessionBatch, SessionId, SessionReader, Stamp, ToldSession, link,
 };
 
 use crate::{Run, Scenario, Session};
@@ -50,6 +50,7 @@ fn told(number: u64, gateway: &PeerId) -> link::Session {
         app: APP.to_owned(),
         device: "phone".to_owned(),
         login_time: 1_760_000_000_000_000_000 + number as i64,
+        order: Stamp::at(1_760_000_000_000_000_000).0 + number,
         zone: "east".to_owned(),
         remote: "192.0.2.1:40000".to_owned(),
         ..link::Session::default()

@@ -1,6 +1,7 @@
 //! All that a client decides, without IO: events and the time go in, actions come out.
 
 mod answers;
+mod channels;
 mod link;
 mod upkeep;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use imago_proto::{ConversationId, LogicPacket, Seq};
 use tokio::{sync::oneshot, time::Instant};
 
+use self::channels::Channels;
 use crate::{
     CloseReason, Error, Event, Message, Session, State,
     inbox::{Inbox, InboxLimits},
@@ -36,6 +38,8 @@ pub(crate) enum Action {
         gateway: usize,
         /// Sequence of the login request.
         sequence: u32,
+        /// Channel id of the session that it replaces, or empty.
+        replaces: String,
     },
     /// Send this packet on the connection.
     Send(Bytes),
@@ -105,6 +109,8 @@ pub(crate) struct Core {
     /// Connections that failed or did not last, in a row.
     failures: u32,
     sequence: u32,
+    /// Those of the sessions that it had.
+    channels: Channels,
     requests: HashMap<u32, Request>,
     outbox: Outbox,
     inbox: Inbox,
@@ -128,6 +134,7 @@ impl Core {
             attempt: 0,
             failures: 0,
             sequence: 0,
+            channels: Channels::default(),
             requests: HashMap::new(),
             outbox: Outbox::default(),
             inbox: Inbox::new(limits),

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use imago_proto::Packet;
+use imago_proto::{Packet, msg::LoginReq};
 use tokio::{
     sync::{broadcast, mpsc, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -133,7 +133,9 @@ impl Driver {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Connect { gateway, sequence } => self.connect(gateway, sequence),
+            Action::Connect { gateway, sequence, replaces } => {
+                self.connect(gateway, sequence, replaces);
+            }
             Action::Send(packet) => self.unsent.push_back(packet),
             Action::Disconnect => self.disconnect(),
             Action::State(state) => {
@@ -149,9 +151,10 @@ impl Driver {
         }
     }
 
-    fn connect(&mut self, gateway: usize, sequence: u32) {
+    fn connect(&mut self, gateway: usize, sequence: u32, replaces: String) {
         let Some(gateway) = self.options.gateways.get(gateway).cloned() else { return };
-        let (login, tasks) = (self.options.login.clone(), self.tasks.clone());
+        let login = LoginReq { replaces, ..self.options.login.clone() };
+        let tasks = self.tasks.clone();
         self.link = Link::Connecting(Box::pin(async move {
             let login = log_in(&gateway, &login, sequence, &tasks);
             let outcome = timeout_at(Instant::now() + LOGIN_TIMEOUT, login).await;

@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod error;
 mod forward;
+mod hlc;
 pub mod io;
 mod link;
 mod log_context;

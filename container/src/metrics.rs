@@ -50,6 +50,10 @@ pub(crate) fn describe() {
     describe_counter!("imago_promotions_total", "Times that this server became Adult");
     describe_counter!("imago_fences_total", "Times that this gateway was fenced");
     describe_counter!(
+        "imago_freezes_total",
+        "Times that this process stood still for longer than a link may be silent"
+    );
+    describe_counter!(
         "imago_zone_fallbacks_total",
         "Requests that left their zone because it has no server"
     );
@@ -170,6 +174,10 @@ pub(crate) fn link_synced(after: Duration) {
 
 pub(crate) fn fenced() {
     counter!("imago_fences_total").increment(1);
+}
+
+pub(crate) fn stood_still() {
+    counter!("imago_freezes_total").increment(1);
 }
 
 pub(crate) fn zone_fallback() {

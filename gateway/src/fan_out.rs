@@ -115,10 +115,13 @@ impl FanOut {
 mod tests {
     use std::{collections::VecDeque as Batch, future::poll_fn, task::Poll};
 
-    use imago_proto::msg::{Header, LoginReq};
+    use imago_proto::{
+        Stamp,
+        msg::{Header, LoginReq},
+    };
 
     use super::*;
-    use crate::{auth::Identity, outbox::Next};
+    use crate::{auth::Identity, outbox::Next, session::Login};
 
     /// So many sessions, and their outboxes by number.
     fn sessions(count: usize, max_frames: usize) -> (Sessions, Vec<u64>, Vec<Arc<Outbox>>) {
@@ -133,9 +136,13 @@ mod tests {
                 app: "kim".into(),
                 device: String::new(),
             };
-            let (login, header) = (LoginReq::default(), Header::default());
-            let opened =
-                sessions.open(identity, &login, &header, String::new(), outbox.clone(), "gate01");
+            let login = Login {
+                request: &LoginReq::default(),
+                header: &Header::default(),
+                remote: String::new(),
+                order: Stamp::default(),
+            };
+            let opened = sessions.open(identity, login, outbox.clone(), "gate01");
             ids.push(opened.unwrap().session.id);
             outboxes.push(outbox);
         }

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_container::{LaneOwner, Request, unix_nanos};
 use imago_proto::{
-    Account, App, ChannelId, Limits, LogicPacket, SessionId, Status, command, link,
+    Account, App, ChannelId, Limits, LogicPacket, SessionId, Stamp, Status, command, link,
     msg::{Header, LoginReq, LoginResp},
 };
 use prost::Message;
@@ -29,6 +29,19 @@ use crate::{
 
 /// Time between a kickout notice and the close (client wire, section 0.6).
 const KICK_DELAY: Duration = Duration::from_millis(500);
+
+/// Bytes of a channel id that a client may name: those that a gateway makes are shorter.
+const CHANNEL_MAX: usize = 512;
+
+/// A login as a client sends it.
+pub(crate) struct Login<'a> {
+    pub(crate) request: &'a LoginReq,
+    pub(crate) header: &'a Header,
+    /// Address the client connected from.
+    pub(crate) remote: String,
+    /// When it came, among all logins.
+    pub(crate) order: Stamp,
+}
 
 /// One client that has shown who it is.
 pub(crate) struct Client {
@@ -137,13 +150,11 @@ impl Sessions {
         }
     }
 
-    /// Opens a session; `None` where the account has too many.
+    /// Opens a session whose login has this stamp; `None` where the account has too many.
     pub(crate) fn open(
         &self,
         identity: Identity,
-        request: &LoginReq,
-        header: &Header,
-        remote: String,
+        Login { request, header, remote, order }: Login<'_>,
         outbox: Arc<Outbox>,
         gateway: &str,
     ) -> Option<Arc<Client>> {
@@ -163,6 +174,8 @@ impl Sessions {
             tags: request.tags.iter().take(16).map(|tag| cut(tag)).collect(),
             remote,
             age: 0,
+            order: order.0,
+            replaces: replaced(request),
         };
         let login = (header.sequence, header.dest.clone());
         let was_refused = AtomicBool::new(false);
@@ -249,6 +262,12 @@ impl Drop for SessionGuard {
 fn channel_id(gateway: &str, account: &Account) -> ChannelId {
     let account = account.as_str().replace(',', "-");
     ChannelId::made(gateway, &account, rand::random())
+}
+
+/// The session that a client had before. One with a name that is none is named by nobody.
+fn replaced(request: &LoginReq) -> String {
+    let name = Some(&request.replaces).filter(|name| name.len() <= CHANNEL_MAX);
+    name.cloned().unwrap_or_default()
 }
 
 /// Texts that a client names of itself are kept short: every logic server holds them.

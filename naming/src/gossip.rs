@@ -5,6 +5,8 @@
 //! up without a gateway that it has not heard of. Nothing is lost then, only delivered later. The
 //! gossip itself is neither encrypted nor authenticated: keep its UDP port within a private network.
 
+mod told;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
@@ -14,12 +16,11 @@ use std::{
 
 use async_trait::async_trait;
 use chitchat::{
-    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState,
-    ProtocolVersion, spawn_chitchat,
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
+    spawn_chitchat,
     transport::{Socket, Transport, UdpSocket},
 };
 use rand::{RngExt, seq::IteratorRandom};
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, OnceCell},
     time::timeout,
@@ -27,13 +28,12 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
+use self::told::{KEY_PREFIX, told_by};
 use crate::{
     Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub,
     params::Params,
 };
 
-/// Prefix of the keys under which members tell their registrations.
-const KEY_PREFIX: &str = "service:";
 /// How often members gossip.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a joining member waits until it has heard of another: nobody may be there yet.
@@ -72,14 +72,6 @@ struct Shared {
     told: Notify,
     /// When a member was first seen critical.
     critical_since: Mutex<HashMap<String, SystemTime>>,
-}
-
-/// What a member tells of one of its services.
-#[derive(Serialize, Deserialize)]
-struct Told {
-    service: ServiceRegistration,
-    /// Unix milliseconds: of two members with the same service id, the later one is the living.
-    at: u64,
 }
 
 /// How a member joins.
@@ -331,26 +323,14 @@ impl Shared {
     }
 }
 
-/// What a member of a later version tells in another form is skipped.
-fn told_by(state: &NodeState) -> impl Iterator<Item = Told> {
-    state
-        .key_values()
-        .filter(|(key, _)| key.starts_with(KEY_PREFIX))
-        .filter_map(|(_, value)| serde_json::from_str(value).ok())
-}
-
 #[async_trait]
 impl Naming for Gossip {
     async fn register(&self, service: &ServiceRegistration) -> Result<()> {
-        let told = Told { service: service.clone(), at: unix_millis() };
-        let value = serde_json::to_string(&told).map_err(|error| Error::Invalid {
-            field: "service".to_owned(),
-            reason: error.to_string(),
-        })?;
-        let key = format!("{KEY_PREFIX}{}", service.id);
-        self.shared.chitchat.lock().await.self_node_state().set(key, value);
+        told::tell(&mut *self.shared.chitchat.lock().await, service, unix_millis())?;
         self.shared.changed.notify_one();
         self.heard().await;
+        // Once more, for those that were not heard of before: mostly that changes nothing.
+        told::tell(&mut *self.shared.chitchat.lock().await, service, unix_millis())?;
         self.spread().await;
         Ok(())
     }

@@ -12,6 +12,7 @@ mod link_frame;
 mod mark;
 mod packet;
 mod session_batch;
+mod stamp;
 mod status;
 pub mod tcp;
 pub mod ws;
@@ -28,6 +29,7 @@ pub use session_batch::{
     ChannelView, EncodedSessions, SessionBatch, SessionReader, SessionView, ToldSession,
     session_views,
 };
+pub use stamp::Stamp;
 pub use status::Status;
 
 /// Messages on the client's wire, generated from `proto/client.proto`.

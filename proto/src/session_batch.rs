@@ -1,10 +1,10 @@
 //! Many sessions in the payload of one link frame, written and read without a copy of any.
 
 use bytes::{Bytes, BytesMut};
-use prost::encoding::{encode_varint, encoded_len_varint, fixed64, int64, string};
+use prost::encoding::{encode_varint, encoded_len_varint, fixed64, int64, sint64, string};
 
 use crate::{
-    ChannelId, LinkError, LinkFrame,
+    ChannelId, LinkError, LinkFrame, Stamp,
     link::{Session, SessionsUp, frame::Kind},
 };
 
@@ -14,6 +14,8 @@ mod view;
 
 /// Number of the field that stands in place of a channel id that its gateway made.
 const CHANNEL_RANDOM: u32 = 12;
+/// Number of the field that stands in place of a login's stamp.
+const ORDER_DIFFERENCE: u32 = 15;
 
 /// Sessions that are put together into one frame. Never more than [`SessionBatch::FULL`] bytes and
 /// one session: who fills it sends it once it is full.
@@ -109,10 +111,9 @@ pub struct EncodedSessions {
 // === impl EncodedSessions ===
 
 impl EncodedSessions {
-    /// The frame that says it, of a sync that still tells of about `left` sessions, with these,
-    /// sent at `now`: Unix nanoseconds.
-    pub fn frame(self, left: u64, now: i64) -> LinkFrame {
-        LinkFrame::with_payload(Kind::SessionsUp(SessionsUp { left, now }), self.bytes)
+    /// The frame that says it, with this head.
+    pub fn frame(self, head: SessionsUp) -> LinkFrame {
+        LinkFrame::with_payload(Kind::SessionsUp(head), self.bytes)
     }
 }
 
@@ -260,6 +261,8 @@ fn encode_rest(session: &Session, gateway: Option<&str>, out: &mut Vec<u8>) {
         tags,
         remote,
         age,
+        order,
+        replaces,
     } = session;
     let random = gateway.and_then(|gateway| ChannelId::random_of(channel_id, gateway, account));
     match &random {
@@ -267,13 +270,18 @@ fn encode_rest(session: &Session, gateway: Option<&str>, out: &mut Vec<u8>) {
         None if channel_id.is_empty() => {}
         None => string::encode(2, channel_id, out),
     }
-    let texts = [(7, zone), (8, isp), (10, remote)];
+    let texts = [(7, zone), (8, isp), (10, remote), (14, replaces)];
     for (number, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         string::encode(number, text, out);
     }
     string::encode_repeated(9, tags, out);
     for (number, time) in [(6, login_time), (11, age)].into_iter().filter(|(_, time)| **time != 0) {
         int64::encode(number, time, out);
+    }
+    if *order != 0 {
+        // A stamp is mostly that of its login's millisecond: some bytes in place of ten.
+        let difference = order.wrapping_sub(Stamp::at(*login_time).0);
+        sint64::encode(ORDER_DIFFERENCE, &difference.cast_signed(), out);
     }
 }
 

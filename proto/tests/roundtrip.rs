@@ -53,7 +53,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 fn link_frame() -> impl Strategy<Value = LinkFrame> {
     let kind = prop_oneof![
         Just(Kind::SyncBegin(link::SyncBegin {})),
-        any::<u64>().prop_map(|id| Kind::Ping(link::Ping { id })),
+        any::<u64>().prop_map(|id| Kind::Ping(link::Ping { id, stamp: id })),
         vec(any::<u64>(), 0..50)
             .prop_map(|sessions| Kind::Push(link::Push { sessions, ..link::Push::default() })),
         (any::<u64>(), any::<u64>(), ".{0,30}", any::<u32>(), ".{0,30}").prop_map(

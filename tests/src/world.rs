@@ -99,19 +99,14 @@ impl World {
         self.start_logic(path, id, settings, &[]).await
     }
 
-    /// Starts a logic server whose wall clock is ahead by so many seconds; its timers are as those
-    /// of the others.
+    /// Starts a logic server whose wall clock is ahead by `seconds`, behind where they are negative; its
+    /// timers are as those of the others.
     ///
     /// # Panics
     /// When libfaketime is not installed.
-    pub async fn logic_ahead(&self, id: &str, seconds: u32, settings: &[(&str, &str)]) -> Server {
-        let environment = [
-            ("LD_PRELOAD", &*faketime()),
-            ("FAKETIME", &format!("+{seconds}s")),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ];
+    pub async fn logic_ahead(&self, id: &str, seconds: i64, settings: &[(&str, &str)]) -> Server {
         let logic = program("logic").display().to_string();
-        self.start_logic(&logic, id, settings, &environment).await
+        self.start_logic(&logic, id, settings, &pairs(&ahead_by(seconds))).await
     }
 
     async fn start_logic(
@@ -141,6 +136,26 @@ impl World {
 
     /// Starts a gateway by another program.
     pub async fn gateway_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
+        self.start_gateway(path, id, settings, &[]).await
+    }
+
+    /// Starts a gateway whose wall clock is ahead by `seconds`, behind where they are negative; its timers
+    /// are as those of the others.
+    ///
+    /// # Panics
+    /// When libfaketime is not installed.
+    pub async fn gateway_ahead(&self, id: &str, seconds: i64, settings: &[(&str, &str)]) -> Server {
+        let gateway = program("gateway").display().to_string();
+        self.start_gateway(&gateway, id, settings, &pairs(&ahead_by(seconds))).await
+    }
+
+    async fn start_gateway(
+        &self,
+        path: &str,
+        id: &str,
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Server {
         let base = [
             ("service.id", id),
             ("naming.url", &self.naming()),
@@ -151,7 +166,9 @@ impl World {
         ];
         let secrets =
             [("IMAGO_CLUSTER__SECRET", CLUSTER_SECRET), ("IMAGO_AUTH__JWT_SECRET", JWT_SECRET)];
-        Server::start(path.as_ref(), id, self.folder.path(), &over(&base, settings), &secrets).await
+        let environment = [&secrets, environment].concat();
+        let settings = over(&base, settings);
+        Server::start(path.as_ref(), id, self.folder.path(), &settings, &environment).await
     }
 
     /// Starts a server that is told everything by its environment.
@@ -169,18 +186,18 @@ impl World {
         file
     }
 
-    /// A token for an account, good for an hour.
+    /// A token for an account, good for a day.
     pub fn token(&self, account: &str) -> String {
         self.token_for(account, "imago", "")
     }
 
-    /// A token for an account of an app on a device, good for an hour.
+    /// A token for an account of an app on a device, good for a day.
     ///
     /// # Panics
     /// When the clock is before 1970.
     pub fn token_for(&self, account: &str, app: &str, device: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
-        let expires = (now + Duration::from_secs(3600)).as_secs();
+        let expires = (now + Duration::from_secs(86_400)).as_secs();
         let claims = json!({ "acc": account, "app": app, "device": device, "exp": expires });
         let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
         encode(&Header::default(), &claims, &key).expect("claims can be signed")
@@ -201,6 +218,19 @@ impl World {
             .await;
         client.unwrap_or_else(|error| panic!("{account} cannot log in: {error}"))
     }
+}
+
+/// The environment of a program whose wall clock is ahead by `seconds`.
+fn ahead_by(seconds: i64) -> [(&'static str, String); 3] {
+    [
+        ("LD_PRELOAD", faketime()),
+        ("FAKETIME", format!("{seconds:+}s")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
+fn pairs<'a>(environment: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    environment.iter().map(|(name, value)| (*name, &**value)).collect()
 }
 
 /// Where Debian keeps the library that gives programs another time.

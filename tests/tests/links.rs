@@ -57,8 +57,8 @@ async fn a_gateway_with_another_secret_is_refused_and_stays_young() {
 async fn hello(server: &Server, change: impl FnOnce(&mut Hello)) -> Kind {
     let mut hello = Hello {
         cluster: "imago".into(),
-        min_version: 3,
-        max_version: 3,
+        min_version: 4,
+        max_version: 4,
         service: "gateway".into(),
         service_id: "gateway-x".into(),
         incarnation: 1,
@@ -87,7 +87,7 @@ async fn an_older_protocol_version_is_refused() {
     let answer = hello(&logic, |hello| (hello.min_version, hello.max_version) = (1, 2)).await;
     let Kind::Refused(refused) = answer else { panic!("expected a refusal, got {answer:?}") };
     assert_eq!(refused.reason(), RefusedReason::Version);
-    assert!(refused.detail.contains("from 3 to 3"), "{}", refused.detail);
+    assert!(refused.detail.contains("from 4 to 4"), "{}", refused.detail);
     refuses(&logic, "version", "expected a protocol version").await;
 }
 

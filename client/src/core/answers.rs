@@ -33,22 +33,15 @@ impl Core {
                 self.actions.push_back(Action::Send(BasicPacket::PONG.encode()));
             }
             Packet::Basic(_) => {}
-            Packet::Logic(packet) if packet.header.flag() == Flag::Push => self.push(&packet),
+            Packet::Logic(packet) if packet.header.flag() == Flag::Push => self.push(now, &packet),
             Packet::Logic(packet) => self.response(now, &packet),
         }
         self.upkeep(now);
     }
 
-    fn push(&mut self, packet: &LogicPacket) {
-        let body = packet.body.clone();
+    fn push(&mut self, now: Instant, packet: &LogicPacket) {
         match packet.header.command.as_str() {
-            command::LOGIN_SIGNIN => {
-                let notice = KickoutNotify::decode(body).unwrap_or_default();
-                let own = matches!(&self.phase, Phase::Online { session, .. } if session.channel_id == notice.channel_id);
-                if own {
-                    self.close(CloseReason::Kicked);
-                }
-            }
+            command::LOGIN_SIGNIN => self.kicked(now, packet),
             command::CHAT_USER_TALK | command::CHAT_GROUP_TALK => self.message(packet),
             _ => match Event::of(packet) {
                 Some(event) => {
@@ -61,6 +54,22 @@ impl Core {
                 ),
             },
         }
+    }
+
+    /// The present session is over because another one took its place. That is the end of the client,
+    /// unless the other one was its own: then it connects again, in place of that one.
+    fn kicked(&mut self, now: Instant, packet: &LogicPacket) {
+        let notice = KickoutNotify::decode(packet.body.clone()).unwrap_or_default();
+        let Phase::Online { session, .. } = &self.phase else { return };
+        if session.channel_id != notice.channel_id {
+            return;
+        }
+        let winner = packet.header.channel_id.as_str();
+        if winner == notice.channel_id || !self.channels.contains(winner) {
+            return self.close(CloseReason::Kicked);
+        }
+        self.channels.push(winner);
+        self.lost(now, None, "an earlier session of this client took the place of this one");
     }
 
     /// What was said right before we left a group is ours to see, but by the time it is pushed we

@@ -25,12 +25,14 @@ impl Core {
     pub(super) fn connect(&mut self) {
         self.phase = Phase::Connecting;
         let sequence = self.next_sequence();
-        self.actions.push_back(Action::Connect { gateway: self.gateway, sequence });
+        let replaces = self.channels.last().to_owned();
+        self.actions.push_back(Action::Connect { gateway: self.gateway, sequence, replaces });
     }
 
     /// The login has succeeded.
     pub(crate) fn online(&mut self, now: Instant, session: Session) {
         tracing::debug!(channel = session.channel_id, gateway = session.gateway, "online");
+        self.channels.push(&session.channel_id);
         self.actions.push_back(Action::Session(session.clone()));
         self.actions.push_back(Action::State(State::Online));
         self.phase = Phase::Online { since: now, session };

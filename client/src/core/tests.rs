@@ -2,7 +2,7 @@
 
 use imago_proto::{
     BasicPacket, Packet, Status, command,
-    msg::{MessageAckReq, MessagePush, MessageReq, MessageResp, SyncResp},
+    msg::{KickoutNotify, MessageAckReq, MessagePush, MessageReq, MessageResp, SyncResp},
 };
 use prost::Message as _;
 
@@ -21,6 +21,9 @@ struct World {
     pings: usize,
     states: Vec<State>,
     connects: usize,
+    /// What the last login replaces.
+    replaces: String,
+    logins: usize,
 }
 
 impl World {
@@ -43,6 +46,8 @@ impl World {
             pings: 0,
             states: Vec::new(),
             connects: 0,
+            replaces: String::new(),
+            logins: 0,
         };
         world.core.start();
         world.log_in();
@@ -50,7 +55,9 @@ impl World {
     }
 
     fn log_in(&mut self) {
-        let session = Session { account: "me".into(), ..Session::default() };
+        self.logins += 1;
+        let channel_id = format!("channel {}", self.logins);
+        let session = Session { account: "me".into(), channel_id, ..Session::default() };
         self.core.online(self.now, session);
         self.work();
     }
@@ -63,7 +70,10 @@ impl World {
                     Packet::Basic(_) => self.pings += 1,
                 },
                 Action::State(state) => self.states.push(state),
-                Action::Connect { .. } => self.connects += 1,
+                Action::Connect { replaces, .. } => {
+                    self.connects += 1;
+                    self.replaces = replaces;
+                }
                 Action::Disconnect | Action::Session(_) | Action::Event(_) => {}
             }
         }
@@ -96,6 +106,15 @@ impl World {
         let push = MessagePush { conversation: "c".into(), ..push };
         let body = push.encode_to_vec().into();
         let packet = LogicPacket::push(command::CHAT_USER_TALK, "me", body);
+        self.core.packet(self.now, Packet::Logic(packet));
+        self.work();
+    }
+
+    /// The session of this channel is told that the one of that channel took its place.
+    fn kick(&mut self, loser: &str, winner: &str) {
+        let notice = KickoutNotify { channel_id: loser.to_owned() }.encode_to_vec().into();
+        let mut packet = LogicPacket::push(command::LOGIN_SIGNIN, "", notice);
+        packet.header.channel_id = winner.to_owned();
         self.core.packet(self.now, Packet::Logic(packet));
         self.work();
     }
@@ -262,6 +281,36 @@ fn a_new_connection_repeats_what_was_under_way_and_synchronises() {
     assert_eq!(world.commands(), [command::CHAT_USER_TALK, command::CHAT_SYNC]);
     world.pass(200 * MS);
     assert_eq!(world.commands(), [command::CHAT_TALK_ACK]);
+}
+
+#[test]
+fn a_login_names_the_session_that_it_replaces() {
+    let mut world = World::new();
+    assert_eq!((world.connects, &*world.replaces), (1, ""));
+    for lost in 1..4 {
+        world.core.lost(world.now, None, "cut");
+        world.pass(10_000 * MS);
+        assert_eq!((world.connects, &*world.replaces), (lost + 1, &*format!("channel {lost}")));
+        // A try that fails in between changes nothing.
+        world.log_in();
+    }
+}
+
+#[test]
+fn a_client_that_its_own_earlier_session_replaced_connects_again() {
+    let mut world = World::new();
+    world.core.lost(world.now, None, "cut");
+    world.pass(1000 * MS);
+    world.log_in();
+    world.kick("channel 1", "channel 2");
+    assert_eq!(world.states.last(), Some(&State::Online), "that notice was for another");
+    world.kick("channel 2", "channel 1");
+    assert!(matches!(world.states.last(), Some(State::Reconnecting { .. })));
+    world.pass(1000 * MS);
+    assert_eq!((world.connects, &*world.replaces), (3, "channel 1"));
+    world.log_in();
+    world.kick("channel 3", "channel 9");
+    assert_eq!(world.core.closed(), Some(&CloseReason::Kicked));
 }
 
 #[test]

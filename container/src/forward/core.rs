@@ -62,7 +62,7 @@ pub(crate) enum Sent {
 pub(crate) enum Availability {
     /// It is Adult.
     Usable,
-    /// It answers what it has, but is to get no more.
+    /// It answers what it has, but is to get no more, or none for now.
     Draining,
 }
 
@@ -198,6 +198,13 @@ impl LaneCore {
             }
         });
         self.pump(servers, owner, now);
+    }
+
+    /// Everything may be answered, and held, for this much longer.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        for entry in &mut self.entries {
+            entry.deadline += by;
+        }
     }
 
     /// Sends what may be sent.

@@ -205,6 +205,14 @@ impl Forwarder {
         }
     }
 
+    /// Nothing was done for this long, so nothing was late: what is under way gets the time anew.
+    pub(crate) fn stood_still(&self, still: Duration) {
+        // Nor did servers owe answers meanwhile.
+        self.ticked.store(self.millis(Instant::now()), Ordering::Relaxed);
+        self.for_each_lane(|lane| lane.with(|core, _, _| core.postpone(still)));
+        self.links_changed();
+    }
+
     fn look_at_servers(&self, elapsed: Duration) {
         for link in &self.links {
             let (peer, owed) = (&link.peer, link.pending());
@@ -289,7 +297,9 @@ impl Servers for LaneShared {
 
     fn availability(&self, server: &PeerId) -> Availability {
         match self.forwarder.links.get(server) {
-            Some(link) if link.state() == ServerState::Leaving => Availability::Draining,
+            Some(link) if link.state() == ServerState::Leaving || link.is_doubted() => {
+                Availability::Draining
+            }
             _ => Availability::Usable,
         }
     }

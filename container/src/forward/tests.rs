@@ -177,6 +177,27 @@ fn without_a_server_requests_are_held_and_then_answered_302() {
     assert_eq!(*servers.held.borrow(), 0);
 }
 
+/// Its servers' answers may lie in the sockets, unread.
+#[test]
+fn a_gateway_that_stood_still_gives_what_is_under_way_the_time_anew() {
+    let (mut lane, owner, now) = lane();
+    let servers = Fake::with(&[1]);
+    lane.submit(1, request(1), &servers, &owner, now);
+    servers.draining.borrow_mut().insert(server(1));
+    lane.submit(2, request(2), &servers, &owner, now);
+    let still = Duration::from_secs(8);
+    lane.postpone(still);
+    let config = ForwardConfig::default();
+    let tick = |lane: &mut LaneCore, after: Duration| {
+        lane.tick(&servers, &owner, now + after);
+        owner.refused().len()
+    };
+    assert_eq!(tick(&mut lane, still + config.hold - Duration::from_millis(1)), 0);
+    assert_eq!(tick(&mut lane, still + config.hold), 1);
+    assert_eq!(tick(&mut lane, still + config.timeout - Duration::from_millis(1)), 1);
+    assert_eq!(tick(&mut lane, still + config.timeout), 2);
+}
+
 #[test]
 fn held_requests_go_to_the_first_server_that_comes() {
     let (mut lane, owner, now) = lane();

@@ -23,10 +23,11 @@ use tokio::{
 use crate::PeerId;
 
 /// Oldest version of the inner protocol that this build speaks. Since 2, a sync tells many sessions in
-/// a frame; since 3, what each is found by stands in front of the rest of it.
-pub(crate) const VERSION_MIN: u32 = 3;
+/// a frame; since 3, what each is found by stands in front of the rest of it; since 4, logins are
+/// ordered by stamps.
+pub(crate) const VERSION_MIN: u32 = 4;
 /// Newest version of the inner protocol that this build speaks.
-pub(crate) const VERSION_MAX: u32 = 3;
+pub(crate) const VERSION_MAX: u32 = 4;
 /// Bytes of a nonce.
 const NONCE_LEN: usize = 32;
 /// Largest frame before the peer has proved itself.

@@ -1,12 +1,15 @@
 //! Moves a link's frames between queue and socket, and notices when the peer is gone.
 
-use std::{collections::VecDeque, io, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, future::Future, io, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::FutureExt;
 use imago_proto::{
-    Limits, LinkDecoder, LinkFrame,
+    Limits, LinkDecoder, LinkFrame, Stamp,
     link::{Ping, Pong, frame::Kind},
 };
 use tokio::{
@@ -16,8 +19,9 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval_at, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Link, LinkConfig};
 use crate::{io::Chunks, metrics};
@@ -29,6 +33,12 @@ const READ_BUFFER: usize = 64 * 1024;
 pub(crate) trait FrameSink: Send + Sync {
     /// Waiting here stops reading from the link.
     async fn frame(&self, link: &Arc<Link>, frame: LinkFrame);
+    /// A stamp of this server, after all that it has heard of.
+    fn stamp(&self) -> Stamp;
+    /// The peer told a stamp.
+    fn heard(&self, stamp: Stamp);
+    /// A link that was [doubted](Link::doubt) is not any more.
+    fn confirmed(&self, _: &Arc<Link>) {}
 }
 
 /// Runs a link until it is closed, the peer is gone, or falls silent. Says why it ended.
@@ -39,14 +49,7 @@ pub(crate) async fn run(
     config: &LinkConfig,
     sink: &dyn FrameSink,
 ) -> String {
-    let (read, write) = stream.into_split();
-    let running = AssertUnwindSafe(async {
-        tokio::select! {
-            ended = read_frames(read, received, link, config, sink) => ended,
-            ended = write_frames(write, link, config) => ended,
-            () = link.closed() => Ok("closed".to_owned()),
-        }
-    });
+    let running = AssertUnwindSafe(move_frames(stream, received, link, config, sink));
     // A panic of the sink ends this link like any other error: whoever runs it must be able to
     // clean up, or the peer would be linked for ever with nobody.
     let ended = running.catch_unwind().await;
@@ -55,12 +58,38 @@ pub(crate) async fn run(
     ended.unwrap_or_else(|error| error.to_string())
 }
 
+/// Moves frames until one direction ends. A peer that takes no more may have said much before: that
+/// is read to its end.
+async fn move_frames(
+    stream: TcpStream,
+    received: BytesMut,
+    link: &Arc<Link>,
+    config: &LinkConfig,
+    sink: &dyn FrameSink,
+) -> io::Result<String> {
+    let (read, write) = stream.into_split();
+    let unwritable = CancellationToken::new();
+    let mut reading = pin!(read_frames(read, received, link, config, sink, &unwritable));
+    let written = tokio::select! {
+        ended = reading.as_mut() => return ended,
+        ended = write_frames(write, link, config, sink) => ended,
+        () = link.closed() => return Ok("closed".to_owned()),
+    };
+    unwritable.cancel();
+    tokio::select! {
+        _ = timeout(config.ping_timeout, reading) => written,
+        () = link.closed() => written,
+    }
+}
+
+/// Reads until the peer closes or falls silent; where nothing can be written, until nothing is left.
 async fn read_frames(
     mut socket: OwnedReadHalf,
     mut buffer: BytesMut,
     link: &Arc<Link>,
     config: &LinkConfig,
     sink: &dyn FrameSink,
+    unwritable: &CancellationToken,
 ) -> io::Result<String> {
     let mut decoder = LinkDecoder::new(Limits { payload: config.frame_max });
     loop {
@@ -72,20 +101,63 @@ async fn read_frames(
                 return Ok("closed".to_owned());
             }
             match frame.kind {
-                Kind::Ping(Ping { id }) => {
-                    // A full queue answers the ping by the frames in it.
-                    let _ = link.try_send(Kind::Pong(Pong { id }));
+                Kind::Ping(Ping { id, stamp }) => {
+                    sink.heard(Stamp(stamp));
+                    let pong = Pong { id, stamp: sink.stamp().0 };
+                    // A queue without any room answers the ping by the frames in it.
+                    let _ = link.try_send_urgent(Kind::Pong(pong));
                 }
-                Kind::Pong(_) => {}
+                Kind::Pong(Pong { id, stamp }) => {
+                    sink.heard(Stamp(stamp));
+                    if link.answered(id) {
+                        sink.confirmed(link);
+                    }
+                }
                 _ => sink.frame(link, frame).await,
             }
         }
         buffer.reserve(READ_BUFFER);
-        match timeout(config.ping_timeout, socket.read_buf(&mut buffer)).await {
-            Err(_) => return Ok(format!("peer silent for {:?}", config.ping_timeout)),
-            Ok(Ok(0)) => return Ok("peer closed".to_owned()),
-            Ok(Ok(bytes)) => metrics::link_bytes_received(bytes),
-            Ok(Err(error)) => return Err(error),
+        let read = tokio::select! {
+            read = patiently(config.ping_timeout, socket.read_buf(&mut buffer)) => read.ok(),
+            () = unwritable.cancelled() => None,
+        };
+        let read = match read {
+            Some(read) => Some(read?),
+            None => read_now(&socket, &mut buffer)?,
+        };
+        match read {
+            None => return Ok(format!("peer silent for {:?}", config.ping_timeout)),
+            Some(0) => return Ok("peer closed".to_owned()),
+            Some(bytes) => metrics::link_bytes_received(bytes),
+        }
+    }
+}
+
+/// Reads what lies in the socket. `None` where that is nothing. Asks the kernel itself: right after this
+/// process stood still, the reactor has not told yet of what arrived meanwhile.
+fn read_now(socket: &OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+    let start = buffer.len();
+    buffer.resize(start + READ_BUFFER, 0);
+    let room = buffer.get_mut(start..).unwrap_or_default();
+    let stream: &TcpStream = socket.as_ref();
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(stream, &mut *room));
+    buffer.truncate(start + read.unwrap_or_default());
+    match read {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`timeout`]. A timer that comes late by more than a quarter of `patience` says that this process
+/// stood still, and nothing of the peer, so the time begins anew.
+async fn patiently<T>(patience: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    loop {
+        let due = Instant::now() + patience;
+        match timeout_at(due, future.as_mut()).await {
+            Err(_) if due.elapsed() > patience / 4 => {}
+            ended => return ended,
         }
     }
 }
@@ -94,11 +166,11 @@ async fn write_frames(
     mut socket: OwnedWriteHalf,
     link: &Arc<Link>,
     config: &LinkConfig,
+    sink: &dyn FrameSink,
 ) -> io::Result<String> {
     let mut frames = VecDeque::new();
     let mut ping = interval_at(Instant::now() + config.ping_interval, config.ping_interval);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pings = 0;
     loop {
         tokio::select! {
             () = link.queue().filled() => {
@@ -108,8 +180,7 @@ async fn write_frames(
                 link.queue().take(&mut frames);
             }
             _ = ping.tick() => {
-                pings += 1;
-                frames.push_back(LinkFrame::new(Kind::Ping(Ping { id: pings })));
+                frames.push_back(LinkFrame::new(link.ping(sink.stamp())));
             }
         }
         let mut chunks = Chunks::default();
@@ -128,7 +199,7 @@ async fn write_all(
     patience: Duration,
 ) -> io::Result<()> {
     while !chunks.is_empty() {
-        let written = timeout(patience, chunks.write_some(socket)).await.map_err(|_| {
+        let written = patiently(patience, chunks.write_some(socket)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, format!("peer took nothing for {patience:?}"))
         })??;
         metrics::link_bytes_sent(written);
@@ -137,45 +208,4 @@ async fn write_all(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use futures::poll;
-    use imago_proto::Incarnation;
-    use tokio::net::TcpListener;
-    use tokio_util::sync::CancellationToken;
-
-    use super::{super::Queue, *};
-    use crate::PeerId;
-
-    #[tokio::test]
-    async fn what_other_tasks_have_ready_goes_in_the_same_write() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut far, _) = listener.accept().await.unwrap();
-        let queue = Arc::new(Queue::new(10, 1000));
-        let peer = PeerId { service_id: "logic-1".into(), incarnation: Incarnation(1) };
-        let link = Arc::new(Link::new(peer, queue.clone(), CancellationToken::new()));
-        let config = LinkConfig::default();
-        let (_read, write) = near.into_split();
-        let mut writing = pin!(write_frames(write, &link, &config));
-
-        link.try_send(Kind::Pong(Pong { id: 1 })).unwrap();
-        assert!(poll!(writing.as_mut()).is_pending());
-        assert_eq!(queue.depth().0, 1, "it waits for those that are ready");
-        link.try_send(Kind::Pong(Pong { id: 2 })).unwrap();
-        assert!(poll!(writing.as_mut()).is_pending());
-        assert_eq!(queue.depth().0, 0);
-
-        let mut received = BytesMut::new();
-        tokio::select! {
-            ended = writing => panic!("{ended:?}"),
-            read = far.read_buf(&mut received) => assert!(read.unwrap() > 0),
-        }
-        let mut decoder = LinkDecoder::new(Limits { payload: config.frame_max });
-        for id in [1, 2] {
-            let frame = decoder.decode(&mut received).unwrap().unwrap();
-            assert_eq!(frame.kind, Kind::Pong(Pong { id }));
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! One long-lived connection between a gateway and a logic server.
 
+mod echo;
 mod handshake;
 mod io;
 mod queue;
@@ -12,9 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imago_proto::{LinkFrame, link::ServerState};
+use imago_proto::{
+    LinkFrame, Stamp,
+    link::{Ping, Pong, ServerState, frame::Kind},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::echo::Echo;
 use crate::{PeerId, forward::Admission};
 
 pub(crate) use handshake::{
@@ -75,6 +80,7 @@ pub(crate) struct Link {
     /// What the peer said of itself, as `ServerState`.
     state: AtomicU8,
     synced: AtomicBool,
+    echo: Echo,
     /// Requests that the peer has not answered.
     pending: AtomicUsize,
     /// How many that may be.
@@ -93,6 +99,7 @@ impl Link {
             ended: CancellationToken::new(),
             state: AtomicU8::new(ServerState::Young as u8),
             synced: AtomicBool::new(false),
+            echo: Echo::new(),
             pending: AtomicUsize::new(0),
             admission: Admission::default(),
         }
@@ -199,9 +206,49 @@ impl Link {
         self.synced.store(true, Ordering::SeqCst);
     }
 
-    /// Whether requests may go to the peer: it said that it is Adult, and has our sessions.
+    /// Whether requests may go to the peer: it said that it is Adult, has our sessions, and was heard
+    /// of since this process last [stood still](crate::runtime::freeze).
     pub(crate) fn is_usable(&self) -> bool {
-        self.state() == ServerState::Adult && self.is_synced() && !self.is_closed()
+        self.state() == ServerState::Adult
+            && self.is_synced()
+            && !self.is_closed()
+            && !self.is_doubted()
+    }
+
+    /// The next ping.
+    pub(crate) fn ping(&self, stamp: Stamp) -> Kind {
+        Kind::Ping(Ping { id: self.echo.ask(), stamp: stamp.0 })
+    }
+
+    /// A ping was answered. Returns whether that ends a doubt.
+    pub(crate) fn answered(&self, ping: u64) -> bool {
+        self.echo.answer(ping)
+    }
+
+    /// Believes nothing of the peer until it answers a ping that is sent now.
+    pub(crate) fn doubt(&self, stamp: Stamp) {
+        let ping = Ping { id: self.echo.doubt(), stamp: stamp.0 };
+        // No room at all: the next ping of the timer does as well.
+        let _ = self.try_send_urgent(Kind::Ping(ping));
+    }
+
+    /// Whether the peer has answered no ping since a doubt.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.echo.is_doubted()
+    }
+
+    /// Waits until the peer has answered a ping that is sent from now on, or the link is closed.
+    pub(crate) async fn hear(&self, stamp: impl Fn() -> Stamp) {
+        let send = |id| self.try_send_urgent(Kind::Ping(Ping { id, stamp: stamp().0 })).is_ok();
+        tokio::select! {
+            () = self.echo.hear(send) => {}
+            () = self.closed.cancelled() => {}
+        }
+    }
+
+    /// Tells the peer a stamp. Where there is no room, the next ping tells it.
+    pub(crate) fn tell(&self, stamp: Stamp) {
+        let _ = self.try_send_urgent(Kind::Pong(Pong { id: 0, stamp: stamp.0 }));
     }
 
     pub(crate) fn pending(&self) -> usize {

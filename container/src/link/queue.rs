@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn ping(id: u64) -> LinkFrame {
-        LinkFrame::new(Kind::Ping(Ping { id }))
+        LinkFrame::new(Kind::Ping(Ping { id, stamp: 0 }))
     }
 
     fn push_of(bytes: usize) -> LinkFrame {

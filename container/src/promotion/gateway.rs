@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use imago_proto::{Incarnation, ServiceId, link::ServerState};
@@ -33,6 +33,9 @@ pub enum GatewayEvent {
     LinkDown(PeerId),
     /// Time has passed.
     Tick,
+    /// This process stood still for so long, and knows nothing of what happened meanwhile: that time
+    /// does not count.
+    StoodStill(Duration),
     /// The gateway begins to drain.
     Leave,
 }
@@ -163,6 +166,11 @@ impl GatewayCore {
                 }
             }
             GatewayEvent::LinkDown(peer) => self.link_down(&peer, now, &mut actions),
+            GatewayEvent::StoodStill(still) => {
+                let records = self.servers.iter_mut().flat_map(BTreeMap::values_mut);
+                let critical = records.filter_map(|record| record.critical_since.as_mut());
+                critical.chain(self.waiting.values_mut()).for_each(|since| *since += still);
+            }
             GatewayEvent::Leave => self.phase = GatewayPhase::Leaving,
         }
         self.advance(now, &mut actions);

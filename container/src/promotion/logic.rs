@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use imago_proto::ServiceId;
@@ -32,6 +32,9 @@ pub enum LogicEvent {
     Exclude(ServiceId),
     /// Time has passed.
     Tick,
+    /// This process stood still for so long, and knows nothing of what happened meanwhile: that time
+    /// does not count.
+    StoodStill(Duration),
     /// The server begins to drain.
     Leave,
 }
@@ -139,6 +142,11 @@ impl LogicCore {
             LogicEvent::LinkSynced(gateway) => self.link_synced(gateway, &mut actions),
             LogicEvent::LinkDown(gateway) => {
                 self.linked.remove(&gateway);
+            }
+            LogicEvent::StoodStill(still) => {
+                let records = self.gateways.iter_mut().flatten();
+                let critical = records.filter_map(|record| record.critical_since.as_mut());
+                critical.chain(self.waiting.values_mut()).for_each(|since| *since += still);
             }
             LogicEvent::FlagVisible { excluded } => {
                 if self.flag == Flag::Raising && excluded == self.excluded {

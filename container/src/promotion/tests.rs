@@ -123,6 +123,32 @@ fn one_broken_gateway_of_three_is_excluded_in_the_registry_before_the_promotion(
 }
 
 #[test]
+fn nobody_is_given_up_on_for_the_time_that_this_process_stood_still() {
+    let now = Instant::now();
+    let timing = Timing::default();
+    let critical = GatewayRecord { critical_since: Some(now), ..gateway("g4") };
+    let all = [gateway("g1"), gateway("g2"), gateway("g3"), critical];
+    let mut core = young_logic(&all, now);
+    for id in ["g1", "g2"] {
+        core.on(LogicEvent::LinkSynced(peer(id, 1)), now);
+    }
+    let still = timing.exclude_after.max(timing.critical_grace) * 2;
+    assert!(core.on(LogicEvent::StoodStill(still), now + still).is_empty());
+    assert!(core.on(LogicEvent::Tick, now + still).is_empty());
+    let waiting: Vec<_> = core.waiting_for().keys().map(ServiceId::as_str).collect();
+    assert_eq!(waiting, ["g3", "g4"]);
+    let actions = core.on(LogicEvent::Tick, now + still + timing.exclude_after);
+    assert!(matches!(&actions[..], [LogicAction::Excluded(_), ..]), "{actions:?}");
+
+    let server = LogicRecord { critical_since: Some(now), ..logic("l1", true) };
+    let mut core = young_gateway(&[server, logic("l2", true)], now);
+    core.on(GatewayEvent::LinkUp(peer("l2", 1), ServerState::Adult), now);
+    core.on(GatewayEvent::StoodStill(still), now + still);
+    let actions = core.on(GatewayEvent::LinkSynced(peer("l2", 1)), now + still);
+    assert!(actions.is_empty(), "the doors open without l1: {actions:?}");
+}
+
+#[test]
 fn an_operator_may_exclude_at_once() {
     let now = Instant::now();
     let mut core = young_logic(&[gateway("g1")], now);

@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     TICK, critical_since,
+    freeze::Pulse,
     gateway_dial::{Links, Target},
     ours,
     registrar::Registrar,
@@ -100,10 +101,15 @@ impl GatewayRuntime {
         let mut tick = tokio::time::interval(TICK);
         let mut event = Some(self.seen(&snapshot));
         let mut warned = Instant::now();
+        let mut pulse = Pulse::new(self.config.link.ping_timeout, warned);
         loop {
             if let Some(event) = event.take() {
-                for action in core.on(event, Instant::now()) {
-                    self.act(action, &snapshot, registrar, role);
+                let now = Instant::now();
+                let woken = pulse.beat(now).map(GatewayEvent::StoodStill);
+                for event in woken.into_iter().chain([event]) {
+                    for action in core.on(event, now) {
+                        self.act(action, &snapshot, registrar, role);
+                    }
                 }
                 self.report.update(core, &snapshot);
             }
@@ -290,7 +296,10 @@ async fn tick_forwarder(links: Arc<Links>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            _ = tick.tick() => links.forwarder.tick(),
+            _ = tick.tick() => {
+                links.beat(Instant::now());
+                links.forwarder.tick();
+            }
             () = stop.cancelled() => return,
         }
     }

@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use dashmap::DashMap;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId,
-    link::{ServerState, State, SyncBegin, SyncEnd, frame::Kind},
+    LinkFrame, ServiceId, SessionId, Stamp,
+    link::{ServerState, SessionsUp, State, SyncBegin, SyncEnd, frame::Kind},
 };
 use tokio::{
     net::TcpStream,
@@ -21,10 +21,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{backoff::Backoff, logic_accept::RefusedLog, logic_links::frame_name};
+use super::{backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name};
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     forward::Forwarder,
+    hlc::Hlc,
     link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
     metrics,
     promotion::GatewayEvent,
@@ -52,6 +53,9 @@ pub(crate) struct Links {
     pub(crate) forwarder: Arc<Forwarder>,
     /// What every new link is told.
     pub(crate) roster: Roster,
+    /// Orders the logins.
+    pub(super) clock: Hlc,
+    pub(super) trust: Trust,
     pub(crate) config: LinkConfig,
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
@@ -85,6 +89,8 @@ impl Links {
         Self {
             forwarder,
             roster: Roster::new(identity.peer.service_id.as_str()),
+            clock: Hlc::default(),
+            trust: Trust::new(config.ping_timeout, Instant::now()),
             config,
             identity,
             credentials,
@@ -263,7 +269,9 @@ impl Links {
         let (mut position, mut sessions) = (self.roster.begin(), 0);
         while let Some((some, left)) = self.roster.next(&mut position) {
             sessions += some.sessions as u64;
-            if link.send(some.frame(left as u64, unix_nanos()), SYNC_PATIENCE).await.is_err() {
+            let (left, now) = (left as u64, unix_nanos());
+            let head = SessionsUp { left, now, stamp: self.stamp().0 };
+            if link.send(some.frame(head), SYNC_PATIENCE).await.is_err() {
                 return;
             }
             // The link's writer has something to do, and others may wait for this thread.
@@ -302,7 +310,11 @@ impl FrameSink for Links {
             Kind::Redelivered(done) => role.redelivered(done),
             Kind::Owed(owed) => role.owed(&owed.sessions, Duration::ZERO),
             Kind::Kick(kick) => role.kick(SessionId(kick.session), frame.payload),
-            Kind::SyncAck(_) => {
+            Kind::SyncAck(ack) => {
+                self.heard(Stamp(ack.stamp));
+                if !link.is_doubted() {
+                    self.trust.confirm();
+                }
                 self.change(link, Link::set_synced);
                 self.tell(GatewayEvent::LinkSynced(link.peer.clone())).await;
             }
@@ -322,5 +334,19 @@ impl FrameSink for Links {
                 link.close();
             }
         }
+    }
+
+    fn stamp(&self) -> Stamp {
+        self.clock.tick(unix_nanos())
+    }
+
+    fn heard(&self, stamp: Stamp) {
+        self.clock.observe(stamp, unix_nanos());
+    }
+
+    fn confirmed(&self, link: &Arc<Link>) {
+        tracing::info!(peer = %link.peer, "the peer is there");
+        self.trust.confirm();
+        self.forwarder.links_changed();
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use imago_proto::{
-    Incarnation, ServiceId, SessionId,
+    Incarnation, ServiceId, SessionId, Stamp,
     link::{Missing, Session, SessionDown, SessionUp, frame::Kind},
 };
 
@@ -30,6 +30,12 @@ impl GatewayHandle {
     /// Which life of this gateway.
     pub fn incarnation(&self) -> Incarnation {
         self.own.incarnation
+    }
+
+    /// The stamp of a login that has just come: after those of the logins that the linked logic servers
+    /// know of. Waits for their answers, at most a quarter of a second.
+    pub async fn login_stamp(&self) -> Stamp {
+        self.links.login_stamp().await
     }
 
     /// Tells every linked logic server of a session, and each that is linked from now on until

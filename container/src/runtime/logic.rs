@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     REGISTRY_READ, TICK, critical_since,
+    freeze::Pulse,
     logic_accept::Acceptor,
     logic_links::Gateways,
     ours,
@@ -105,10 +106,15 @@ impl LogicRuntime {
         let mut tick = tokio::time::interval(TICK);
         let mut event = Some(self.seen(&snapshot));
         let mut warned = Instant::now();
+        let mut pulse = Pulse::new(self.config.link.ping_timeout, warned);
         loop {
             if let Some(event) = event.take() {
-                for action in core.on(event, Instant::now()) {
-                    self.act(action, registrar);
+                let now = Instant::now();
+                let woken = pulse.beat(now).map(|still| self.stood_still(still));
+                for event in woken.into_iter().chain([event]) {
+                    for action in core.on(event, now) {
+                        self.act(action, registrar);
+                    }
                 }
                 self.report.update(&core, &snapshot);
             }
@@ -129,6 +135,14 @@ impl LogicRuntime {
                 () = shutdown.cancelled() => return,
             }
         }
+    }
+
+    /// Links that are gone on their other side end as soon as something is sent over them.
+    fn stood_still(&self, still: Duration) -> LogicEvent {
+        metrics::stood_still();
+        tracing::warn!(?still, "this process stood still: asking its peers whether they are there");
+        self.gateways.doubt();
+        LogicEvent::StoodStill(still)
     }
 
     fn seen(&self, snapshot: &Snapshot) -> LogicEvent {

@@ -13,25 +13,30 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use imago_proto::{
-    LinkFrame, ServiceId, SessionId, SessionReader, ToldSession,
-    link::{Owed, ServerState, SessionsUp, State, SyncAck, frame::Kind},
+    LinkFrame, ServiceId, SessionId, Stamp,
+    link::{ServerState, State, SyncAck, frame::Kind},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::redelivery::Redelivery;
+mod owed;
+
+use super::logic_told::tell_sessions;
 use crate::{
     LogicRole, PeerId,
+    hlc::Hlc,
     link::{FrameSink, Link, LinkConfig, Queue, Rejected},
     metrics,
     promotion::LogicEvent,
+    unix_nanos,
 };
 
 /// How long an answer may wait for room before the link counts as stuck.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sessions of a sync that a role is told of at a time: those of a frame, mostly.
-const TOLD_AT_ONCE: usize = 512;
+/// A stamp that is ahead of this server's clock by more than this is told to all gateways at once: more
+/// than clocks differ that are set over a network.
+const TELL_AHEAD: Duration = Duration::from_millis(50);
 
 /// One life of one gateway. Its queue waits for the next link when one is lost.
 struct Place {
@@ -83,6 +88,8 @@ pub(crate) struct Gateways {
     role: OnceLock<Arc<dyn LogicRole>>,
     events: mpsc::Sender<LogicEvent>,
     state: Mutex<State>,
+    /// After all logins that this server has been told of.
+    clock: Hlc,
     changed: Notify,
 }
 
@@ -95,6 +102,7 @@ impl Gateways {
             role: OnceLock::new(),
             events,
             state: Mutex::default(),
+            clock: Hlc::default(),
             changed: Notify::new(),
         }
     }
@@ -127,6 +135,11 @@ impl Gateways {
 
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         self.places.iter().filter_map(|place| place.link()).collect()
+    }
+
+    /// Asks every linked gateway whether it is there.
+    pub(crate) fn doubt(&self) {
+        self.links().iter().for_each(|link| link.doubt(self.stamp()));
     }
 
     pub(crate) fn link_with(&self, gateway: &ServiceId) -> Option<Arc<Link>> {
@@ -267,46 +280,6 @@ impl Gateways {
         }
     }
 
-    /// Tells gateways that pushes to them were dropped, where there is room now.
-    pub(crate) fn tick(&self) {
-        let has_room = |place: &Place| {
-            let (frames, bytes) = place.queue.depth();
-            frames * 2 < self.config.queue_frames && bytes * 2 < self.config.queue_bytes
-        };
-        // Collected first: a role that pushes at once looks places up.
-        let due: Vec<PeerId> = self
-            .places
-            .iter()
-            .filter(|place| place.link().is_some() && has_room(place))
-            .filter(|place| place.overflowed.swap(false, Ordering::SeqCst))
-            .map(|place| place.peer.clone())
-            .collect();
-        for peer in due {
-            self.owed(&peer, Vec::new());
-        }
-    }
-
-    /// Tells a gateway that pushes to some of its sessions, or to all, may be missing.
-    pub(crate) fn owed(&self, gateway: &PeerId, sessions: Vec<u64>) {
-        let Some(place) = self.place(gateway) else { return };
-        if place.queue.try_push_urgent(LinkFrame::new(Kind::Owed(Owed { sessions }))).is_err() {
-            place.overflowed.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// Tells all gateways that pushes may be missing, those too whose links are lost just now.
-    pub(crate) fn owed_everywhere(&self) {
-        let peers: Vec<PeerId> = self.places.iter().map(|place| place.peer.clone()).collect();
-        for peer in peers {
-            self.owed(&peer, Vec::new());
-        }
-    }
-
-    /// The present link of a gateway, for a redelivery.
-    pub(crate) fn redelivery(&self, gateway: &PeerId) -> Option<Redelivery> {
-        self.place(gateway).and_then(|place| place.link()).map(Redelivery)
-    }
-
     /// Resolves when no linked gateway sends us requests any more.
     pub(crate) async fn drained(&self) {
         loop {
@@ -355,16 +328,21 @@ impl FrameSink for Gateways {
             Kind::SyncBegin(_) => role.sync_begin(peer),
             Kind::SessionUp(up) => {
                 if let Some(session) = up.session {
+                    self.heard(Stamp(session.order));
                     role.session_up(peer, session);
                 }
             }
-            Kind::SessionsUp(up) => tell_sessions(link, &**role, &frame.payload, up).await,
+            Kind::SessionsUp(up) => {
+                self.heard(Stamp(up.stamp));
+                tell_sessions(link, &**role, &frame.payload, up).await;
+            }
             Kind::SessionDown(down) => role.session_down(peer, SessionId(down.session)),
             Kind::SyncEnd(end) => {
                 role.sync_end(peer);
                 link.set_synced();
                 metrics::link_synced(link.opened.elapsed());
-                let ack = Kind::SyncAck(SyncAck { sessions: end.sessions });
+                let stamp = self.stamp().0;
+                let ack = Kind::SyncAck(SyncAck { sessions: end.sessions, stamp });
                 // A link that takes no answer is closed, and synced again at its next life.
                 let _ = link.send(ack, REPLY_PATIENCE).await;
                 self.tell(LogicEvent::LinkSynced(peer.clone())).await;
@@ -379,28 +357,17 @@ impl FrameSink for Gateways {
             }
         }
     }
-}
 
-/// Tells a role of a batch, of which only so much is unpacked at a time.
-async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8], up: SessionsUp) {
-    let peer = &link.peer;
-    let mut some: Vec<ToldSession<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
-    let SessionsUp { mut left, now } = up;
-    let mut sessions = SessionReader::new(batch, now);
-    loop {
-        some.clear();
-        if let Err(error) = sessions.read(&mut some, TOLD_AT_ONCE) {
-            tracing::warn!(%peer, %error, "broken sessions, closing the link");
-            return link.close();
+    fn stamp(&self) -> Stamp {
+        self.clock.tick(unix_nanos())
+    }
+
+    /// A client whose login has this stamp may be back at another gateway soon, whose clock is not
+    /// that far: it hears of the stamp now, and not only when it asks.
+    fn heard(&self, stamp: Stamp) {
+        if self.clock.observe(stamp, unix_nanos()) > TELL_AHEAD {
+            self.links().iter().for_each(|link| link.tell(stamp));
         }
-        if some.is_empty() {
-            return;
-        }
-        role.sessions_up(peer, &some, left);
-        left = left.saturating_sub(some.len() as u64);
-        // A worker looks at sockets between two tasks: else, while one link has more and more to
-        // tell, nobody would notice that the others have something too.
-        tokio::task::yield_now().await;
     }
 }
 

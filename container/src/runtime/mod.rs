@@ -1,13 +1,16 @@
 //! The shell around the pure cores: sockets, timers, tasks, registry.
 
 mod backoff;
+pub(crate) mod freeze;
 mod gateway;
 mod gateway_dial;
 mod gateway_handle;
+mod gateway_hearing;
 mod logic;
 mod logic_accept;
 mod logic_handle;
 mod logic_links;
+mod logic_told;
 mod redelivery;
 mod registrar;
 mod report;

@@ -281,6 +281,14 @@ impl MonitorSource for GatewayReport {
         };
         if state != "leaving" {
             reasons.extend(self.common.reasons());
+            // Right after the wake, this may be asked before the first beat.
+            self.links.beat(Instant::now());
+            if let Some(still) = self.links.unconfirmed() {
+                let still = still.as_secs_f64();
+                reasons.push(format!(
+                    "stood still for {still:.1} s, and no logic server has answered since"
+                ));
+            }
         }
         if state == "young" && reasons.len() == 1 {
             reasons.push("no logic server is adult: start one, or see why it is not".to_owned());

@@ -20,7 +20,7 @@ use crate::{
     gateway::Doors,
     metrics,
     outbox::{Close, code},
-    session::{SessionGuard, refusal},
+    session::{Login, SessionGuard, refusal},
 };
 
 /// A login that is refused: what the client is answered, and how its connection ends.
@@ -104,14 +104,10 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         let shared = self.shared.clone();
         let route = Route { app: identity.app.clone(), account: identity.account.clone() };
         let gateway = shared.handle.service_id().as_str();
-        let opened = shared.sessions.open(
-            identity,
-            &login,
-            header,
-            self.remote.to_string(),
-            self.outbox.clone(),
-            gateway,
-        );
+        let order = shared.handle.login_stamp().await;
+        let remote = self.remote.to_string();
+        let admitted = Login { request: &login, header, remote, order };
+        let opened = shared.sessions.open(identity, admitted, self.outbox.clone(), gateway);
         let Some(client) = opened else {
             let why = "too many connections of this account";
             let close = Close::new(code::TRY_LATER, why);

@@ -1,7 +1,7 @@
 //! Logins, kicks, and sessions that end however their connection does.
 
 use imago_proto::{
-    BasicPacket, LogicPacket, Opcode, Packet, command,
+    BasicPacket, LogicPacket, Opcode, Packet, Stamp, command,
     msg::{KickoutNotify, LoginReq, LoginResp},
 };
 use prost::Message;
@@ -18,6 +18,7 @@ async fn a_login_is_forwarded_without_its_token_and_with_a_channel_of_ours() {
         isp: "isp".into(),
         zone: "zone".into(),
         tags: vec!["web".into()],
+        replaces: "gate_a-lice_0".into(),
         ..LoginReq::default()
     };
     client.request(LOGIN, login.encode_to_vec()).await;
@@ -33,6 +34,26 @@ async fn a_login_is_forwarded_without_its_token_and_with_a_channel_of_ours() {
     assert!(channel.starts_with(&format!("{}_a-lice_", gateway.service_id)), "{channel}");
     assert_eq!((session.app.as_str(), session.zone.as_str()), ("kim", "zone"));
     assert!(session.login_time > 0);
+    assert_eq!(session.replaces, "gate_a-lice_0");
+    assert!(Stamp(session.order) >= Stamp::at(session.login_time - 60_000_000_000));
+}
+
+#[tokio::test]
+async fn a_later_login_has_a_higher_stamp_and_names_no_session_that_can_be_none() {
+    let world = World::start(&[]).await;
+    let mut last = 0;
+    for (number, named) in [(1, "x".repeat(512)), (2, "x".repeat(513)), (3, String::new())] {
+        let mut client = Client::tcp(world.tcp).await;
+        let account = format!("alice{number}");
+        let login =
+            LoginReq { token: token(&account), replaces: named.clone(), ..LoginReq::default() };
+        client.request(LOGIN, login.encode_to_vec()).await;
+        assert_eq!(client.recv_logic().await.header.status, 0);
+        let (_, session) = world.logic.session_of(&account).unwrap();
+        assert_eq!(session.replaces, if number == 1 { named } else { String::new() });
+        assert!(session.order > last);
+        last = session.order;
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, SessionReader, link};
+use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, SessionReader, Stamp, link};
 use imago_tests::{RedisServer, eventually};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,7 +17,7 @@ pub(super) fn gateway(name: &str, incarnation: u64) -> PeerId {
     PeerId { service_id: name.into(), incarnation: Incarnation(incarnation) }
 }
 
-/// A session of app `kim`; numbers are login times too.
+/// A session of app `kim`; numbers are stamps too.
 pub(super) fn session(gateway: &PeerId, id: u64, account: &str, device: &str) -> Session {
     let told = link::Session {
         id,
@@ -25,7 +25,7 @@ pub(super) fn session(gateway: &PeerId, id: u64, account: &str, device: &str) ->
         account: account.to_owned(),
         app: "kim".to_owned(),
         device: device.to_owned(),
-        login_time: i64::try_from(id).unwrap(),
+        order: id,
         ..link::Session::default()
     };
     Session::from_link(gateway, &told)
@@ -146,6 +146,8 @@ async fn sessions_are_found_with_all_that_was_told(kind: Kind) {
         tags: vec!["x".to_owned(), "y".to_owned()],
         remote: "1.2.3.4:5".to_owned(),
         age: 0,
+        order: 9,
+        replaces: "a_ann_6".to_owned(),
     };
     let told = Session::from_link(&a, &told);
     sync(&*ground.fed, &a, std::slice::from_ref(&told));
@@ -347,7 +349,7 @@ async fn a_single_session_is_left_of_any(kind: Kind) {
     let c = gateway("c", 1);
     sync(&*ground.fed, &c, &[]);
     let mut late = session(&c, 9, "ann-1", "watch:1");
-    late.login_time = 0;
+    late.order = Stamp(0);
     assert_eq!(ground.up(late).first().map(|kick| kick.loser.id.0), Some(9));
     ground.finds("ann-1", &["b 11"]).await;
     ground.fed.session_down(&c, SessionId(9));

@@ -18,7 +18,7 @@ use super::{
 /// they come.
 const EXPECTED_MAX: usize = 1 << 16;
 
-/// A session that has to go because a newer login of the same account took its place, which by the
+/// A session that has to go because a later login of the same account took its place, which by the
 /// [`DevicePolicy`] only one of them may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kick {
@@ -191,10 +191,17 @@ impl DirectoryCore {
         kicks
     }
 
-    /// Of sessions in one place the newest stays; ties break by channel id, the same everywhere.
+    /// Of sessions in one place, the one that [outranks](Session::outranks) the others stays.
+    ///
+    /// No wall clocks are compared: stamps of logins follow their order, where one is known (see
+    /// `Links::login_stamp` in the container), and so all servers keep the same session, in whatever
+    /// order they hear of them. A session outranks the one that it names although its stamp is lower
+    /// only where nobody who knew of the earlier login told of it in time. A third session with a
+    /// stamp between the two, within that same moment, is then judged by who hears of it when.
     fn settle(&mut self, rivals: Vec<Arc<Session>>) -> Vec<Kick> {
-        let newest = rivals.iter().max_by_key(|session| (session.login_time, session.channel()));
-        let Some(winner) = newest.cloned() else { return Vec::new() };
+        let first =
+            rivals.iter().reduce(|one, other| if other.outranks(one) { other } else { one });
+        let Some(winner) = first.cloned() else { return Vec::new() };
         let losers = rivals.into_iter().filter(|session| !Arc::ptr_eq(session, &winner));
         let kicks: Vec<Kick> = losers.map(|loser| Kick { loser, winner: winner.clone() }).collect();
         for kick in &kicks {

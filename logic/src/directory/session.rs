@@ -1,7 +1,7 @@
 //! A session as the directory holds it: in few pieces of memory, for there may be a million of them.
 
 use imago_container::{PeerId, unix_nanos};
-use imago_proto::{Account, App, SessionId, SessionView, link};
+use imago_proto::{Account, App, SessionId, SessionView, Stamp, link};
 
 use crate::store::Device;
 
@@ -16,8 +16,10 @@ pub struct Session {
     pub account: Account,
     /// Tenant.
     pub app: App,
-    /// Unix nanoseconds, on the gateway's clock.
+    /// Unix nanoseconds, on the gateway's clock: information only.
     pub login_time: i64,
+    /// The stamp of its login: of two sessions in one place, the one with the higher stamp stays.
+    pub order: Stamp,
     /// The login on this server's clock. Unix nanoseconds.
     pub since: i64,
     texts: Texts,
@@ -29,7 +31,7 @@ pub struct Session {
 struct Texts {
     all: Box<str>,
     /// Where each but the last ends.
-    ends: [u32; 4],
+    ends: [u32; 5],
 }
 
 // === impl Session ===
@@ -59,8 +61,16 @@ impl Session {
             account: told.account.into(),
             app,
             login_time: told.login_time,
+            order: Stamp(told.order),
             since,
-            texts: Texts::new([&*channel, told.device, told.zone, told.isp, told.remote]),
+            texts: Texts::new([
+                &*channel,
+                told.device,
+                told.zone,
+                told.isp,
+                told.remote,
+                told.replaces,
+            ]),
             tags: told.tags.iter().map(|tag| (*tag).into()).collect(),
         }
     }
@@ -75,6 +85,8 @@ impl Session {
             device: self.device().to_owned(),
             login_time: self.login_time,
             age: 0,
+            order: self.order.0,
+            replaces: self.replaces().to_owned(),
             zone: self.zone().to_owned(),
             isp: self.isp().to_owned(),
             tags: self.tags().map(str::to_owned).collect(),
@@ -107,6 +119,24 @@ impl Session {
         self.texts.get(4)
     }
 
+    /// The channel that its client had before, or empty: that session loses against this one.
+    pub fn replaces(&self) -> &str {
+        self.texts.get(5)
+    }
+
+    /// Whether it stays, and another session in the same place goes: it names the other one, or is not
+    /// named by it and its login is the later one. Ties break by channel id, the same everywhere.
+    pub(super) fn outranks(&self, other: &Self) -> bool {
+        let names = |one: &Self, other: &Self| {
+            !one.replaces().is_empty() && one.replaces() == other.channel()
+        };
+        match (names(self, other), names(other, self)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => (self.order, self.channel()) > (other.order, other.channel()),
+        }
+    }
+
     /// Tags that the client named.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(|tag| &**tag)
@@ -126,9 +156,9 @@ impl From<&Session> for Device {
 // === impl Texts ===
 
 impl Texts {
-    fn new(texts: [&str; 5]) -> Self {
+    fn new(texts: [&str; 6]) -> Self {
         let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
-        let mut ends = [0; 4];
+        let mut ends = [0; 5];
         let mut each = texts.into_iter();
         for (end, text) in ends.iter_mut().zip(&mut each) {
             all.push_str(text);
@@ -163,10 +193,12 @@ mod tests {
                 isp: isp.to_owned(),
                 tags: vec!["a".to_owned(), String::new()],
                 remote: "192.0.2.1:4".to_owned(),
+                replaces: "gate_ann_0".to_owned(),
                 ..link::Session::default()
             };
             let session = Session::from_link(&gateway, &told);
             assert_eq!((session.channel(), session.remote()), ("gate_ann_1", "192.0.2.1:4"));
+            assert_eq!(session.replaces(), "gate_ann_0");
             assert_eq!((session.device(), session.zone(), session.isp()), (device, zone, isp));
             assert_eq!(session.tags().collect::<Vec<_>>(), ["a", ""]);
         }

@@ -70,3 +70,35 @@ async fn a_member_whose_seeds_are_not_there_is_the_first() {
     join(vec!["127.0.0.1:1".to_owned()]).await;
     assert!(begun.elapsed() < JOIN_PATIENCE + Duration::from_secs(5));
 }
+
+/// The first life ran where the clock is an hour ahead.
+#[tokio::test]
+async fn a_server_that_moved_outranks_its_earlier_life_whatever_the_clocks() {
+    const HOUR: u64 = 3_600_000;
+    let seed = join(Vec::new()).await;
+    let seeds = vec![seed.address().to_string()];
+    let (first, second) = (join(seeds.clone()).await, join(seeds).await);
+    let life = |port| ServiceRegistration::new("logic-1", "chat", "127.0.0.1", port);
+    let ahead = unix_millis() + HOUR;
+    told::tell(&mut *first.shared.chitchat.lock().await, &life(1), ahead).unwrap();
+    first.spread().await;
+    let is_at = async |port: u16| {
+        let ports = async |member: &Gossip| {
+            let known = member.instances("chat").await.unwrap();
+            known.iter().map(|it| it.service.port).collect::<Vec<_>>()
+        };
+        let all = async {
+            while ports(&seed).await != [port] || ports(&second).await != [port] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, all).await.unwrap();
+    };
+    is_at(1).await;
+    second.register(&life(2)).await.unwrap();
+    is_at(2).await;
+    // Told again, it keeps its number, which is above all others.
+    second.register(&life(2)).await.unwrap();
+    first.register(&life(1)).await.unwrap();
+    is_at(1).await;
+}

@@ -11,7 +11,7 @@ fn decode(wire: &[u8]) -> Result<Option<LinkFrame>, LinkError> {
 
 #[test]
 fn a_frame_is_length_head_length_head_payload() {
-    let kind = Kind::Ping(link::Ping { id: 1 });
+    let kind = Kind::Ping(link::Ping { id: 1, stamp: 0 });
     let mut wire = BytesMut::new();
     LinkFrame::with_payload(kind.clone(), "abc".into()).encode(&mut wire);
     assert_eq!(&wire[..], b"\x00\x00\x00\x0c\x00\x00\x00\x05\x82\x01\x02\x08\x01abc");
@@ -21,7 +21,7 @@ fn a_frame_is_length_head_length_head_payload() {
 #[test]
 fn the_payload_shares_the_received_buffer() {
     let mut wire = BytesMut::new();
-    LinkFrame::with_payload(Kind::Ping(link::Ping { id: 1 }), vec![7; 500].into())
+    LinkFrame::with_payload(Kind::Ping(link::Ping { id: 1, stamp: 0 }), vec![7; 500].into())
         .encode(&mut wire);
     let range = wire.as_ptr_range();
     let frame = LinkDecoder::new(LIMITS).decode(&mut wire).expect("valid").expect("whole");

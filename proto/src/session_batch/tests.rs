@@ -9,12 +9,17 @@ prop_compose! {
     fn session()(
         id: u64, channel_id in ".{0,20}", account in ".{0,20}", app in ".{0,9}", device in ".{0,9}",
         login_time: i64, zone in ".{0,9}", isp in ".{0,9}", tags in vec(".{0,9}", 0..3),
-        remote in ".{0,20}",
+        remote in ".{0,20}", order: u64, replaces in ".{0,20}",
     ) -> Session {
         Session {
             id, channel_id, account, app, device, login_time, zone, isp, tags, remote, age: 0,
+            order, replaces,
         }
     }
+}
+
+fn head(left: u64, now: i64) -> SessionsUp {
+    SessionsUp { left, now, stamp: 0 }
 }
 
 /// What is told of sessions on the other side of a link.
@@ -22,7 +27,7 @@ fn carried(frame: &LinkFrame) -> (u64, Vec<Session>) {
     let mut wire = BytesMut::new();
     frame.encode(&mut wire);
     let frame = LinkDecoder::new(Limits::default()).decode(&mut wire).unwrap().unwrap();
-    let Kind::SessionsUp(SessionsUp { left, now }) = frame.kind else { panic!("{frame:?}") };
+    let Kind::SessionsUp(SessionsUp { left, now, .. }) = frame.kind else { panic!("{frame:?}") };
     (
         left,
         session_views(&frame.payload, now).map(|view| view.unwrap().to_session("gate")).collect(),
@@ -41,7 +46,7 @@ fn a_batch_is_full_in_time_and_empty_once_it_is_sent() {
         batch.push(&named("ann".repeat(10)));
     }
     let sessions = batch.len();
-    let frame = batch.take().frame(1000, 5);
+    let frame = batch.take().frame(head(1000, 5));
     assert!((SessionBatch::FULL..SessionBatch::FULL + 100).contains(&frame.payload.len()));
     assert!(batch.is_empty() && !batch.is_full());
     let (left, told) = carried(&frame);
@@ -55,7 +60,7 @@ fn a_session_larger_than_a_batch_is_told_all_the_same() {
     let large = named("x".repeat(3 * SessionBatch::FULL));
     batch.push(&large);
     assert!(batch.is_full());
-    assert_eq!(carried(&batch.take().frame(1, 0)), (1, vec![large]));
+    assert_eq!(carried(&batch.take().frame(head(1, 0))), (1, vec![large]));
 }
 
 #[test]
@@ -65,7 +70,7 @@ fn ages_are_told_by_the_frame_where_the_session_has_none() {
     [login(70, 0), login(100, 0), login(120, 0), login(70, 9)].iter().for_each(|it| batch.push(it));
     let told = batch.take();
     let ages = |now| -> Vec<i64> {
-        carried(&told.clone().frame(4, now)).1.iter().map(|session| session.age).collect()
+        carried(&told.clone().frame(head(4, now))).1.iter().map(|session| session.age).collect()
     };
     assert_eq!(ages(100), [30, 1, 1, 9], "never none, whatever the clock did");
     assert_eq!(ages(0), [0, 0, 0, 9], "a gateway that tells no time");
@@ -126,8 +131,8 @@ fn what_is_cut_short_or_broken_ends_the_batch_with_an_error() {
 
 #[test]
 fn fields_of_a_later_version_are_skipped() {
-    // Fields 13 and 1000.
-    let later = row(&named("ann".to_owned()), b"\x68\x05\xc2\x3e\x01x");
+    // Fields 16 and 1000.
+    let later = row(&named("ann".to_owned()), b"\x80\x01\x05\xc2\x3e\x01x");
     let told: Vec<_> =
         session_views(&later, 0).map(|view| view.unwrap().to_session("gate")).collect();
     assert_eq!(told, [named("ann".to_owned())]);
@@ -164,6 +169,26 @@ fn a_session_is_shown_by_what_it_is_found_by_whatever_is_said_of_it_later() {
     assert_eq!(told.view().login_time, 5);
 }
 
+#[test]
+fn a_stamp_is_told_in_few_bytes_where_its_clock_was_near_the_wall_clock() {
+    let login_time = 1_760_000_000_123_456_789;
+    let bare = Session { login_time, ..named("ann".to_owned()) };
+    let len_of = |session: &Session| {
+        let mut batch = SessionBatch::default();
+        batch.push(session);
+        assert_eq!(carried(&batch.take().frame(head(1, 0))).1, std::slice::from_ref(session));
+        let mut batch = SessionBatch::default();
+        batch.push(session);
+        batch.as_bytes().len()
+    };
+    let hour = 3_600_000_u64 << 16;
+    for (ahead, most) in [(0, 2), (63, 2), (0x3ff, 3), (hour, 7), (hour.wrapping_neg(), 7)] {
+        let order = Stamp::at(login_time).0.wrapping_add(ahead);
+        let more = len_of(&Session { order, ..bare.clone() }) - len_of(&bare);
+        assert!(more <= most, "{more} bytes for {ahead}");
+    }
+}
+
 /// Of the id of a channel that its gateway made, only the random number is told.
 #[test]
 fn a_made_channel_id_is_told_in_nine_bytes() {
@@ -172,13 +197,27 @@ fn a_made_channel_id_is_told_in_nine_bytes() {
     let bytes = |mut batch: SessionBatch| {
         batch.push(&session);
         let told = batch.take();
-        assert_eq!(carried(&told.clone().frame(1, 0)).1, std::slice::from_ref(&session));
+        assert_eq!(carried(&told.clone().frame(head(1, 0))).1, std::slice::from_ref(&session));
         told.bytes.len()
     };
     assert_eq!(bytes(SessionBatch::new("gate")), row(&named("ann".to_owned()), b"").len() + 9);
     for another in [SessionBatch::new("other"), SessionBatch::default()] {
         assert!(bytes(another) > 2 + session.channel_id.len());
     }
+}
+
+/// Whether this field is among those that are whole.
+fn has_field(mut bytes: &[u8], number: u32) -> bool {
+    use prost::encoding::{DecodeContext, decode_key, skip_field};
+    while let Ok((tag, wire)) = decode_key(&mut bytes) {
+        if tag == number {
+            return true;
+        }
+        if skip_field(wire, tag, &mut bytes, DecodeContext::default()).is_err() {
+            return false;
+        }
+    }
+    false
 }
 
 proptest! {
@@ -209,7 +248,7 @@ proptest! {
     fn sessions_are_read_as_they_were_written(sessions in vec(session(), 0..8)) {
         let mut batch = SessionBatch::default();
         sessions.iter().for_each(|session| batch.push(session));
-        prop_assert_eq!(carried(&batch.take().frame(3, 0)), (3, sessions));
+        prop_assert_eq!(carried(&batch.take().frame(head(3, 0))), (3, sessions));
     }
 
     #[test]
@@ -218,7 +257,9 @@ proptest! {
             let row = row(&session, &bytes);
             let view = session_views(&row, 0).next().unwrap();
             // Which only batches have.
-            if matches!(view, Ok(SessionView { channel: ChannelView::Random(_), .. })) {
+            if matches!(view, Ok(SessionView { channel: ChannelView::Random(_), .. }))
+                || has_field(&bytes, ORDER_DIFFERENCE)
+            {
                 continue;
             }
             let Session { id, account, app, device, .. } = session.clone();

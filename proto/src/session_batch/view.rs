@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
-use super::{CHANNEL_RANDOM, ToldSession, broken, not_found_by, some_delimited, some_varint};
-use crate::{ChannelId, LinkError, link::Session};
+use super::{
+    CHANNEL_RANDOM, ORDER_DIFFERENCE, ToldSession, broken, not_found_by, some_delimited,
+    some_varint,
+};
+use crate::{ChannelId, LinkError, Stamp, link::Session};
 
 /// All of a session as it lies in a received batch: as [`Session`], without memory of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct SessionView<'a> {
     pub tags: Vec<&'a str>,
     pub remote: &'a str,
     pub age: i64,
+    pub order: u64,
+    pub replaces: &'a str,
 }
 
 /// A channel id as it lies in a received batch.
@@ -84,6 +89,8 @@ impl<'a> SessionView<'a> {
             tags: session.tags.iter().map(String::as_str).collect(),
             remote: &session.remote,
             age: session.age,
+            order: session.order,
+            replaces: &session.replaces,
         }
     }
 
@@ -101,6 +108,8 @@ impl<'a> SessionView<'a> {
             tags: self.tags.iter().map(|tag| (*tag).to_owned()).collect(),
             remote: self.remote.to_owned(),
             age: self.age,
+            order: self.order,
+            replaces: self.replaces.to_owned(),
         }
     }
 
@@ -125,6 +134,7 @@ impl<'a> SessionView<'a> {
     /// Reads the rest.
     fn decode(&mut self, mut bytes: &'a [u8]) -> Result<(), LinkError> {
         let view = self;
+        let mut difference = None;
         while !bytes.is_empty() {
             let (tag, wire) = key(&mut bytes)?;
             match (tag, wire) {
@@ -137,10 +147,15 @@ impl<'a> SessionView<'a> {
                 (9, WireType::LengthDelimited) => view.tags.push(text(&mut bytes)?),
                 (10, WireType::LengthDelimited) => view.remote = text(&mut bytes)?,
                 (11, WireType::Varint) => view.age = varint(&mut bytes)?.cast_signed(),
+                (13, WireType::Varint) => view.order = varint(&mut bytes)?,
+                (14, WireType::LengthDelimited) => view.replaces = text(&mut bytes)?,
+                (ORDER_DIFFERENCE, WireType::Varint) => {
+                    difference = Some(zigzag(varint(&mut bytes)?));
+                }
                 (CHANNEL_RANDOM, WireType::SixtyFourBit) => {
                     view.channel = ChannelView::Random(sixty_four_bits(&mut bytes)?);
                 }
-                (2 | 6..=11, _) => {
+                (2 | 6..=11 | 13 | 14, _) => {
                     return Err(broken(format!("field {tag} of another type")));
                 }
                 // Of a later version, or one that it is found by: as what it was put down, it stays.
@@ -150,8 +165,17 @@ impl<'a> SessionView<'a> {
                 }
             }
         }
+        // The login time may stand behind it.
+        if let Some(difference) = difference {
+            view.order = Stamp::at(view.login_time).0.wrapping_add_signed(difference);
+        }
         Ok(())
     }
+}
+
+/// A `sint64` out of its varint.
+fn zigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
 /// Number and type of a field. Those of a session are a byte long, but for later ones.

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use imago_container::unix_nanos;
 use imago_proto::{
-    ChannelId, LinkFrame, SessionBatch,
-    link::{Session, SyncBegin, SyncEnd, frame::Kind},
+    ChannelId, LinkFrame, SessionBatch, Stamp,
+    link::{Session, SessionsUp, SyncBegin, SyncEnd, frame::Kind},
 };
 
 use super::super::Target;
@@ -31,7 +31,9 @@ fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
         batch.push(&session(name, number, account));
         if batch.is_full() || number == accounts.len() as u64 {
             let batched = batch.len();
-            batch.take().frame(left as u64, unix_nanos()).encode(&mut bytes);
+            let now = unix_nanos();
+            let head = SessionsUp { left: left as u64, now, stamp: Stamp::at(now).0 };
+            batch.take().frame(head).encode(&mut bytes);
             left -= batched;
         }
     }
@@ -42,12 +44,14 @@ fn of_gateway(name: &str, accounts: &[String]) -> Bytes {
 
 /// A session as a gateway tells it: of the same length in each field.
 fn session(gateway: &str, id: u64, account: &str) -> Session {
+    let login_time = unix_nanos();
     Session {
         id,
         channel_id: ChannelId::made(gateway, account, id).to_string(),
         account: account.to_owned(),
         app: "bench".to_owned(),
-        login_time: unix_nanos(),
+        login_time,
+        order: Stamp::at(login_time).0,
         remote: "127.0.0.1:50000".to_owned(),
         ..Session::default()
     }
@@ -55,7 +59,7 @@ fn session(gateway: &str, id: u64, account: &str) -> Session {
 
 #[cfg(test)]
 mod tests {
-    use imago_proto::{Limits, LinkDecoder, link::SessionsUp, session_views};
+    use imago_proto::{Limits, LinkDecoder, session_views};
 
     use super::*;
 

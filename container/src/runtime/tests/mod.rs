@@ -1,7 +1,9 @@
 //! Whole servers in one process, on a registry in memory.
 
+mod freeze;
 mod lifecycle;
 mod overload;
 mod registry;
+mod stamps;
 mod support;
 mod sync;

@@ -52,7 +52,10 @@ async fn a_broken_batch_ends_its_link_and_the_next_one_tells_all_again() {
     has_all(&logic).await;
     let link = gateway.link("logic-1").unwrap();
     let broken = Bytes::from_static(b"\x05\x08");
-    let frame = LinkFrame::with_payload(Kind::SessionsUp(SessionsUp { left: 9, now: 0 }), broken);
+    let frame = LinkFrame::with_payload(
+        Kind::SessionsUp(SessionsUp { left: 9, ..SessionsUp::default() }),
+        broken,
+    );
     link.try_send(frame).unwrap();
     link.ended().await;
     logic.role.sessions.lock().unwrap().clear();

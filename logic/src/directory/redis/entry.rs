@@ -99,6 +99,8 @@ mod tests {
             tags: vec!["a".to_owned(), "b".to_owned()],
             remote: "1.2.3.4:5".to_owned(),
             age: 0,
+            order: 6,
+            replaces: "gate_ann_0".to_owned(),
         };
         Session::from_link(&gateway, &told)
     }
