@@ -9,13 +9,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use imago_proto::SessionId;
 use tokio::{runtime::Handle, sync::watch, task::yield_now};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    answers::Sender,
+    delivery::Pushed,
     outbox::{Deferred, Outbox},
     session::Sessions,
 };
@@ -48,23 +49,20 @@ impl FanOut {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a packet for each of these sessions, and has them woken in turn. `Some` where some
-    /// receiver's turn is far behind what is queued for it: nothing more should be pushed until
+    /// Queues a packet for each of these sessions, and has them woken in turn, behind the answer to
+    /// its sender where that is here. `Some` where some receiver's turn is far behind what is queued for it: nothing more should be pushed until
     /// that resolves, or receivers would be cut off who are not slow.
     pub(crate) fn push(
         self: &Arc<Self>,
         sessions: &Sessions,
         receivers: &[u64],
-        packet: &Bytes,
+        pushed: &Pushed<'_>,
+        sender: Option<Sender>,
         tasks: &TaskTracker,
     ) -> Option<BoxFuture<'static, ()>> {
-        let (mut listed, mut is_behind) = (Vec::new(), false);
-        for id in receivers {
-            sessions.with(SessionId(*id), |client| match client.outbox.defer(packet.clone()) {
-                Deferred::First => listed.push(client.outbox.clone()),
-                Deferred::Again => {}
-                Deferred::Behind => is_behind = true,
-            });
+        let Queued { mut listed, is_behind } = queue(sessions, receivers, pushed);
+        if let Some(sender) = sender.filter(|_| !is_behind) {
+            listed = sender.lead(listed);
         }
         let until = self.list(listed, tasks);
         is_behind.then(|| {
@@ -72,6 +70,15 @@ impl FanOut {
             // It lives as long as we do: without it nobody waits any more.
             async move { drop(woken.wait_for(|woken| *woken >= until).await) }.boxed()
         })
+    }
+
+    /// Wakes receivers that were kept waiting.
+    pub(crate) fn wake(self: &Arc<Self>, outboxes: Vec<Arc<Outbox>>, tasks: &TaskTracker) {
+        if outboxes.len() > AT_ONCE {
+            self.list(outboxes, tasks);
+        } else {
+            outboxes.iter().for_each(|outbox| outbox.wake());
+        }
     }
 
     /// Says how many will have been woken when all of these are.
@@ -111,17 +118,54 @@ impl FanOut {
     }
 }
 
+/// What was queued without waking anybody.
+struct Queued {
+    /// Receivers that have to be woken.
+    listed: Vec<Arc<Outbox>>,
+    /// For some, much waits for them to be woken.
+    is_behind: bool,
+}
+
+fn queue(sessions: &Sessions, receivers: &[u64], pushed: &Pushed<'_>) -> Queued {
+    let mut queued = Queued { listed: Vec::new(), is_behind: false };
+    for id in receivers {
+        sessions.with(SessionId(*id), |client| match client.defer(pushed) {
+            Deferred::First => queued.listed.push(client.outbox.clone()),
+            Deferred::Again => {}
+            Deferred::Behind => queued.is_behind = true,
+        });
+    }
+    queued
+}
+
+/// Queues a packet for each of a few sessions, and has them woken behind the answer to its sender.
+pub(crate) fn push_behind(
+    sessions: &Sessions,
+    receivers: &[u64],
+    pushed: &Pushed<'_>,
+    sender: &Sender,
+) {
+    let Queued { listed, .. } = queue(sessions, receivers, pushed);
+    sender.lead(listed).iter().for_each(|outbox| outbox.wake());
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::VecDeque as Batch, future::poll_fn, task::Poll};
 
+    use bytes::Bytes;
     use imago_proto::{
         Stamp,
+        link::Push,
         msg::{Header, LoginReq},
     };
 
     use super::*;
-    use crate::{auth::Identity, outbox::Next, session::Login};
+    use crate::{
+        auth::Identity,
+        outbox::{Next, Packet},
+        session::Login,
+    };
 
     /// So many sessions, and their outboxes by number.
     fn sessions(count: usize, max_frames: usize) -> (Sessions, Vec<u64>, Vec<Arc<Outbox>>) {
@@ -157,7 +201,9 @@ mod tests {
     async fn others_have_their_turn_between_the_receivers() {
         let (sessions, ids, outboxes) = sessions(10 * SLICE, 100);
         let (fan_out, tasks) = (Arc::<FanOut>::default(), TaskTracker::new());
-        assert!(fan_out.push(&sessions, &ids, &Bytes::from_static(b"x"), &tasks).is_none());
+        let push = Push::default();
+        let pushed = Pushed::new(&push, Packet::Shared(Bytes::from_static(b"x")));
+        assert!(fan_out.push(&sessions, &ids, &pushed, None, &tasks).is_none());
         let mut turns = 0;
         while fan_out.lock().is_served {
             yield_now().await;
@@ -173,7 +219,9 @@ mod tests {
     async fn whoever_pushes_too_much_waits_until_all_had_their_turn() {
         let (sessions, ids, outboxes) = sessions(3 * SLICE, 1000);
         let (fan_out, tasks) = (Arc::<FanOut>::default(), TaskTracker::new());
-        let push = || fan_out.push(&sessions, &ids, &Bytes::from_static(b"x"), &tasks);
+        let push = Push::default();
+        let pushed = Pushed::new(&push, Packet::Shared(Bytes::from_static(b"x")));
+        let push = || fan_out.push(&sessions, &ids, &pushed, None, &tasks);
         let mut packets = 0;
         let behind = (0..1000).find_map(|_| {
             packets += 1;
@@ -194,13 +242,15 @@ mod tests {
         let (sessions, ids, outboxes) = sessions(AT_ONCE, 100);
         let (fan_out, tasks) = (Arc::<FanOut>::default(), TaskTracker::new());
         let gone: Vec<u64> = ids.iter().map(|id| id + 1_000_000).collect();
-        assert!(fan_out.push(&sessions, &gone, &Bytes::from_static(b"x"), &tasks).is_none());
+        let push = Push::default();
+        let pushed = Pushed::new(&push, Packet::Shared(Bytes::from_static(b"x")));
+        assert!(fan_out.push(&sessions, &gone, &pushed, None, &tasks).is_none());
         assert!(!fan_out.lock().is_served);
         for outbox in &outboxes {
             outbox.finish(None, crate::outbox::Close::new(1000, ""));
             is_woken(outbox).await;
         }
-        assert!(fan_out.push(&sessions, &ids, &Bytes::from_static(b"x"), &tasks).is_none());
+        assert!(fan_out.push(&sessions, &ids, &pushed, None, &tasks).is_none());
         assert!(!fan_out.lock().is_served);
     }
 }

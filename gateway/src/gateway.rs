@@ -18,11 +18,12 @@ use crate::{
     Extensions,
     auth::Authenticator,
     config::ClientLimits,
+    delivery::Pushed,
     fan_out::{self, FanOut},
     limit::{Acceptor, RateLimit},
     memory::Memory,
     metrics,
-    outbox::{Close, code},
+    outbox::{Close, Packet, code},
     session::{Client, Sessions},
 };
 
@@ -95,6 +96,8 @@ impl Shared {
 pub(crate) struct Gateway {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pace: Pace,
+    /// Pause before a session is asked for again whose messages cannot be read.
+    pub(crate) redeliver_interval: Duration,
 }
 
 /// How fast clients are handed over to other gateways.
@@ -159,23 +162,51 @@ impl GatewayRole for Gateway {
             return None;
         }
         let Shared { sessions, fan_out, tasks, memory, .. } = &*self.shared;
-        if let [receiver] = receivers {
-            sessions.with(SessionId(*receiver), |client| client.outbox.push(packet));
-            return None;
+        let packet = match receivers {
+            [_] => Packet::Own(packet),
+            _ => Packet::Shared(memory.share(&packet)),
+        };
+        let pushed = Pushed::new(&push, packet);
+        let sender =
+            pushed.live().and_then(|place| sessions.delivery.answers.sender(place.message_id));
+        if push.again {
+            sessions.delivery.redelivery.progressed(receivers);
         }
-        let packet = memory.share(&packet);
         if receivers.len() > fan_out::AT_ONCE {
-            return fan_out.push(sessions, receivers, &packet, tasks);
+            return fan_out.push(sessions, receivers, &pushed, sender, tasks);
         }
-        for id in receivers {
-            sessions.with(SessionId(*id), |client| client.outbox.push_shared(packet.clone()));
+        match sender {
+            Some(sender) => fan_out::push_behind(sessions, receivers, &pushed, &sender),
+            None => {
+                for id in receivers {
+                    sessions.with(SessionId(*id), |client| client.push(&pushed));
+                }
+            }
         }
         None
     }
 
-    fn owed(&self, _: &[u64], _: Duration) {}
+    fn owed(&self, sessions: &[u64], within: Duration) {
+        let redelivery = &self.shared.sessions.delivery.redelivery;
+        if sessions.is_empty() {
+            redelivery.owe_all(within);
+        } else {
+            redelivery.owe(sessions);
+        }
+    }
 
-    fn redelivered(&self, _: link::Redelivered) {}
+    fn redelivered(&self, done: link::Redelivered) {
+        let link::Redelivered { session, mark } = done;
+        let redelivery = &self.shared.sessions.delivery.redelivery;
+        let Some(mark) = mark else {
+            return redelivery.unreadable(session, self.redeliver_interval);
+        };
+        // One that came too late is ignored: a later one may have told a later mark.
+        if redelivery.is_asked(session) {
+            self.shared.sessions.with(SessionId(session), |client| client.redelivered(mark));
+            redelivery.done(session);
+        }
+    }
 
     fn kick(&self, session: SessionId, notice: Bytes) {
         if let Some(client) = self.shared.sessions.get(session) {

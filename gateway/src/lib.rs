@@ -5,18 +5,22 @@
 //! [`GatewayConfig`], then [`serve`].
 
 mod accept;
+mod answers;
 mod auth;
 pub mod cli;
 mod config;
 mod connection;
+mod delivery;
 mod descriptors;
 mod fan_out;
 mod gateway;
+mod ledger;
 mod limit;
 mod memory;
 mod metrics;
 mod outbox;
 mod read_buffer;
+mod redelivery;
 mod server;
 mod session;
 #[cfg(test)]

@@ -36,6 +36,17 @@ pub(crate) fn describe() {
     );
     describe_counter!("imago_slow_readers_total", "Clients cut off because they read too slowly");
     describe_counter!("imago_client_sent_bytes_total", "Bytes sent to clients");
+    describe_gauge!("imago_sessions_owed", "Sessions that pushes may be missing at");
+    describe_counter!("imago_redeliveries_total", "Redeliveries of a session asked for");
+    describe_counter!(
+        "imago_pushes_held_total",
+        "Pushes that waited for one before them in their conversation"
+    );
+    describe_counter!(
+        "imago_pushes_skipped_total",
+        "Pushes not given to a session: duplicates, and those that had no room to wait, which a \
+         redelivery brings"
+    );
 }
 
 /// Counts a connection for as long as it is kept, however it ends.
@@ -119,6 +130,33 @@ pub(crate) fn slow_reader() {
 pub(crate) fn sent(bytes: usize) {
     static COUNTER: HotCounter = HotCounter::new("imago_client_sent_bytes_total");
     COUNTER.increment(bytes as u64);
+}
+
+pub(crate) fn sessions_owed(sessions: usize) {
+    static GAUGE: HotGauge = HotGauge::new("imago_sessions_owed");
+    GAUGE.set(sessions as f64);
+}
+
+pub(crate) fn redeliveries(sessions: usize) {
+    static COUNTER: HotCounter = HotCounter::new("imago_redeliveries_total");
+    COUNTER.increment(sessions as u64);
+}
+
+pub(crate) fn push_held() {
+    static COUNTER: HotCounter = HotCounter::new("imago_pushes_held_total");
+    COUNTER.increment(1);
+}
+
+pub(crate) fn push_skipped() {
+    static COUNTER: HotCounter =
+        HotCounter::labelled("imago_pushes_skipped_total", "reason", "duplicate");
+    COUNTER.increment(1);
+}
+
+pub(crate) fn push_without_room() {
+    static COUNTER: HotCounter =
+        HotCounter::labelled("imago_pushes_skipped_total", "reason", "no_room");
+    COUNTER.increment(1);
 }
 
 #[cfg(test)]

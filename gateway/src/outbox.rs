@@ -11,10 +11,14 @@ use std::{
 use bytes::Bytes;
 use imago_proto::Frame;
 
-// The benches compile this file a second time, and look for the module where this file lies.
+// The benches compile this file a second time, and look for the modules where this file lies.
 #[path = "outbox/holder.rs"]
 mod holder;
+#[path = "outbox/led.rs"]
+mod led;
 
+pub(crate) use self::holder::Packet;
+use self::led::Led;
 use crate::memory::Footprint;
 
 /// Frames written in one go at most. Few, so that what is not in the queue any more is small too.
@@ -74,6 +78,8 @@ struct State {
     held: u32,
     /// Bytes that were taken, and are perhaps not written yet.
     in_hand: u32,
+    /// Bytes that wait elsewhere until they may be queued.
+    kept: u32,
     logged_in: bool,
     leaving: bool,
     close: Option<Close>,
@@ -83,6 +89,7 @@ struct State {
     is_patient: bool,
     /// Of the task that takes, while it waits.
     waker: Option<Waker>,
+    led: Led,
 }
 
 /// What was queued since the connection waits for its turn.
@@ -123,6 +130,8 @@ pub(crate) struct Look {
     /// The connection is to end when the client has its answers.
     pub(crate) is_leaving: bool,
     pub(crate) is_closing: bool,
+    /// The write that is tried next counts as a try of the first `n` answers to messages.
+    pub(crate) answers: Option<u32>,
 }
 
 impl Outbox {
@@ -161,14 +170,14 @@ impl Outbox {
         self.changed(state);
     }
 
-    /// Queues a packet that is counted for all who get it, without waking the connection.
-    pub(crate) fn defer(&self, packet: Bytes) -> Deferred {
+    /// Queues a packet without waking the connection.
+    pub(crate) fn defer(&self, packet: Packet) -> Deferred {
         let mut state = self.lock();
         if state.close.is_some() {
             return Deferred::Again;
         }
         let weight = packet.len();
-        self.put_shared(&mut state, Frame::binary(packet));
+        self.put_packet(&mut state, packet);
         let is_first = state.deferred.is_none();
         let backlog = state.deferred.get_or_insert_default();
         backlog.frames += 1;
@@ -278,6 +287,7 @@ impl Outbox {
     fn is_pressing(&self, state: &State) -> bool {
         state.leaving
             || state.close.is_some()
+            || state.led.is_waited_for()
             || state.waiting() >= BATCH_FRAMES.min(self.max_frames.div_ceil(4))
             || state.bytes >= BATCH_BYTES.min(self.max_bytes.div_ceil(4))
     }
@@ -286,12 +296,13 @@ impl Outbox {
     /// where the connection is patient and there are few.
     pub(crate) fn look(&self, batch: Option<&mut VecDeque<Frame>>, is_patient: bool) -> Look {
         let mut state = self.lock();
-        state.has_changed = false;
+        (state.has_changed, state.is_patient) = (false, is_patient);
         if batch.is_some() {
             // It is asked for more once all is written.
             state.in_hand = 0;
         }
-        let batch = batch.filter(|_| !is_patient || self.is_pressing(&state));
+        let is_left = batch.is_some() && is_patient && !self.is_pressing(&state);
+        let batch = batch.filter(|_| !is_left);
         let has_taken_all = batch.is_some();
         let has_frames = batch.is_some_and(|batch| state.take(batch));
         let next = match &state.close {
@@ -301,7 +312,8 @@ impl Outbox {
             _ => Next::Idle,
         };
         let is_closing = state.close.is_some();
-        let look = Look { next, is_leaving: state.leaving && !is_closing, is_closing };
+        let answers = state.led.untried().filter(|_| !is_left);
+        let look = Look { next, is_leaving: state.leaving && !is_closing, is_closing, answers };
         self.unlock(state);
         look
     }

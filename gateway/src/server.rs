@@ -17,6 +17,7 @@ use crate::{
     gateway::{Gateway, Pace, Shared},
     limit::{AcceptAll, Acceptor, RateLimit, TokenBuckets},
     metrics,
+    redelivery::Redelivery,
     transport::Transport,
 };
 
@@ -106,6 +107,7 @@ impl Server {
         let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
 
         let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
+        let redeliver_interval = config.container.timing.redeliver_interval;
         let pace = Pace { batch: config.drain_batch, pause: config.drain_pause };
         // The container makes the role, and with it what the connections share.
         let made = Arc::new(OnceLock::new());
@@ -120,7 +122,7 @@ impl Server {
             .monitor(monitor, config.admin_token)
             .gateway(port, protocol(ws_at, tcp_at), move |handle| {
                 let shared = slot.get_or_init(|| Shared::new(handle, extensions, config.limits));
-                Arc::new(Gateway { shared: shared.clone(), pace })
+                Arc::new(Gateway { shared: shared.clone(), pace, redeliver_interval })
             })
             .build()?;
         let shared = made.get().cloned().context("the container made no gateway")?;
@@ -162,6 +164,8 @@ impl Server {
             let accepting = accept::run(listener, transport, shared.clone(), permits.clone());
             shared.tasks.spawn(shared.stop.clone().run_until_cancelled_owned(accepting));
         }
+        // Not among the tasks that a drain waits for: it serves clients to the last.
+        let _redelivery = AbortOnDropHandle::new(tokio::spawn(Redelivery::run(shared.clone())));
         self.container.run(shutdown).await?;
         Ok(())
     }

@@ -22,7 +22,9 @@ use tokio::runtime::Handle;
 
 use crate::{
     auth::Identity,
+    delivery::Delivery,
     gateway::Shared,
+    ledger::Ledger,
     metrics,
     outbox::{Close, Outbox, code},
 };
@@ -47,6 +49,9 @@ pub(crate) struct Login<'a> {
 pub(crate) struct Client {
     pub(crate) session: link::Session,
     pub(crate) outbox: Arc<Outbox>,
+    /// What it was given; locked while that is queued.
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) delivery: Arc<Delivery>,
     /// Sequence and destination of its login request.
     login: (u32, String),
     /// A request was refused that may be tried again later.
@@ -109,14 +114,14 @@ impl LaneOwner for Client {
         }
         let succeeded = reply.status == Status::Success.code();
         match request.command.as_str() {
-            _ if self.is_login(request) && succeeded => self.outbox.login_answered(packet),
+            _ if self.is_login(request) && succeeded => self.login_answered(reply.mark, packet),
             _ if self.is_login(request) => {
                 self.outbox.finish(Some(packet), Close::new(code::POLICY, "login refused"));
             }
             command::LOGIN_SIGNOUT if succeeded => {
                 self.outbox.finish(Some(packet), Close::new(code::NORMAL, "signed out"));
             }
-            _ => self.outbox.push(packet),
+            _ => self.answer(reply, packet),
         }
     }
 
@@ -138,6 +143,7 @@ pub(crate) struct Sessions {
     accounts: Mutex<HashMap<(App, Account), usize>>,
     per_account_max: usize,
     next: AtomicU64,
+    pub(crate) delivery: Arc<Delivery>,
 }
 
 impl Sessions {
@@ -147,6 +153,7 @@ impl Sessions {
             accounts: Mutex::default(),
             per_account_max,
             next: AtomicU64::new(1),
+            delivery: Arc::default(),
         }
     }
 
@@ -178,8 +185,14 @@ impl Sessions {
             replaces: replaced(request),
         };
         let login = (header.sequence, header.dest.clone());
-        let was_refused = AtomicBool::new(false);
-        let client = Arc::new(Client { session, outbox, login, was_refused });
+        let client = Arc::new(Client {
+            session,
+            outbox,
+            ledger: Mutex::default(),
+            delivery: self.delivery.clone(),
+            login,
+            was_refused: AtomicBool::new(false),
+        });
         self.clients.insert(id, client.clone());
         metrics::session_opened();
         Some(client)
@@ -199,6 +212,8 @@ impl Sessions {
     fn close(&self, id: SessionId) {
         let Some((_, client)) = self.clients.remove(&id) else { return };
         metrics::session_closed();
+        self.delivery.redelivery.ended(id.0);
+        client.outbox.end().iter().for_each(|outbox| outbox.wake());
         let session = &client.session;
         let key = (App::from(session.app.as_str()), Account::from(session.account.as_str()));
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,6 +240,10 @@ impl Sessions {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.clients.iter().map(|client| client.key().0).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {

@@ -4,16 +4,18 @@ use bytes::Bytes;
 use imago_container::Request;
 use imago_proto::{
     BasicCode, BasicPacket, Frame, FrameError, LogicPacket, Opcode, Packet, Status, command,
-    msg::Header,
+    msg::{Header, MessageIndexReq},
 };
+use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, Unread};
 use crate::{
+    ledger::AckBy,
     memory::Holder,
     metrics,
     outbox::{Close, code},
-    session::refusal,
+    session::{Client, refusal},
 };
 
 impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
@@ -94,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         if header.command == command::LOGIN_SIGNIN {
             return self.refuse(header, Status::InvalidCommand, "already logged in");
         }
-        let request = request_of(header, body);
+        let request = acking(&online.client, request_of(header, body));
         if self.is_overdue {
             // A lane that has no room is not read on: without this, what is too much would wait in
             // the socket, for any time, and never be told that it is.
@@ -107,6 +109,23 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     fn refuse(&self, header: Header, status: Status, why: &str) {
         let channel = self.online.as_ref().map(|online| online.client.session.channel_id.as_str());
         self.outbox.push(refusal(header, channel.unwrap_or_default(), status, why));
+    }
+}
+
+/// Finds out what a request's message id acknowledges. A body that does not decode goes on as it is:
+/// the logic server refuses it.
+fn acking(client: &Client, request: Request) -> Request {
+    let by = match request.command.as_str() {
+        command::CHAT_TALK_ACK => AckBy::Talk,
+        command::CHAT_OFFLINE_INDEX => AckBy::Index,
+        _ => return request,
+    };
+    // The id has the same field in both; what else there is, is skipped.
+    match MessageIndexReq::decode(&*request.body) {
+        Ok(MessageIndexReq { message_id }) if message_id > 0 => {
+            Request { acked: client.acks(message_id, by), ..request }
+        }
+        _ => request,
     }
 }
 

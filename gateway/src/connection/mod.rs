@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             self.look_at_backlog();
             self.take_packets().await;
             let now = Instant::now();
-            let Look { next, is_leaving, is_closing } = self.lay_out(&mut batch, now);
+            let Look { next, is_leaving, is_closing, mut answers } = self.lay_out(&mut batch, now);
             match next {
                 Next::CutOff(close) => {
                     tracing::info!(remote = %self.remote, "client reads too slowly, cut off");
@@ -203,9 +203,14 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
                 timer.as_mut().reset(wake_at);
             }
             let (online, slot) = (self.online.as_ref(), self.slot.as_deref());
+            let tried = || {
+                if let Some(answers) = answers.take() {
+                    self.shared.fan_out.wake(outbox.tried(answers), &self.shared.tasks);
+                }
+            };
             tokio::select! {
                 biased;
-                moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none()) => match moved? {
+                moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none(), tried) => match moved? {
                     Moved::In(0) => return Ok(None),
                     Moved::In(len) => self.backlog.read(len),
                     Moved::Out(len) => {
@@ -317,19 +322,23 @@ fn going_away() -> Close {
     Close::new(code::GOING_AWAY, "gateway leaves, connect to another")
 }
 
-/// Writes or reads, whichever is possible first: a client that does not read is still heard.
+/// Writes or reads, whichever is possible first: a client that does not read is still heard. Tells
+/// when it has tried to write.
 async fn transfer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     input: &mut ReadBuffer,
     output: &mut Chunks,
     may_read: bool,
+    mut tried: impl FnMut(),
 ) -> io::Result<Moved> {
     poll_fn(|cx| {
         // Both are cancel safe, so that each poll may begin them anew.
-        if !output.is_empty()
-            && let Poll::Ready(written) = pin!(output.write_some(stream)).poll(cx)
-        {
-            return Poll::Ready(written.map(Moved::Out));
+        if !output.is_empty() {
+            let written = pin!(output.write_some(stream)).poll(cx);
+            tried();
+            if let Poll::Ready(written) = written {
+                return Poll::Ready(written.map(Moved::Out));
+            }
         }
         if may_read && let Poll::Ready(read) = pin!(input.read(stream)).poll(cx) {
             return Poll::Ready(read.map(Moved::In));

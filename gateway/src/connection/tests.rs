@@ -1,13 +1,15 @@
 //! Connections over pipes in memory, with paused time; there is no logic server, so that logins
 //! wait for their answer.
 
+mod leading;
+
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use imago_container::{Container, GatewayHandle, ServerInfo};
-use imago_proto::{BasicPacket, LogicPacket, Opcode, msg::LoginReq};
+use imago_proto::{BasicPacket, LogicPacket, Opcode, link, msg::LoginReq};
 use tokio::{
     io::{AsyncReadExt, DuplexStream, duplex},
     task::JoinHandle,
@@ -48,9 +50,11 @@ struct NoRole;
 
 #[async_trait]
 impl imago_container::GatewayRole for NoRole {
-    fn push(&self, _: &[u64], _: Bytes) -> Option<BoxFuture<'static, ()>> {
+    fn push(&self, _: link::Push, _: Bytes) -> Option<BoxFuture<'static, ()>> {
         None
     }
+    fn owed(&self, _: &[u64], _: Duration) {}
+    fn redelivered(&self, _: link::Redelivered) {}
     fn kick(&self, _: imago_proto::SessionId, _: Bytes) {}
     fn open_doors(&self) {}
     fn fence(&self) {}

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::*;
-use crate::outbox::{Next, Outbox};
+use crate::outbox::{Next, Outbox, Packet};
 
 const MIB: usize = 1 << 20;
 
@@ -91,15 +91,26 @@ fn small_packets_are_accounted_with_what_they_take_themselves() {
 }
 
 #[test]
+fn what_is_kept_elsewhere_for_a_client_counts_until_it_is_queued() {
+    let memory = Memory::new(MIB, MIB);
+    let outbox = outbox(&memory);
+    outbox.set_kept(100_000);
+    assert!(used(&memory.output) >= 100_000);
+    assert_eq!(outbox.queued(), 100_000, "who has much kept is cut off before others");
+    outbox.set_kept(0);
+    assert_eq!(used(&memory.output), 0);
+}
+
+#[test]
 fn a_packet_to_many_counts_once_until_the_last_has_it() {
     let memory = Memory::new(MIB, MIB);
     let all: Vec<_> = (0..100).map(|_| outbox(&memory)).collect();
     let packet = memory.share(&packet(100_000));
     for (number, outbox) in all.iter().enumerate() {
         if number % 2 == 0 {
-            outbox.push_shared(packet.clone());
+            outbox.push_packet(Packet::Shared(packet.clone()));
         } else {
-            outbox.defer(packet.clone());
+            outbox.defer(Packet::Shared(packet.clone()));
         }
     }
     drop(packet);
@@ -119,8 +130,8 @@ fn packets_to_many_that_many_slow_clients_hold_are_bounded_too() {
     other.push(packet(10));
     for _ in 0..100 {
         let packet = memory.share(&packet(50_000));
-        quick.push_shared(packet.clone());
-        slow.push_shared(packet);
+        quick.push_packet(Packet::Shared(packet.clone()));
+        slow.push_packet(Packet::Shared(packet));
         drain(&quick);
         assert!(used(&memory.output) <= MIB + 100_000, "{}", used(&memory.output));
     }

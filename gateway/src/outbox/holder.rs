@@ -5,8 +5,37 @@ use std::sync::{Arc, MutexGuard};
 use bytes::Bytes;
 use imago_proto::Frame;
 
-use super::{Close, Outbox, State, code};
+use super::{Close, Outbox, State, code, small};
 use crate::memory::{Footprint, Holder, Memory};
+
+/// A packet for one client, or for several.
+#[derive(Clone, Debug)]
+pub(crate) enum Packet {
+    /// As it was read from a link.
+    Own(Bytes),
+    /// [Counted](crate::memory::Memory::share) for all who get it.
+    Shared(Bytes),
+}
+
+// === impl Packet ===
+
+impl Packet {
+    /// Bytes of it.
+    pub(crate) fn len(&self) -> usize {
+        let (Self::Own(packet) | Self::Shared(packet)) = self;
+        packet.len()
+    }
+
+    /// The same packet to be kept for long: it must not keep all that was read from its link.
+    pub(crate) fn kept(&self) -> Self {
+        match self {
+            Self::Own(packet) => Self::Own(Bytes::copy_from_slice(packet)),
+            Self::Shared(packet) => Self::Shared(packet.clone()),
+        }
+    }
+}
+
+// === impl Outbox ===
 
 impl Outbox {
     /// Counts what is queued among what all clients hold.
@@ -14,19 +43,34 @@ impl Outbox {
         Self { footprint: Footprint::new(memory), ..self }
     }
 
-    /// Queues a packet that is [counted](Memory::share) for all who get it.
-    pub(crate) fn push_shared(&self, packet: Bytes) {
+    /// Queues a packet as it is counted.
+    pub(crate) fn push_packet(&self, packet: Packet) {
         let mut state = self.lock();
         if state.close.is_some() {
             return;
         }
-        self.put_shared(&mut state, Frame::binary(packet));
+        self.put_packet(&mut state, packet);
         self.changed(state);
+    }
+
+    pub(super) fn put_packet(&self, state: &mut State, packet: Packet) {
+        match packet {
+            Packet::Own(packet) => self.put(state, Frame::binary(packet)),
+            Packet::Shared(packet) => self.put_shared(state, Frame::binary(packet)),
+        }
+    }
+
+    /// Counts this many bytes that are kept for the client elsewhere, until they are queued.
+    pub(crate) fn set_kept(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.kept = small(bytes);
+        self.unlock(state);
     }
 
     /// Accounts for what there is now. Nothing else may be locked that a connection's end locks.
     pub(super) fn unlock(&self, state: MutexGuard<'_, State>) {
-        let is_too_much = self.footprint.set_output(state.held as usize + state.in_hand as usize);
+        let bytes = state.held as usize + state.in_hand as usize + state.kept as usize;
+        let is_too_much = self.footprint.set_output(bytes);
         drop(state);
         if is_too_much {
             self.footprint.relieve_output();
@@ -42,7 +86,7 @@ impl Holder for Outbox {
     fn queued(&self) -> usize {
         let state = self.lock();
         // Of one that is cut off, the queue is gone, and the rest is about to go.
-        if state.cut_off { 0 } else { state.bytes + state.in_hand as usize }
+        if state.cut_off { 0 } else { state.bytes + state.in_hand as usize + state.kept as usize }
     }
 
     fn end_input(&self) {

@@ -136,29 +136,29 @@ fn a_client_is_not_read_while_half_of_its_queue_is_full_or_it_leaves() {
 fn what_is_deferred_is_written_in_order_with_what_is_not() {
     let outbox = outbox();
     outbox.login_answered(packet("welcome"));
-    assert_eq!(outbox.defer(packet("1")), Deferred::First);
+    assert_eq!(outbox.defer(Packet::Own(packet("1"))), Deferred::First);
     outbox.push(packet("2"));
-    assert_eq!(outbox.defer(packet("3")), Deferred::Again);
+    assert_eq!(outbox.defer(Packet::Own(packet("3"))), Deferred::Again);
     assert_eq!(drained(&outbox).0, ["welcome", "1", "2", "3"]);
     outbox.wake();
-    assert_eq!(outbox.defer(packet("4")), Deferred::First);
+    assert_eq!(outbox.defer(Packet::Own(packet("4"))), Deferred::First);
 }
 
 #[test]
 fn a_turn_that_is_far_behind_is_told_by_count_and_by_bytes() {
     let by_count = Outbox::new(40, 10_000);
     by_count.login_answered(packet("welcome"));
-    assert_eq!(by_count.defer(packet("x")), Deferred::First);
+    assert_eq!(by_count.defer(Packet::Own(packet("x"))), Deferred::First);
     for _ in 0..8 {
-        assert_eq!(by_count.defer(packet("x")), Deferred::Again);
+        assert_eq!(by_count.defer(Packet::Own(packet("x"))), Deferred::Again);
     }
-    assert_eq!(by_count.defer(packet("x")), Deferred::Behind);
+    assert_eq!(by_count.defer(Packet::Own(packet("x"))), Deferred::Behind);
     by_count.wake();
-    assert_eq!(by_count.defer(packet("x")), Deferred::First);
+    assert_eq!(by_count.defer(Packet::Own(packet("x"))), Deferred::First);
 
     let by_bytes = Outbox::new(1000, 4000);
-    assert_eq!(by_bytes.defer(vec![0; 600].into()), Deferred::First);
-    assert_eq!(by_bytes.defer(vec![0; 600].into()), Deferred::Behind);
+    assert_eq!(by_bytes.defer(Packet::Own(vec![0; 600].into())), Deferred::First);
+    assert_eq!(by_bytes.defer(Packet::Own(vec![0; 600].into())), Deferred::Behind);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn only_what_wakes_a_connection_wakes_it() {
     let (outbox, waker) = (outbox(), Waker::from(woken.clone()));
     let mut cx = TaskContext::from_waker(&waker);
     assert!(outbox.poll_changed(&mut cx, false).is_pending());
-    outbox.defer(packet("deferred"));
+    outbox.defer(Packet::Own(packet("deferred")));
     assert!(!is_woken());
     outbox.wake();
     assert!(is_woken() && outbox.poll_changed(&mut cx, false).is_ready());
@@ -219,4 +219,96 @@ fn frames_that_came_while_it_was_patient_are_seen_when_it_is_no_more() {
     assert!(outbox.poll_changed(&mut cx, true).is_pending());
     assert!(outbox.poll_changed(&mut cx, false).is_ready());
     assert_eq!(drained(&outbox).0, ["x"]);
+}
+
+/// Returns whether the outbox has changed since the last call.
+fn has_changed(outbox: &Outbox) -> bool {
+    outbox.poll_changed(&mut TaskContext::from_waker(Waker::noop()), false).is_ready()
+}
+
+fn online() -> Arc<Outbox> {
+    let outbox = Arc::new(outbox());
+    outbox.login_answered(packet("welcome"));
+    drained(&outbox);
+    outbox
+}
+
+/// An outbox that something was queued in for which it was not woken.
+fn deferred() -> Arc<Outbox> {
+    let outbox = online();
+    assert_eq!(outbox.defer(Packet::Own(packet("push"))), Deferred::First);
+    outbox
+}
+
+#[test]
+fn receivers_are_woken_once_a_write_of_the_answer_has_been_tried() {
+    let (sender, receivers) = (online(), [deferred(), deferred(), deferred()]);
+    let [first, second, third] = &receivers;
+    let one = sender.push_answer(packet("one")).unwrap();
+    assert!(sender.lead(one, vec![first.clone()]).is_empty());
+    let answers = sender.look(Some(&mut VecDeque::new()), false).answers;
+    assert_eq!(answers, Some(one));
+    // Before that write is tried there is another answer: it is not in it.
+    let two = sender.push_answer(packet("two")).unwrap();
+    assert!(sender.lead(two, vec![second.clone()]).is_empty());
+    assert!(sender.lead(one, vec![third.clone()]).is_empty());
+    let woken = sender.tried(one);
+    assert!(woken.len() == 1 && Arc::ptr_eq(&woken[0], first));
+    assert_eq!(sender.lead(one, vec![first.clone()]).len(), 1, "it is on its way");
+    assert!(has_changed(&sender), "the other answer is seen");
+    let answers = sender.look(Some(&mut VecDeque::new()), false).answers.unwrap();
+    assert_eq!(sender.tried(answers).len(), 2);
+    assert_eq!(sender.look(Some(&mut VecDeque::new()), false).answers, None);
+}
+
+#[test]
+fn a_sender_that_does_not_read_keeps_no_receiver_waiting() {
+    let sender = online();
+    let answer = sender.push_answer(packet("answer")).unwrap();
+    assert!(sender.lead(answer, vec![deferred()]).is_empty());
+    // What was laid out before still waits: the try of that counts.
+    assert_eq!(sender.look(None, true).answers, Some(answer));
+    assert_eq!(sender.tried(answer).len(), 1);
+}
+
+#[test]
+fn a_sender_whose_answers_wait_on_purpose_keeps_no_receiver_waiting() {
+    let sender = online();
+    let answer = sender.push_answer(packet("answer")).unwrap();
+    let mut batch = VecDeque::new();
+    assert_eq!(sender.look(Some(&mut batch), true).answers, None);
+    assert_eq!(sender.lead(answer, vec![deferred()]).len(), 1);
+    // It pauses between answer and push: then it does not.
+    let sender = online();
+    let answer = sender.push_answer(packet("answer")).unwrap();
+    assert!(sender.lead(answer, vec![deferred()]).is_empty());
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    assert!(sender.poll_changed(&mut cx, true).is_ready());
+    assert_eq!(sender.look(Some(&mut batch), true).answers, Some(answer));
+    assert_eq!(batch.len(), 1);
+}
+
+#[test]
+fn the_end_of_a_sender_wakes_receivers_and_keeps_none_waiting() {
+    let sender = online();
+    let answer = sender.push_answer(packet("answer")).unwrap();
+    assert!(sender.lead(answer, vec![deferred(), deferred()]).is_empty());
+    assert_eq!(sender.end().len(), 2);
+    assert_eq!(sender.lead(answer, vec![deferred()]).len(), 1);
+    assert!(sender.end().is_empty());
+    sender.finish(None, Close::new(code::NORMAL, ""));
+    assert_eq!(sender.push_answer(packet("too late")), None);
+}
+
+#[test]
+fn answers_are_counted_beyond_the_last_number() {
+    let sender = online();
+    sender.lock().led.count_from(u32::MAX - 1);
+    for _ in 0..4 {
+        let answer = sender.push_answer(packet("answer")).unwrap();
+        assert!(sender.lead(answer, vec![deferred()]).is_empty());
+        assert_eq!(sender.tried(answer).len(), 1);
+        assert_eq!(sender.lead(answer, vec![deferred()]).len(), 1);
+        drained(&sender);
+    }
 }

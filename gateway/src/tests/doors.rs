@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use imago_container::GatewayRole;
+use imago_proto::link::Push;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::support::{Client, LOGIN, PATIENCE, Received, World, eventually, login_body, token};
@@ -11,7 +12,7 @@ use crate::gateway::{Doors, Gateway, Pace};
 
 fn role(world: &World) -> Gateway {
     let pace = Pace { batch: 1, pause: Duration::from_millis(1) };
-    Gateway { shared: world.shared.clone(), pace }
+    Gateway { shared: world.shared.clone(), pace, redeliver_interval: Duration::ZERO }
 }
 
 #[tokio::test]
@@ -106,6 +107,6 @@ async fn a_fenced_gateway_hands_its_clients_over_and_takes_nobody_until_it_is_op
 async fn pushes_and_kicks_for_unknown_sessions_are_ignored() {
     let world = World::start(&[]).await;
     let role = role(&world);
-    role.push(&[77, 78], Bytes::from_static(b"nobody"));
+    role.push(Push { sessions: vec![77, 78], ..Push::default() }, Bytes::from_static(b"nobody"));
     role.kick(imago_proto::SessionId(77), Bytes::new());
 }

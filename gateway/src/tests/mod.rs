@@ -2,6 +2,7 @@
 //! the tests need of a logic server.
 
 mod bounds;
+mod delivery;
 mod doors;
 mod fan_out;
 mod limits;

@@ -3,7 +3,11 @@
 mod client;
 mod logic;
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use imago_container::{Container, ContainerConfig, ServerInfo, settings::Settings};
 use imago_proto::{command, msg::LoginReq};
@@ -69,6 +73,7 @@ pub(crate) struct World {
     pub(crate) gateway: JoinHandle<anyhow::Result<()>>,
     pub(crate) leave: CancellationToken,
     pub(crate) leave_logic: CancellationToken,
+    logic_task: Mutex<Option<JoinHandle<Result<(), imago_container::Error>>>>,
     _end: [DropGuard; 2],
 }
 
@@ -108,6 +113,7 @@ impl World {
             shared: server.shared.clone(),
             logic,
             gateway: tokio::spawn(server.run(leave.clone())),
+            logic_task: Mutex::default(),
             _end: [leave.clone().drop_guard(), leave_logic.clone().drop_guard()],
             leave,
             leave_logic,
@@ -128,7 +134,18 @@ impl World {
             })
             .build()
             .unwrap();
-        tokio::spawn(container.run(self.leave_logic.clone()));
+        let running = tokio::spawn(container.run(self.leave_logic.clone()));
+        *self.logic_task.lock().unwrap() = Some(running);
+    }
+
+    /// Ends the logic server and its links at once, and starts another one with the same role.
+    pub(crate) async fn restart_logic(&self) {
+        if let Some(running) = self.logic_task.lock().unwrap().take() {
+            running.abort();
+        }
+        eventually("its links are lost", || !self.shared.handle.has_adult()).await;
+        self.start_logic().await;
+        eventually("another is there", || self.shared.handle.has_adult()).await;
     }
 
     /// A client that has logged in over TCP.

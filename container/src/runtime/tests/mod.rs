@@ -3,6 +3,7 @@
 mod freeze;
 mod lifecycle;
 mod overload;
+mod owed;
 mod registry;
 mod stamps;
 mod support;

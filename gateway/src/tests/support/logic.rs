@@ -1,8 +1,8 @@
 //! A logic server's role that answers as the tests need it.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use imago_container::{LogicHandle, LogicRole, PeerId};
 use imago_proto::{
     LogicPacket, SessionId, Status, command,
-    link::{Forward, Reply, Session},
+    link::{Forward, Mark, Missing, Place, Push, Redelivered, Reply, Session},
     msg::{Header, KickoutNotify, LoginResp},
 };
 use prost::Message;
@@ -18,34 +18,44 @@ use tokio::sync::Semaphore;
 
 /// Commands: `test.echo` gives the body back, `test.late` does so when [`release`] allows it,
 /// `test.large` answers 2 MiB, `test.silent` nothing; a login of the account `unlucky` is
-/// answered 300, one of `mute` nothing.
+/// answered 300, one of `mute` nothing. Messages, acknowledgements and listings are answered with
+/// what the test has [noted](Self::note) for them.
 ///
 /// [`release`]: Self::release
 pub(crate) struct FakeLogic {
     pub(crate) naming: String,
-    handle: OnceLock<LogicHandle>,
+    handle: Mutex<Option<LogicHandle>>,
     sessions: Mutex<HashMap<u64, (PeerId, Session)>>,
     forwards: Mutex<Vec<(Forward, Bytes)>>,
     released: Arc<Semaphore>,
+    /// What the next answers to a command, or to a login, tell the gateway.
+    notes: Mutex<HashMap<String, VecDeque<Reply>>>,
+    /// What is pushed to whom behind the next answer to a message.
+    behind: Mutex<Option<(Vec<String>, Place)>>,
+    /// Redeliveries that were asked for.
+    asked: Mutex<Vec<Missing>>,
 }
 
 impl FakeLogic {
     pub(crate) fn new(naming: String) -> Self {
         Self {
             naming,
-            handle: OnceLock::new(),
+            handle: Mutex::default(),
             sessions: Mutex::default(),
             forwards: Mutex::default(),
             released: Arc::new(Semaphore::new(0)),
+            notes: Mutex::default(),
+            behind: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
     pub(crate) fn set_handle(&self, handle: LogicHandle) {
-        assert!(self.handle.set(handle).is_ok(), "one logic server a world");
+        *self.handle.lock().unwrap() = Some(handle);
     }
 
-    fn handle(&self) -> &LogicHandle {
-        self.handle.get().unwrap()
+    fn handle(&self) -> LogicHandle {
+        self.handle.lock().unwrap().clone().unwrap()
     }
 
     /// Sessions that the gateway has told of.
@@ -69,10 +79,34 @@ impl FakeLogic {
         self.released.add_permits(count);
     }
 
+    /// Has the next answer to a command tell this.
+    pub(crate) fn note(&self, command: &str, note: Reply) {
+        self.notes.lock().unwrap().entry(command.to_owned()).or_default().push_back(note);
+    }
+
     pub(crate) fn push(&self, account: &str, body: impl Into<Bytes>) {
-        let (gateway, session) = self.session_of(account).unwrap();
-        let packet = LogicPacket::push("test.push", account, body.into()).encode();
-        self.handle().push(&gateway, vec![session.id], packet);
+        self.push_as(&[account], Push::default(), body);
+    }
+
+    /// A message of a conversation.
+    pub(crate) fn push_message(&self, account: &str, place: &Place) {
+        let push = Push { place: Some(place.clone()), ..Push::default() };
+        self.push_as(&[account], push, body_of(place));
+    }
+
+    /// The same as part of a redelivery.
+    pub(crate) fn push_again(&self, account: &str, place: &Place) {
+        let push = Push { place: Some(place.clone()), again: true, ..Push::default() };
+        self.push_as(&[account], push, body_of(place));
+    }
+
+    /// To the sessions of some accounts, in one frame.
+    pub(crate) fn push_as(&self, accounts: &[&str], push: Push, body: impl Into<Bytes>) {
+        let sessions = accounts.iter().map(|account| self.session_of(account).unwrap());
+        let (gateways, sessions): (Vec<_>, Vec<_>) = sessions.unzip();
+        let sessions = sessions.iter().map(|session| session.id).collect();
+        let packet = LogicPacket::push("test.push", "", body.into()).encode();
+        self.handle().push(&gateways[0], Push { sessions, ..push }, packet);
     }
 
     /// To all sessions of the one gateway, in one frame.
@@ -80,7 +114,61 @@ impl FakeLogic {
         let packet = LogicPacket::push("test.push", "", body.into()).encode();
         let sessions = self.sessions.lock().unwrap();
         let Some((gateway, _)) = sessions.values().next() else { return };
-        self.handle().push(gateway, sessions.keys().copied().collect(), packet);
+        let push = Push { sessions: sessions.keys().copied().collect(), ..Push::default() };
+        self.handle().push(gateway, push, packet);
+    }
+
+    /// Redeliveries that were asked for and not taken yet, sorted by conversation.
+    pub(crate) fn take_asked(&self) -> Vec<Missing> {
+        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        for missing in &mut asked {
+            missing.have.sort_by(|a, b| a.conversation.cmp(&b.conversation));
+        }
+        asked
+    }
+
+    /// Waits for the next question for a redelivery.
+    pub(crate) async fn next_asked(&self) -> Missing {
+        super::eventually("a redelivery is asked for", || !self.asked.lock().unwrap().is_empty())
+            .await;
+        let mut asked = self.take_asked();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        asked.remove(0)
+    }
+
+    pub(crate) async fn redelivered(&self, account: &str, mark: Option<Mark>) {
+        let session = self.session_of(account).unwrap().1.id;
+        self.redelivered_session(session, mark).await;
+    }
+
+    pub(crate) async fn redelivered_session(&self, session: u64, mark: Option<Mark>) {
+        let gateway = self.sessions.lock().unwrap()[&session].0.clone();
+        let way = self.handle().redelivery(&gateway).unwrap();
+        way.done(Redelivered { session, mark }).await;
+    }
+
+    /// Answers a login that was not.
+    pub(crate) async fn answer_login(&self, account: &str, mark: Option<Mark>) {
+        let (gateway, session) = self.session_of(account).unwrap();
+        let logins = self.forwards(command::LOGIN_SIGNIN);
+        let (login, _) = logins.iter().find(|(login, _)| login.session == session.id).unwrap();
+        let header = Header { command: command::LOGIN_SIGNIN.into(), ..Header::default() };
+        let packet = LogicPacket::response(header, "", Status::Success, Bytes::new()).encode();
+        let reply = Reply { request: login.request, session: session.id, mark, ..Reply::default() };
+        self.handle().reply(&gateway, reply, packet).await;
+    }
+
+    /// Pushes a message behind the next answer to a message.
+    pub(crate) fn push_behind_next(&self, accounts: &[&str], place: &Place) {
+        let accounts = accounts.iter().map(|account| (*account).to_owned()).collect();
+        *self.behind.lock().unwrap() = Some((accounts, place.clone()));
+    }
+
+    /// Says that pushes may be missing at sessions of these accounts; none: at all.
+    pub(crate) fn owe(&self, accounts: &[&str]) {
+        let sessions = accounts.iter().map(|account| self.session_of(account).unwrap().1.id);
+        let gateway = self.sessions.lock().unwrap().values().next().unwrap().0.clone();
+        self.handle().owed(&gateway, sessions.collect());
     }
 
     pub(crate) fn kick(&self, account: &str) {
@@ -98,10 +186,16 @@ impl FakeLogic {
                 (Status::Success, login.encode_to_vec().into())
             }
             (command::LOGIN_SIGNOUT | "test.echo" | "test.late", _) => (Status::Success, body),
+            (command, _) if command.starts_with("chat.") => (Status::Success, body),
             ("test.large", _) => (Status::Success, vec![0; 2 << 20].into()),
             _ => (Status::NotImplemented, Bytes::new()),
         })
     }
+}
+
+/// What a pushed message says.
+pub(crate) fn body_of(place: &Place) -> String {
+    format!("{}{}", place.conversation, place.seq)
 }
 
 /// A kickout notice, as logic servers make it.
@@ -138,23 +232,36 @@ impl LogicRole for FakeLogic {
             ..Header::default()
         };
         let packet = LogicPacket::response(header, &session.channel_id, status, body).encode();
+        let mut notes = self.notes.lock().unwrap();
+        let note = notes.get_mut(&request.command).and_then(VecDeque::pop_front);
         let reply = Reply {
             request: request.request,
             session: request.session,
             status: status.code(),
-            ..Reply::default()
+            ..note.unwrap_or_default()
         };
-        let (handle, gateway) = (self.handle().clone(), gateway.clone());
+        let (handle, gateway) = (self.handle(), gateway.clone());
+        let behind = reply.place.as_ref().and_then(|_| self.behind.lock().unwrap().take());
+        let behind = behind.map(|(accounts, place)| {
+            let ids = accounts.iter().map(|account| self.session_of(account).unwrap().1.id);
+            let packet = LogicPacket::push("test.push", "", body_of(&place).into()).encode();
+            (Push { sessions: ids.collect(), place: Some(place), again: false }, packet)
+        });
         let released = self.released.clone();
         tokio::spawn(async move {
             if request.command == "test.late" {
                 released.acquire_owned().await.unwrap().forget();
             }
             handle.reply(&gateway, reply, packet).await;
+            if let Some((push, packet)) = behind {
+                handle.push(&gateway, push, packet);
+            }
         });
     }
 
-    fn redeliver(&self, _: &PeerId, _: Vec<Missing>) {}
+    fn redeliver(&self, _: &PeerId, missing: Vec<Missing>) {
+        self.asked.lock().unwrap().extend(missing);
+    }
 
     async fn idle(&self) {}
 }
