@@ -154,6 +154,9 @@ fn waits(report: &PeersReport) -> Vec<String> {
     if !own.excluded.is_empty() {
         notes.push(format!("{} was promoted without {}", own.id, own.excluded.join(", ")));
     }
+    if let Some(trouble) = &own.trouble {
+        notes.push(format!("{} is {}: {trouble}", own.id, own.state));
+    }
     if let Some(error) = &own.registry_error {
         notes.push(format!("{} cannot read the registry: {error}", own.id));
     }
@@ -178,7 +181,13 @@ mod tests {
         let mut seen = Seen::new();
         seen.insert("http://a".into(), Ok(PeersReport { own, ..PeersReport::default() }));
         seen.insert("http://b".into(), Err("does not answer".into()));
+        let trouble = Some("message store cannot be written or read: disk full, for 4.0 s".into());
+        let (id, state) = ("logic-1".into(), "unfit".into());
+        let own = SelfReport { id, state, trouble, ..SelfReport::default() };
+        seen.insert("http://c".into(), Ok(PeersReport { own, ..PeersReport::default() }));
         let text = render(&seen);
+        assert!(text.contains("logic-1  unfit"), "{text}");
+        assert!(text.contains("logic-1 is unfit: message store cannot be written"), "{text}");
         assert!(text.contains("logic-2  young"), "{text}");
         assert!(text.contains("logic-2 waits for gateway-2 for 3.2 s"), "{text}");
         assert!(text.contains("http://b does not answer"), "{text}");

@@ -3,6 +3,7 @@
 
 use std::{error::Error, future::Future, io::Write, path::PathBuf, process::ExitCode};
 
+use rustix::process::Signal;
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -65,8 +66,19 @@ pub fn run_server<E: Into<Box<dyn Error>>>(
 ) -> ExitCode {
     schedule(args);
     match Runtime::new() {
-        Ok(runtime) => exit_code(runtime.block_on(server)),
+        Ok(runtime) => exit_code(runtime.block_on(async {
+            survive_file_limit();
+            server.await
+        })),
         Err(error) => exit_code(Err(error)),
+    }
+}
+
+/// Has a write past a limit on file sizes fail, as one to a full disk does, in place of ending the process.
+fn survive_file_limit() {
+    // The handler stays, whatever becomes of the stream.
+    if let Err(error) = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
+        eprintln!("warning: a limit on file sizes ends this process once it is met: {error}");
     }
 }
 

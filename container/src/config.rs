@@ -165,6 +165,7 @@ impl ContainerConfig {
             attempts: settings.integer("forward.attempts", 1..=100),
             window: settings.integer("forward.window", 1..=65_536),
         };
+        config.timing.isolated = settings.duration("forward.isolated", millis(100)..=secs(3600));
         config.redeliver_jitter = settings.duration("redeliver.jitter", Duration::ZERO..=secs(60));
         config.timing.redeliver_interval =
             settings.duration("redeliver.interval", millis(100)..=secs(600));

@@ -37,5 +37,5 @@ pub use log_context::{LogContext, in_log_context};
 pub use meter::{HotCounter, HotGauge, HotHistogram};
 pub use recorder::{Recorded, metrics_recorder};
 pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
-pub use runtime::{Backoff, GatewayHandle, LogicHandle, Redelivery};
+pub use runtime::{Backoff, GatewayHandle, LogicHandle, Redelivery, Trouble};
 pub use slots::{Slot, Slots};

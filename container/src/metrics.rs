@@ -54,6 +54,10 @@ pub(crate) fn describe() {
         "Times that this process stood still for longer than a link may be silent"
     );
     describe_counter!(
+        "imago_isolations_total",
+        "Times that this gateway handed its clients over because it reached no logic server"
+    );
+    describe_counter!(
         "imago_zone_fallbacks_total",
         "Requests that left their zone because it has no server"
     );
@@ -178,6 +182,10 @@ pub(crate) fn fenced() {
 
 pub(crate) fn stood_still() {
     counter!("imago_freezes_total").increment(1);
+}
+
+pub(crate) fn isolated() {
+    counter!("imago_isolations_total").increment(1);
 }
 
 pub(crate) fn zone_fallback() {

@@ -39,7 +39,10 @@ impl LogConfig {
             .with_env_filter(filter)
             // Colours are for people, not for files.
             .with_ansi(stderr().is_terminal())
-            .with_writer(stderr);
+            .with_writer(stderr)
+            // Told on standard error, too, which would panic: on a full disk, a server that logs to it
+            // must go on.
+            .log_internal_errors(false);
         // Fails only where this process logs already.
         let _ = if self.json {
             logs.json().map_event_format(JsonLines).try_init()

@@ -42,6 +42,8 @@ pub struct LogicConfig {
     pub admin_token: Option<Secret>,
     /// Where messages are.
     pub store: StoreOptions,
+    /// How long the store may fail before this server says that it is unfit.
+    pub patience: Duration,
     /// How long they are kept.
     pub retention: Duration,
     /// Who is connected where.
@@ -95,6 +97,7 @@ impl LogicConfig {
             monitor: s.address("monitor.listen").unwrap_or(localhost),
             admin_token: admin_token.map(Secret),
             store,
+            patience: s.duration("store.patience", Duration::from_millis(100)..=secs(300)),
             retention: s.duration("store.retention", secs(60)..=secs(3650 * 86_400)),
             directory,
             limits: WorkLimits {
@@ -142,6 +145,7 @@ mod tests {
         let config = read("[cluster]\nsecret = \"0123456789abcdef\"").unwrap();
         let StoreOptions::Sqlite(store) = &config.store else { panic!("{config:?}") };
         assert_eq!(store.path, Path::new("imago.db"));
+        assert_eq!(config.patience, Duration::from_secs(2));
         assert_eq!(config.retention, Duration::from_secs(15 * 86_400));
         let (limits, defaults) = (config.limits, WorkLimits::default());
         assert_eq!(limits.in_flight, defaults.in_flight);

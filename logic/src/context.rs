@@ -16,7 +16,7 @@ use prost::Message;
 use crate::{
     Session, SessionDirectory,
     members::MemberLists,
-    store::{Chain, Device, MessageStore},
+    store::{Chain, Device, MessageStore, StoreState},
 };
 
 /// What groups may be.
@@ -38,6 +38,7 @@ impl Default for GroupRules {
 pub(crate) struct Services {
     pub(crate) directory: Arc<dyn SessionDirectory>,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) store_state: Arc<StoreState>,
     pub(crate) members: MemberLists,
     pub(crate) groups: GroupRules,
 }
@@ -208,6 +209,11 @@ impl Context {
         &*self.inner.services.store
     }
 
+    /// Whether it can be used.
+    pub(crate) fn store_state(&self) -> &StoreState {
+        &self.inner.services.store_state
+    }
+
     /// What groups may be.
     pub fn groups(&self) -> GroupRules {
         self.inner.services.groups
@@ -311,6 +317,7 @@ mod tests {
         let services = Services {
             directory: Arc::new(Replicated::new(DevicePolicy::default())),
             store: Arc::new(NullStore::default()),
+            store_state: Arc::default(),
             members: MemberLists::default(),
             groups: GroupRules::default(),
         };

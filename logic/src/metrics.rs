@@ -23,6 +23,7 @@ pub(crate) fn describe() {
         "Time of one commit of the message store, with all its writes"
     );
     describe_counter!("imago_store_writes_total", "Writes in these commits");
+    describe_gauge!("imago_store_fit", "Whether the message store can be written and read");
     describe_counter!("imago_kicks_total", "Sessions ended for a newer login");
     describe_counter!("imago_redelivered_messages_total", "Messages pushed again");
     describe_counter!("imago_pruned_messages_total", "Messages removed after the retention");
@@ -86,6 +87,10 @@ pub(crate) fn store_commit(writes: usize, took: Duration) {
     static COUNTER: HotCounter = HotCounter::new("imago_store_writes_total");
     SECONDS.record(took.as_secs_f64());
     COUNTER.increment(writes as u64);
+}
+
+pub(crate) fn store_fit(is_fit: bool) {
+    gauge!("imago_store_fit").set(if is_fit { 1.0 } else { 0.0 });
 }
 
 pub(crate) fn kicked() {

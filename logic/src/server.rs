@@ -13,7 +13,7 @@ use tokio_util::{
 use crate::{
     LogicConfig, Router, directory, metrics,
     service::{LogicService, Means},
-    store::MessageStore,
+    store::{MessageStore, StoreState, StoreWatch},
 };
 
 /// Name of the gateways' service.
@@ -60,6 +60,7 @@ async fn run(
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);
+    let patience = config.patience;
     let (limits, groups) = (config.limits, config.groups);
     let (sessions, cluster) = (config.directory, config.cluster.clone());
     let (service_tasks, service_stop) = (tasks.clone(), stop.clone());
@@ -72,10 +73,17 @@ async fn run(
         .depends_on(GATEWAY_SERVICE)
         .monitor(monitor, config.admin_token.map(|token| token.0))
         .logic(link, move |handle| {
-            let outlet = Arc::new(handle);
+            let (outlet, store_state) = (Arc::new(handle), Arc::<StoreState>::default());
             let (tasks, stop) = (&service_tasks, &service_stop);
             let directory = directory::open(sessions, &cluster, tasks, stop);
-            let means = Means { outlet, directory, store };
+            let watch = StoreWatch {
+                store: store.clone(),
+                state: store_state.clone(),
+                patience,
+                hearer: outlet.clone(),
+            };
+            tasks.spawn(watch.run(stop.clone()));
+            let means = Means { outlet, directory, store, store_state };
             Arc::new(LogicService::new(router, means, limits, groups, tasks, stop))
         })
         .build()?;

@@ -28,7 +28,7 @@ use crate::{
     GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
     service::{LogicService, Means, Outlet, RedeliveryWay},
     store::{
-        MessageStore,
+        MessageStore, StoreState,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
@@ -160,6 +160,7 @@ pub(crate) struct World {
     pub(crate) service: LogicService,
     pub(crate) outlet: Arc<FakeOutlet>,
     pub(crate) store: Arc<dyn MessageStore>,
+    pub(crate) store_state: Arc<StoreState>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     requests: AtomicU64,
@@ -198,10 +199,16 @@ impl World {
             Arc::new_cyclic(|this| FakeOutlet { this: this.clone(), ..Default::default() });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
-        let means = Means { outlet: outlet.clone(), directory, store: store.clone() };
+        let store_state = Arc::<StoreState>::default();
+        let means = Means {
+            outlet: outlet.clone(),
+            directory,
+            store: store.clone(),
+            store_state: store_state.clone(),
+        };
         let service = LogicService::new(router, means, limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);
-        Self { service, outlet, store, stop, tasks, requests, _folder: folder }
+        Self { service, outlet, store, store_state, stop, tasks, requests, _folder: folder }
     }
 
     /// Lets these sessions live on a gateway.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -138,6 +138,19 @@ impl Server {
         self.terminate();
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("a server leaves in time").expect("its status can be read").code()
+    }
+
+    /// Lets it write no file past so many bytes; `None`: any length. As a full disk does, this makes
+    /// writes fail.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let own = getrlimit(Resource::Fsize);
+        let current = bytes.map_or(own.current, Some);
+        let limit = Rlimit { current, maximum: own.maximum };
+        prlimit(Some(pid.expect("it still runs")), Resource::Fsize, limit).expect("it is ours");
     }
 
     /// What it has logged.

@@ -234,9 +234,8 @@ async fn until_ready(members: &[Member], progress: &ProgressBar) -> anyhow::Resu
     loop {
         let mut waiting = Vec::new();
         for member in members {
-            let ready = http.get(format!("{}/ready", member.monitor)).send().await;
-            if !ready.is_ok_and(|answer| answer.status().is_success()) {
-                waiting.push(member.id.as_str());
+            if let Err(why) = is_ready(&http, member).await {
+                waiting.push(format!("{} ({why})", member.id));
             }
         }
         if waiting.is_empty() {
@@ -248,6 +247,22 @@ async fn until_ready(members: &[Member], progress: &ProgressBar) -> anyhow::Resu
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Why a member is not ready, in its own words.
+async fn is_ready(http: &reqwest::Client, member: &Member) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Ready {
+        #[serde(default)]
+        reasons: Vec<String>,
+    }
+    let answer = http.get(format!("{}/ready", member.monitor)).send().await;
+    let answer = answer.map_err(|_| "does not answer".to_owned())?;
+    if answer.status().is_success() {
+        return Ok(());
+    }
+    let ready = answer.json::<Ready>().await.map_err(|error| error.to_string())?;
+    Err(ready.reasons.join("; "))
 }
 
 fn print_welcome(state: &DevState, data: &Path, took: Duration) -> anyhow::Result<()> {

@@ -62,7 +62,8 @@ pub(crate) enum Sent {
 pub(crate) enum Availability {
     /// It is Adult.
     Usable,
-    /// It answers what it has, but is to get no more, or none for now.
+    /// It answers what it has, but is to get no more, or none for now: it leaves, is doubted, or is unfit
+    /// where others are fit.
     Draining,
 }
 

@@ -32,6 +32,7 @@ use crate::{
     LaneOwner, PeerId, Request, Route,
     link::{Link, Rejected},
     metrics,
+    promotion::Fitness,
     selector::{Candidate, Selector},
 };
 
@@ -112,11 +113,16 @@ impl Forwarder {
         self.usable.load().iter().any(|link| link.is_usable())
     }
 
+    /// Whether some link's server takes requests and can do its work.
+    fn has_fit(&self) -> bool {
+        self.usable.load().iter().any(|link| link.fitness() == Some(Fitness::Fit))
+    }
+
     /// Asks a server that takes requests, another one each time, for what sessions miss. False where
     /// there is none, or it has no room.
     pub(crate) fn redeliver(&self, missing: Vec<Missing>) -> bool {
         let usable = self.usable.load();
-        let links: Vec<&Arc<Link>> = usable.iter().filter(|link| link.is_usable()).collect();
+        let links = fittest(&usable);
         let turn = self.redeliveries.fetch_add(1, Ordering::Relaxed);
         let Some(link) = links.get(turn % links.len().max(1)) else { return false };
         link.try_send(Kind::Redeliver(Redeliver { missing })).is_ok()
@@ -241,6 +247,13 @@ impl Forwarder {
     }
 }
 
+/// Links whose servers may get something: unfit ones, which answer at once that they are, only where none
+/// is fit.
+fn fittest(usable: &[Arc<Link>]) -> Vec<&Arc<Link>> {
+    let best = usable.iter().filter_map(|link| link.fitness()).max();
+    usable.iter().filter(|link| best.is_some() && link.fitness() == best).collect()
+}
+
 /// A leaving server waits for this before it goes.
 fn send_drained_if_idle(link: &Link) {
     if link.state() == ServerState::Leaving && link.pending() == 0 {
@@ -281,7 +294,7 @@ impl LaneShared {
 impl Servers for LaneShared {
     fn pick(&self) -> Option<PeerId> {
         let usable = self.forwarder.usable.load();
-        let links: Vec<&Arc<Link>> = usable.iter().filter(|link| link.is_usable()).collect();
+        let links = fittest(&usable);
         let candidates: Vec<Candidate> = links
             .iter()
             .map(|link| Candidate {
@@ -296,10 +309,10 @@ impl Servers for LaneShared {
     }
 
     fn availability(&self, server: &PeerId) -> Availability {
-        match self.forwarder.links.get(server) {
-            Some(link) if link.state() == ServerState::Leaving || link.is_doubted() => {
-                Availability::Draining
-            }
+        let link = self.forwarder.links.get(server);
+        match link.map(|link| (link.state(), link.is_doubted())) {
+            Some((ServerState::Leaving, _) | (_, true)) => Availability::Draining,
+            Some((ServerState::Unfit, _)) if self.forwarder.has_fit() => Availability::Draining,
             _ => Availability::Usable,
         }
     }

@@ -20,7 +20,7 @@ use imago_proto::{
 use tokio_util::sync::CancellationToken;
 
 use self::echo::Echo;
-use crate::{PeerId, forward::Admission};
+use crate::{PeerId, forward::Admission, promotion::Fitness};
 
 pub(crate) use handshake::{
     Credentials, Established, HandshakeError, Identity, dial as handshake_dial,
@@ -209,10 +209,13 @@ impl Link {
     /// Whether requests may go to the peer: it said that it is Adult, has our sessions, and was heard
     /// of since this process last [stood still](crate::runtime::freeze).
     pub(crate) fn is_usable(&self) -> bool {
-        self.state() == ServerState::Adult
-            && self.is_synced()
-            && !self.is_closed()
-            && !self.is_doubted()
+        self.fitness().is_some()
+    }
+
+    /// The fitness of a peer that requests may go to.
+    pub(crate) fn fitness(&self) -> Option<Fitness> {
+        let may_be_asked = self.is_synced() && !self.is_closed() && !self.is_doubted();
+        Fitness::of(self.state()).filter(|_| may_be_asked)
     }
 
     /// The next ping.

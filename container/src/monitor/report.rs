@@ -26,7 +26,7 @@ pub struct SelfReport {
     pub incarnation: String,
     /// `gateway` or `logic`.
     pub role: String,
-    /// `young`, `adult`, `fenced` or `leaving`.
+    /// `young`, `adult`, `unfit`, `fenced`, `isolated` or `leaving`.
     pub state: String,
     /// Its zone, or empty.
     pub zone: String,
@@ -40,6 +40,8 @@ pub struct SelfReport {
     pub excluded: Vec<String>,
     /// Sessions of a gateway.
     pub sessions: Option<u64>,
+    /// Why it cannot serve at the moment.
+    pub trouble: Option<String>,
     /// Why the registry cannot be read at the moment.
     pub registry_error: Option<String>,
 }

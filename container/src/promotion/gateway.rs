@@ -7,7 +7,7 @@ use std::{
 
 use imago_proto::{Incarnation, ServiceId, link::ServerState};
 
-use super::{LogicRecord, Timing, is_gone};
+use super::{Fitness, LogicRecord, Timing, gateway_links::LinkTable, is_gone};
 use crate::PeerId;
 
 /// What happened to a gateway.
@@ -18,6 +18,9 @@ pub enum GatewayEvent {
     /// The registry's logic servers changed. Only those read after [`Visible`](Self::Visible)
     /// count.
     Snapshot(Vec<LogicRecord>),
+    /// The registry cannot be read: its newest answer may be out of date until the next
+    /// [`Snapshot`](Self::Snapshot).
+    StaleSnapshot(Vec<LogicRecord>),
     /// A link is handshaken; the server said its state.
     LinkUp(PeerId, ServerState),
     /// The server has all of our sessions.
@@ -54,6 +57,8 @@ pub enum GatewayAction {
     /// Accept nobody, hand the clients over, and write `service_state=young`: these servers work
     /// without us.
     Fence(Vec<ServiceId>),
+    /// The same, because no logic server can be reached.
+    Isolate,
     /// Pushes to our sessions may be missing: ask a server for them.
     Redeliver,
     /// A server that we are linked with is not in the registry any more; the link outranks it.
@@ -69,15 +74,10 @@ pub enum GatewayPhase {
     Adult,
     /// Was Adult; logic servers promoted without it.
     Fenced,
+    /// Was Adult; it cannot reach any logic server.
+    Isolated,
     /// Drains.
     Leaving,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    incarnation: Incarnation,
-    state: ServerState,
-    synced: bool,
 }
 
 /// The promotion of one gateway.
@@ -89,11 +89,15 @@ pub struct GatewayCore {
     visible: bool,
     /// Logic servers of the newest snapshot read after our registration was visible.
     servers: Option<BTreeMap<ServiceId, LogicRecord>>,
-    links: BTreeMap<ServiceId, Link>,
+    /// The registry could not be read since.
+    is_stale: bool,
+    links: LinkTable,
     /// Lives that said that they are Adult: they are, though the newest snapshot may be older.
     told: BTreeMap<ServiceId, Incarnation>,
     /// Servers waited for, and since when.
     waiting: BTreeMap<ServiceId, Instant>,
+    /// Since when no server is linked that requests could go to.
+    alone: Option<Instant>,
     last_redelivery: Option<Instant>,
 }
 
@@ -106,9 +110,11 @@ impl GatewayCore {
             phase: GatewayPhase::Young,
             visible: false,
             servers: None,
-            links: BTreeMap::new(),
+            is_stale: false,
+            links: LinkTable::default(),
             told: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            alone: None,
             last_redelivery: None,
         }
     }
@@ -131,19 +137,18 @@ impl GatewayCore {
 
     /// Whether some server can take requests.
     pub fn has_adult(&self) -> bool {
-        self.adults().next().is_some()
+        self.links.usable().next().is_some()
     }
 
-    /// Whether requests may go to this server: it said that it is Adult, and has our sessions.
+    /// Since when none can.
+    pub fn alone_since(&self) -> Option<Instant> {
+        self.alone
+    }
+
+    /// Whether requests may go to this server: it said that it is Adult, has our sessions, and is fit, or
+    /// no other one is.
     pub fn is_usable(&self, peer: &PeerId) -> bool {
-        self.adults().any(|adult| adult == *peer)
-    }
-
-    fn adults(&self) -> impl Iterator<Item = PeerId> {
-        self.links
-            .iter()
-            .filter(|(_, link)| link.synced && link.state == ServerState::Adult)
-            .map(|(id, link)| peer(id, link.incarnation))
+        self.links.usable().any(|usable| usable == *peer)
     }
 
     /// Takes an event, and says what to do.
@@ -151,19 +156,22 @@ impl GatewayCore {
         let mut actions = Vec::new();
         match event {
             GatewayEvent::Visible => self.visible = true,
-            GatewayEvent::Snapshot(servers) if self.visible => self.snapshot(servers, &mut actions),
-            GatewayEvent::Snapshot(_) | GatewayEvent::Tick => {}
+            GatewayEvent::Snapshot(servers) if self.visible => {
+                self.is_stale = false;
+                self.snapshot(servers, &mut actions);
+            }
+            GatewayEvent::StaleSnapshot(servers) if self.visible => {
+                self.is_stale = true;
+                self.snapshot(servers, &mut actions);
+            }
+            GatewayEvent::Snapshot(_) | GatewayEvent::StaleSnapshot(_) | GatewayEvent::Tick => {}
             GatewayEvent::LinkUp(peer, state) => {
                 self.remember(&peer, state);
-                let link = Link { incarnation: peer.incarnation, state, synced: false };
-                self.links.insert(peer.service_id, link);
+                self.links.up(peer, state);
             }
             GatewayEvent::LinkSynced(peer) => self.link_synced(&peer, now, &mut actions),
             GatewayEvent::LinkState { peer, state } => {
-                if let Some(link) = self.link_mut(&peer) {
-                    link.state = state;
-                    self.remember(&peer, state);
-                }
+                self.link_state(&peer, state, now, &mut actions);
             }
             GatewayEvent::LinkDown(peer) => self.link_down(&peer, now, &mut actions),
             GatewayEvent::StoodStill(still) => {
@@ -177,12 +185,8 @@ impl GatewayCore {
         actions
     }
 
-    fn link_mut(&mut self, peer: &PeerId) -> Option<&mut Link> {
-        self.links.get_mut(&peer.service_id).filter(|link| link.incarnation == peer.incarnation)
-    }
-
     fn remember(&mut self, peer: &PeerId, state: ServerState) {
-        if state == ServerState::Adult {
+        if Fitness::of(state).is_some() {
             self.told.insert(peer.service_id.clone(), peer.incarnation);
         } else {
             self.told.remove(&peer.service_id);
@@ -202,7 +206,7 @@ impl GatewayCore {
                 actions.push(GatewayAction::Vanished(id.clone()));
             }
         }
-        self.told.retain(|id, _| servers.contains_key(id) || self.links.contains_key(id));
+        self.told.retain(|id, _| servers.contains_key(id) || self.links.get(id).is_some());
         self.servers = Some(servers);
     }
 
@@ -228,26 +232,43 @@ impl GatewayCore {
         if let (Some(linked), Some(before)) = (link, before)
             && before.peer.incarnation == linked
         {
-            self.links.remove(id);
-            actions.push(GatewayAction::CloseStale(peer(id, linked)));
+            let stale = PeerId { service_id: id.clone(), incarnation: linked };
+            self.links.down(&stale);
+            actions.push(GatewayAction::CloseStale(stale));
         }
         actions.push(GatewayAction::Dial(record.peer.clone()));
     }
 
     /// An already Adult server may have pushed past us while there was no link.
     fn link_synced(&mut self, peer: &PeerId, now: Instant, actions: &mut Vec<GatewayAction>) {
-        let Some(link) = self.link_mut(peer) else { return };
+        let Some(link) = self.links.of_life(peer) else { return };
         link.synced = true;
-        if link.state == ServerState::Adult && self.serves() {
-            self.last_redelivery = Some(now);
-            actions.push(GatewayAction::Redeliver);
+        if link.fitness().is_some() {
+            self.redeliver(now, actions);
+        }
+    }
+
+    /// A server that was unfit may not have read whom to push to.
+    fn link_state(
+        &mut self,
+        peer: &PeerId,
+        state: ServerState,
+        now: Instant,
+        actions: &mut Vec<GatewayAction>,
+    ) {
+        let Some(link) = self.links.of_life(peer) else { return };
+        let before = link.fitness();
+        link.state = state;
+        let is_fit_again = (before, link.fitness()) == (Some(Fitness::Unfit), Some(Fitness::Fit));
+        self.remember(peer, state);
+        if is_fit_again {
+            self.redeliver(now, actions);
         }
     }
 
     /// What the lost server accepted but had not pushed yet, another one pushes.
     fn link_down(&mut self, peer: &PeerId, now: Instant, actions: &mut Vec<GatewayAction>) {
-        let Some(link) = self.link_mut(peer).map(|link| *link) else { return };
-        self.links.remove(&peer.service_id);
+        let Some(link) = self.links.down(peer) else { return };
         if link.state != ServerState::Young {
             self.redeliver(now, actions);
         }
@@ -267,8 +288,9 @@ impl GatewayCore {
     /// What can be done without a further event.
     fn advance(&mut self, now: Instant, actions: &mut Vec<GatewayAction>) {
         self.update_waiting(now);
+        self.update_alone(now);
         match self.phase {
-            GatewayPhase::Young | GatewayPhase::Fenced => {
+            GatewayPhase::Young | GatewayPhase::Fenced | GatewayPhase::Isolated => {
                 if self.may_open() {
                     self.phase = GatewayPhase::Adult;
                     actions.push(GatewayAction::OpenDoors);
@@ -279,8 +301,14 @@ impl GatewayCore {
         }
     }
 
+    /// One that lost all of its links is where it was before once it has one: a lost link alone closes
+    /// no doors.
     fn may_open(&self) -> bool {
-        self.servers.is_some() && self.waiting.is_empty() && self.has_adult()
+        let misses_none = match self.phase {
+            GatewayPhase::Isolated => self.excluded_by().is_empty(),
+            _ => self.waiting.is_empty(),
+        };
+        self.servers.is_some() && misses_none && self.has_adult()
     }
 
     fn stay_adult(&mut self, now: Instant, actions: &mut Vec<GatewayAction>) {
@@ -288,6 +316,11 @@ impl GatewayCore {
         if !excluded_by.is_empty() {
             self.phase = GatewayPhase::Fenced;
             actions.push(GatewayAction::Fence(excluded_by));
+            return;
+        }
+        if self.is_isolated(now) {
+            self.phase = GatewayPhase::Isolated;
+            actions.push(GatewayAction::Isolate);
             return;
         }
         let due = self.last_redelivery.is_none_or(|last| {
@@ -309,10 +342,20 @@ impl GatewayCore {
             .collect()
     }
 
-    fn is_synced(&self, peer: &PeerId) -> bool {
-        self.links
-            .get(&peer.service_id)
-            .is_some_and(|link| link.incarnation == peer.incarnation && link.synced)
+    /// Whether others may well serve what this gateway cannot: servers that it has not reached for long
+    /// are Adult, or, where the registry cannot be read, may be.
+    fn is_isolated(&self, now: Instant) -> bool {
+        let is_long =
+            |since: &Instant| now.saturating_duration_since(*since) >= self.timing.isolated;
+        self.alone.as_ref().is_some_and(is_long)
+            && (self.is_stale || self.waiting.values().any(is_long))
+    }
+
+    fn update_alone(&mut self, now: Instant) {
+        match self.has_adult() {
+            true => self.alone = None,
+            false => drop(self.alone.get_or_insert(now)),
+        }
     }
 
     /// Whether it is Adult or about to be, as far as the registry or the server itself has said.
@@ -327,7 +370,7 @@ impl GatewayCore {
             .flat_map(BTreeMap::values)
             .filter(|record| self.is_grown(record) && !record.leaving)
             .filter(|record| !is_gone(record.critical_since, self.timing.critical_grace, now))
-            .filter(|record| !self.is_synced(&record.peer))
+            .filter(|record| !self.links.is_synced(&record.peer))
             .map(|record| record.peer.service_id.clone())
             .collect();
         self.waiting.retain(|id, _| missing.contains(id));
@@ -335,8 +378,4 @@ impl GatewayCore {
             self.waiting.entry(id).or_insert(now);
         }
     }
-}
-
-fn peer(service_id: &ServiceId, incarnation: Incarnation) -> PeerId {
-    PeerId { service_id: service_id.clone(), incarnation }
 }

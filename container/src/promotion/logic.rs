@@ -7,7 +7,7 @@ use std::{
 
 use imago_proto::ServiceId;
 
-use super::{GatewayRecord, Timing, is_gone};
+use super::{Fitness, GatewayRecord, Timing, is_gone};
 use crate::PeerId;
 
 /// What happened to a logic server.
@@ -28,6 +28,8 @@ pub enum LogicEvent {
     },
     /// The gateways, read once more after the flag became visible; `None` where that failed.
     Reread(Option<Vec<GatewayRecord>>),
+    /// Whether the server can do its work.
+    Fitness(Fitness),
     /// An operator names a gateway that nobody should wait for (step 5).
     Exclude(ServiceId),
     /// Time has passed.
@@ -50,8 +52,17 @@ pub enum LogicAction {
     },
     /// Read the gateways with a consistent read, then tell [`LogicEvent::Reread`].
     Reread,
-    /// Tell every linked gateway that this server is Adult, without these gateways.
+    /// Tell every linked gateway that this server is Adult, and how fit, without these gateways.
     AnnounceAdult {
+        /// Whether it can do its work.
+        fitness: Fitness,
+        /// Gateways it was promoted without.
+        excluded: BTreeSet<ServiceId>,
+    },
+    /// Tell every linked gateway that the fitness of this server, which is Adult, has changed.
+    AnnounceFitness {
+        /// Whether it can do its work.
+        fitness: Fitness,
         /// Gateways it was promoted without.
         excluded: BTreeSet<ServiceId>,
     },
@@ -93,6 +104,7 @@ pub struct LogicCore {
     gateways: Option<Vec<GatewayRecord>>,
     linked: BTreeSet<PeerId>,
     excluded: BTreeSet<ServiceId>,
+    fitness: Fitness,
     /// Gateways waited for, and since when.
     waiting: BTreeMap<ServiceId, Instant>,
 }
@@ -108,6 +120,7 @@ impl LogicCore {
             gateways: None,
             linked: BTreeSet::new(),
             excluded: BTreeSet::new(),
+            fitness: Fitness::default(),
             waiting: BTreeMap::new(),
         }
     }
@@ -115,6 +128,11 @@ impl LogicCore {
     /// How far it has grown.
     pub fn phase(&self) -> LogicPhase {
         self.phase
+    }
+
+    /// Whether it can do its work.
+    pub fn fitness(&self) -> Fitness {
+        self.fitness
     }
 
     /// Gateways that it promotes or promoted without.
@@ -154,11 +172,19 @@ impl LogicCore {
                 }
             }
             LogicEvent::Reread(gateways) => self.reread(gateways, now, &mut actions),
+            LogicEvent::Fitness(fitness) => self.set_fitness(fitness, &mut actions),
             LogicEvent::Exclude(gateway) => self.exclude([gateway], &mut actions),
             LogicEvent::Leave => self.phase = LogicPhase::Leaving,
         }
         self.advance(now, &mut actions);
         actions
+    }
+
+    fn set_fitness(&mut self, fitness: Fitness, actions: &mut Vec<LogicAction>) {
+        let has_changed = std::mem::replace(&mut self.fitness, fitness) != fitness;
+        if has_changed && self.phase == LogicPhase::Adult {
+            actions.push(LogicAction::AnnounceFitness { fitness, excluded: self.excluded.clone() });
+        }
     }
 
     /// A gateway that was given up on and comes back is waited for again.
@@ -198,7 +224,7 @@ impl LogicCore {
             LogicPhase::Adult => {
                 let excluded = self.excluded.clone();
                 actions.push(LogicAction::RaiseFlag { excluded: excluded.clone() });
-                actions.push(LogicAction::AnnounceAdult { excluded });
+                actions.push(LogicAction::AnnounceAdult { fitness: self.fitness, excluded });
             }
         }
     }
@@ -223,7 +249,8 @@ impl LogicCore {
         self.gateways = Some(gateways);
         if self.phase == LogicPhase::Young && self.missing(now).is_empty() {
             self.phase = LogicPhase::Adult;
-            actions.push(LogicAction::AnnounceAdult { excluded: self.excluded.clone() });
+            let excluded = self.excluded.clone();
+            actions.push(LogicAction::AnnounceAdult { fitness: self.fitness, excluded });
         }
     }
 

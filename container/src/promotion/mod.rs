@@ -5,7 +5,9 @@
 //! in Dekker's algorithm. No clock, socket or task is inside; the runtime feeds events and
 //! carries out actions, and the model test feeds them in every order.
 
+mod fitness;
 mod gateway;
+mod gateway_links;
 mod logic;
 #[cfg(test)]
 mod model;
@@ -14,6 +16,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+pub use fitness::Fitness;
 pub use gateway::{GatewayAction, GatewayCore, GatewayEvent, GatewayPhase};
 pub use logic::{LogicAction, LogicCore, LogicEvent, LogicPhase};
 
@@ -32,6 +35,9 @@ pub struct Timing {
     pub exclude_after: Duration,
     /// How often a degraded gateway asks for redelivery.
     pub redeliver_interval: Duration,
+    /// How long a gateway may be without a link with a grown-up logic server before it hands its clients
+    /// over.
+    pub isolated: Duration,
 }
 
 impl Default for Timing {
@@ -40,6 +46,7 @@ impl Default for Timing {
             critical_grace: Duration::from_secs(15),
             exclude_after: Duration::from_secs(30),
             redeliver_interval: Duration::from_secs(5),
+            isolated: Duration::from_secs(5),
         }
     }
 }

@@ -1,3 +1,6 @@
+mod fitness;
+mod isolation;
+
 use std::time::{Duration, Instant};
 
 use imago_proto::{Incarnation, link::ServerState};
@@ -53,6 +56,11 @@ fn raise(excluded: &[&str]) -> LogicAction {
     LogicAction::RaiseFlag { excluded: excluded.iter().map(|id| (*id).into()).collect() }
 }
 
+fn announce(excluded: &[&str]) -> LogicAction {
+    let excluded = excluded.iter().map(|id| (*id).into()).collect();
+    LogicAction::AnnounceAdult { fitness: Fitness::Fit, excluded }
+}
+
 #[test]
 fn a_young_server_waits_for_every_gateway_then_looks_once_more() {
     let now = Instant::now();
@@ -70,7 +78,7 @@ fn a_young_server_waits_for_every_gateway_then_looks_once_more() {
     assert_eq!(core.phase(), LogicPhase::Young);
     assert_eq!(core.on(LogicEvent::LinkSynced(peer("g3", 1)), now), [LogicAction::Reread]);
     let adult = core.on(LogicEvent::Reread(Some(late.to_vec())), now);
-    assert_eq!(adult, [LogicAction::AnnounceAdult { excluded: [].into() }]);
+    assert_eq!(adult, [announce(&[])]);
 }
 
 #[test]
@@ -113,13 +121,13 @@ fn one_broken_gateway_of_three_is_excluded_in_the_registry_before_the_promotion(
     let actions = core.on(LogicEvent::Tick, overdue);
     assert_eq!(actions, [LogicAction::Excluded(vec!["g3".into()]), raise(&["g3"])]);
     let excluded: std::collections::BTreeSet<ServiceId> = ["g3".into()].into();
-    core.on(LogicEvent::FlagVisible { excluded: excluded.clone() }, overdue);
+    core.on(LogicEvent::FlagVisible { excluded }, overdue);
     let adult = core.on(LogicEvent::Reread(Some(all.to_vec())), overdue);
-    assert_eq!(adult, [LogicAction::AnnounceAdult { excluded }]);
+    assert_eq!(adult, [announce(&["g3"])]);
 
     // Back again: no longer excluded.
     let back = core.on(LogicEvent::LinkSynced(peer("g3", 1)), overdue);
-    assert_eq!(back, [raise(&[]), LogicAction::AnnounceAdult { excluded: [].into() }]);
+    assert_eq!(back, [raise(&[]), announce(&[])]);
 }
 
 #[test]

@@ -135,7 +135,11 @@ impl GatewayRuntime {
             metrics::registry_error();
             tracing::warn!(%error, "registry cannot be read, keeping what it said last");
         }
-        GatewayEvent::Snapshot(logic_records(&snapshot.instances, &self.info.id))
+        let records = logic_records(&snapshot.instances, &self.info.id);
+        match snapshot.error {
+            None => GatewayEvent::Snapshot(records),
+            Some(_) => GatewayEvent::StaleSnapshot(records),
+        }
     }
 
     fn act(
@@ -171,6 +175,16 @@ impl GatewayRuntime {
                 role.fence();
                 registrar.want(self.entry(ServiceState::Young));
             }
+            GatewayAction::Isolate => {
+                let after = self.config.timing.isolated;
+                tracing::warn!(
+                    ?after,
+                    "isolated: no logic server linked; handing the clients over until one is"
+                );
+                metrics::isolated();
+                role.fence();
+                registrar.want(self.entry(ServiceState::Young));
+            }
             GatewayAction::Redeliver => role.owed(&[], self.config.redeliver_jitter),
             GatewayAction::Vanished(server) => {
                 metrics::registry_vanished();
@@ -200,16 +214,16 @@ impl GatewayRuntime {
             return;
         }
         *warned = now;
-        let growing = core.phase() != GatewayPhase::Adult;
+        let is_young = core.phase() == GatewayPhase::Young;
         for (server, since) in core.waiting_for() {
             let since = now - *since;
-            if growing {
+            if is_young {
                 tracing::warn!(%server, ?since, "still young: waiting for the link with this logic server");
             } else {
                 tracing::warn!(%server, ?since, "degraded: no link with this logic server");
             }
         }
-        if growing && core.waiting_for().is_empty() && core.knows_servers() {
+        if is_young && core.waiting_for().is_empty() && core.knows_servers() {
             tracing::warn!(service = %self.logic_service, "still young: no logic server of this service is adult");
         }
     }

@@ -283,9 +283,9 @@ impl Links {
 
     /// What a server says of itself; lanes are told only where it makes a difference to them.
     fn change(&self, link: &Link, change: impl FnOnce(&Link)) {
-        let was_usable = link.is_usable();
+        let before = link.fitness();
         change(link);
-        if link.is_usable() != was_usable || link.state() == ServerState::Leaving {
+        if link.fitness() != before || link.state() == ServerState::Leaving {
             self.forwarder.links_changed();
         }
     }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     ContainerConfig, LogicRole, ServerInfo, metrics,
-    promotion::{GatewayRecord, LogicAction, LogicCore, LogicEvent, LogicPhase},
+    promotion::{Fitness, GatewayRecord, LogicAction, LogicCore, LogicEvent, LogicPhase},
 };
 
 /// A logic server's container.
@@ -167,7 +167,7 @@ impl LogicRuntime {
                     self.stop.clone(),
                 ));
             }
-            LogicAction::AnnounceAdult { excluded } => {
+            LogicAction::AnnounceAdult { fitness, excluded } => {
                 let links = self.gateways.links();
                 let linked = links.iter().map(|link| link.opened.elapsed()).max();
                 tracing::info!(
@@ -181,14 +181,22 @@ impl LogicRuntime {
                 if let Some(role) = self.gateways.role() {
                     role.promoted();
                 }
-                let excluded = excluded.iter().map(ToString::to_string).collect();
-                self.gateways.announce(&State { state: ServerState::Adult.into(), excluded });
+                self.announce(fitness, &excluded);
+            }
+            LogicAction::AnnounceFitness { fitness, excluded } => {
+                tracing::info!(?fitness, "telling the gateways");
+                self.announce(fitness, &excluded);
             }
             LogicAction::Excluded(gateways) => tracing::warn!(
                 ?gateways,
                 "promoting without gateways that have no link with us; they fence themselves until they reach us"
             ),
         }
+    }
+
+    fn announce(&self, fitness: Fitness, excluded: &BTreeSet<ServiceId>) {
+        let excluded = excluded.iter().map(ToString::to_string).collect();
+        self.gateways.announce(&State { state: fitness.state().into(), excluded });
     }
 
     fn warn_when_waiting(&self, core: &LogicCore, warned: &mut Instant) {

@@ -7,15 +7,25 @@ use imago_proto::{
     Incarnation, LinkFrame, ServiceId, SessionId,
     link::{Kick, Push, Reply, frame::Kind},
 };
+use tokio::sync::mpsc;
 
-use super::{logic_links::Gateways, redelivery::Redelivery};
-use crate::PeerId;
+use super::{
+    logic_links::Gateways,
+    redelivery::Redelivery,
+    trouble::{Trouble, TroubleCell},
+};
+use crate::{
+    PeerId,
+    promotion::{Fitness, LogicEvent},
+};
 
 /// The logic server's links, for its handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct LogicHandle {
     pub(super) own: PeerId,
     pub(super) gateways: Arc<Gateways>,
+    pub(super) trouble: TroubleCell,
+    pub(super) events: mpsc::Sender<LogicEvent>,
 }
 
 impl LogicHandle {
@@ -27,6 +37,15 @@ impl LogicHandle {
     /// Which life of this server.
     pub fn incarnation(&self) -> Incarnation {
         self.own.incarnation
+    }
+
+    /// Tells gateways and people whether this server can do its work: while it cannot, requests go to
+    /// servers that can, where there are any.
+    pub async fn set_trouble(&self, trouble: Option<Trouble>) {
+        let fitness = if trouble.is_some() { Fitness::Unfit } else { Fitness::Fit };
+        self.trouble.set(trouble);
+        // The runtime is gone only when the server ends.
+        let _ = self.events.send(LogicEvent::Fitness(fitness)).await;
     }
 
     /// Answers a request. Waits for room in the link's queue; where the link is lost, the answer

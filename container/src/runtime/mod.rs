@@ -16,6 +16,7 @@ mod registrar;
 mod report;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::{
     sync::Arc,
@@ -36,11 +37,13 @@ pub(crate) use logic::LogicRuntime;
 pub(crate) use logic_accept::Acceptor;
 pub use logic_handle::LogicHandle;
 pub use redelivery::Redelivery;
+pub use trouble::Trouble;
 
 use self::{
     gateway_dial::Links,
     logic_accept::{LinkServer, RefusedLog},
     report::{GatewayReport, LogicReport},
+    trouble::TroubleCell,
 };
 use crate::{
     ContainerConfig, Error, PeerId, ServerInfo,
@@ -121,7 +124,13 @@ pub(crate) fn logic(
     let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
     let identity = common.identity(Role::Logic);
     let gateways = Arc::new(logic_links::Gateways::new(common.config.link, events_in.clone()));
-    let report = LogicReport::new(common.info.clone(), port, gateways.clone(), events_in.clone());
+    let trouble = TroubleCell::default();
+    let report = LogicReport {
+        common: report::Common::new(common.info.clone(), port),
+        gateways: gateways.clone(),
+        events: events_in.clone(),
+        trouble: trouble.clone(),
+    };
     let links = LinkServer {
         identity,
         credentials: common.credentials,
@@ -132,7 +141,12 @@ pub(crate) fn logic(
         stop: common.stop.clone(),
         refused: RefusedLog::default(),
     };
-    let handle = LogicHandle { own: common.info.peer(), gateways: gateways.clone() };
+    let handle = LogicHandle {
+        own: common.info.peer(),
+        gateways: gateways.clone(),
+        trouble,
+        events: events_in.clone(),
+    };
     let runtime = LogicRuntime {
         info: common.info,
         config: common.config,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,12 +11,12 @@ use imago_naming::{Health, Instance, ServiceRegistration, Snapshot, meta_key};
 use imago_proto::{ServiceId, link::ServerState};
 use tokio::sync::mpsc;
 
-use super::{gateway_dial::Links, logic_links::Gateways, peer_of};
+use super::{gateway_dial::Links, logic_links::Gateways, peer_of, trouble::TroubleCell};
 use crate::{
     ServerInfo,
     link::Link,
     monitor::{MonitorSource, PeerReport, PeersReport, SelfReport, Waiting},
-    promotion::{GatewayCore, GatewayPhase, LogicCore, LogicEvent, LogicPhase},
+    promotion::{Fitness, GatewayCore, GatewayPhase, LogicCore, LogicEvent, LogicPhase},
 };
 
 /// Gateways that a registered logic server was promoted without.
@@ -31,11 +32,13 @@ struct View {
     knows_peers: bool,
     waiting: BTreeMap<ServiceId, Instant>,
     excluded: Vec<String>,
+    /// Since when a gateway has no server that takes requests.
+    alone: Option<Instant>,
     snapshot: Snapshot,
 }
 
 /// What both kinds of server tell.
-struct Common {
+pub(super) struct Common {
     info: ServerInfo,
     address: String,
     started: Instant,
@@ -43,7 +46,7 @@ struct Common {
 }
 
 impl Common {
-    fn new(info: ServerInfo, port: u16) -> Self {
+    pub(super) fn new(info: ServerInfo, port: u16) -> Self {
         let port = if info.port == 0 { port } else { info.port };
         let address = format!("{}:{port}", info.address);
         let view = View {
@@ -51,6 +54,7 @@ impl Common {
             knows_peers: false,
             waiting: BTreeMap::new(),
             excluded: Vec::new(),
+            alone: None,
             snapshot: Snapshot::default(),
         };
         Self { info, address, started: Instant::now(), view: Mutex::new(view) }
@@ -60,7 +64,7 @@ impl Common {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn own(&self, role: &str, sessions: Option<u64>) -> SelfReport {
+    fn own(&self, role: &str, sessions: Option<u64>, trouble: Option<String>) -> SelfReport {
         let view = self.view();
         let now = Instant::now();
         SelfReport {
@@ -82,6 +86,7 @@ impl Common {
                 .collect(),
             excluded: view.excluded.clone(),
             sessions,
+            trouble,
             registry_error: view.snapshot.error.as_deref().map(ToOwned::to_owned),
         }
     }
@@ -149,6 +154,7 @@ fn add_link(peer: &mut PeerReport, link: &Link) {
         ServerState::Young => "young",
         ServerState::Adult => "adult",
         ServerState::Leaving => "leaving",
+        ServerState::Unfit => "unfit",
     }
     .to_owned();
     peer.linked = true;
@@ -160,21 +166,13 @@ fn add_link(peer: &mut PeerReport, link: &Link) {
 
 /// A logic server's report.
 pub(crate) struct LogicReport {
-    common: Common,
-    gateways: Arc<Gateways>,
-    events: mpsc::Sender<LogicEvent>,
+    pub(super) common: Common,
+    pub(super) gateways: Arc<Gateways>,
+    pub(super) events: mpsc::Sender<LogicEvent>,
+    pub(super) trouble: TroubleCell,
 }
 
 impl LogicReport {
-    pub(super) fn new(
-        info: ServerInfo,
-        port: u16,
-        gateways: Arc<Gateways>,
-        events: mpsc::Sender<LogicEvent>,
-    ) -> Self {
-        Self { common: Common::new(info, port), gateways, events }
-    }
-
     /// Time since the start.
     pub(super) fn age(&self) -> Duration {
         self.common.started.elapsed()
@@ -182,14 +180,16 @@ impl LogicReport {
 
     pub(super) fn update(&self, core: &LogicCore, snapshot: &Snapshot) {
         *self.common.view() = View {
-            state: match core.phase() {
-                LogicPhase::Young => "young",
-                LogicPhase::Adult => "adult",
-                LogicPhase::Leaving => "leaving",
+            state: match (core.phase(), core.fitness()) {
+                (LogicPhase::Young, _) => "young",
+                (LogicPhase::Adult, Fitness::Fit) => "adult",
+                (LogicPhase::Adult, Fitness::Unfit) => "unfit",
+                (LogicPhase::Leaving, _) => "leaving",
             },
             knows_peers: core.knows_gateways(),
             waiting: core.waiting_for().clone(),
             excluded: core.excluded().iter().map(ToString::to_string).collect(),
+            alone: None,
             snapshot: snapshot.clone(),
         };
     }
@@ -199,13 +199,25 @@ impl LogicReport {
     }
 }
 
+impl LogicReport {
+    fn trouble(&self) -> Option<String> {
+        self.trouble.get().map(|trouble| trouble.text())
+    }
+}
+
 impl MonitorSource for LogicReport {
     fn ready(&self) -> Result<(), Vec<String>> {
         let state = self.common.view().state;
         if state == "adult" {
             return Ok(());
         }
-        let mut reasons = vec![format!("{state}: takes no traffic")];
+        let mut reasons = match (state, self.trouble()) {
+            ("unfit", Some(trouble)) => return Err(vec![format!("unfit: {trouble}")]),
+            (state, trouble) => {
+                let reasons = iter::once(format!("{state}: takes no traffic"));
+                reasons.chain(trouble).collect::<Vec<_>>()
+            }
+        };
         if state == "young" {
             reasons.extend(self.common.reasons());
         }
@@ -218,7 +230,7 @@ impl MonitorSource for LogicReport {
             let parked = self.gateways.queue_depth(&ServiceId::from(peer.id.as_str()));
             (peer.queue_frames, peer.queue_bytes) = parked;
         }
-        PeersReport { own: self.common.own("logic", None), peers }
+        PeersReport { own: self.common.own("logic", None, self.trouble()), peers }
     }
 
     fn exclude(&self, gateway: &str) -> Result<(), String> {
@@ -258,11 +270,13 @@ impl GatewayReport {
                 GatewayPhase::Young => "young",
                 GatewayPhase::Adult => "adult",
                 GatewayPhase::Fenced => "fenced",
+                GatewayPhase::Isolated => "isolated",
                 GatewayPhase::Leaving => "leaving",
             },
             knows_peers: core.knows_servers(),
             waiting: core.waiting_for().clone(),
             excluded: Vec::new(),
+            alone: core.alone_since(),
             snapshot: snapshot.clone(),
         };
     }
@@ -272,12 +286,24 @@ impl GatewayReport {
     }
 }
 
+impl GatewayReport {
+    /// What keeps it from serving the clients that it has.
+    fn trouble(&self) -> Option<String> {
+        let view = self.common.view();
+        let since = view.alone.filter(|_| ["adult", "isolated"].contains(&view.state))?;
+        Some(format!("no logic server linked for {:.1} s", since.elapsed().as_secs_f64()))
+    }
+}
+
 impl MonitorSource for GatewayReport {
     fn ready(&self) -> Result<(), Vec<String>> {
         let state = self.common.view().state;
-        let mut reasons = match state {
-            "adult" => Vec::new(),
-            state => vec![format!("{state}: accepts no clients")],
+        let mut reasons = match (state, self.trouble()) {
+            ("adult", trouble) => trouble.into_iter().collect(),
+            ("isolated", Some(trouble)) => {
+                vec![format!("isolated: {trouble}, clients are handed over")]
+            }
+            (state, _) => vec![format!("{state}: accepts no clients")],
         };
         if state != "leaving" {
             reasons.extend(self.common.reasons());
@@ -298,7 +324,7 @@ impl MonitorSource for GatewayReport {
 
     fn peers(&self) -> PeersReport {
         let sessions = Some(self.links.roster.len() as u64);
-        let own = self.common.own("gateway", sessions);
+        let own = self.common.own("gateway", sessions, self.trouble());
         PeersReport { own, peers: self.common.peers(&self.links.all()) }
     }
 

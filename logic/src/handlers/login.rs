@@ -26,6 +26,9 @@ pub(super) async fn sign_in(ctx: Context, _: LoginReq) -> Result<LoginResp, Reje
 }
 
 async fn enter(ctx: &Context) -> Option<Mark> {
+    if ctx.store_state().is_away() {
+        return None;
+    }
     let device = ctx.device();
     match timeout(STORE_PATIENCE, ctx.store().enter(&device)).await {
         Ok(Ok(mark)) => Some(mark),

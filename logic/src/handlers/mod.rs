@@ -41,6 +41,16 @@ pub fn router() -> Router {
         .handle(command::CHAT_CONVERSATIONS, history::conversations)
 }
 
+/// Whether a command cannot be answered without the message store.
+pub(crate) fn needs_store(command: &str) -> bool {
+    command.starts_with("chat.")
+}
+
+/// The answer to it while the store is away.
+pub(crate) fn store_is_away() -> Reject {
+    Reject::failed("the message store is away, try again later")
+}
+
 impl From<StoreError> for Reject {
     /// The caller learns whether to retry; the log, not the caller, learns what failed.
     fn from(error: StoreError) -> Self {

@@ -30,8 +30,11 @@ use self::{
     redelivery::Redelivery,
 };
 use crate::{
-    GroupRules, Kick, Router, Session, SessionDirectory, context::Services, members::MemberLists,
-    metrics, store::MessageStore,
+    GroupRules, Kick, Router, Session, SessionDirectory,
+    context::Services,
+    members::MemberLists,
+    metrics,
+    store::{MessageStore, StoreState},
 };
 
 /// Bounds of the work.
@@ -59,6 +62,8 @@ pub(crate) struct Means {
     pub(crate) directory: Arc<dyn SessionDirectory>,
     /// Where messages are.
     pub(crate) store: Arc<dyn MessageStore>,
+    /// Whether they can be reached.
+    pub(crate) store_state: Arc<StoreState>,
 }
 
 /// What a container calls.
@@ -78,7 +83,7 @@ pub(crate) struct LogicService {
 impl LogicService {
     pub(crate) fn new(
         router: Router,
-        Means { outlet, directory, store }: Means,
+        Means { outlet, directory, store, store_state }: Means,
         limits: WorkLimits,
         groups: GroupRules,
         tasks: &TaskTracker,
@@ -94,6 +99,7 @@ impl LogicService {
         let services = Services {
             directory: directory.clone(),
             store,
+            store_state,
             members: MemberLists::default(),
             groups,
         };

@@ -189,6 +189,12 @@ impl Queues {
         }
     }
 
+    /// Requests being worked on or waiting.
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
     /// Resolves when no request is being worked on.
     pub(super) async fn idle(&self) {
         loop {

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -11,12 +11,16 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use imago_container::in_log_context;
+use tokio::time::timeout;
 
 use super::queues::Job;
-use crate::{Context, Reject, context::Services, metrics, router::Routes, store::Chains};
+use crate::{Context, Reject, context::Services, handlers, metrics, router::Routes, store::Chains};
 
 /// Requests of one session that are worked on at a time, where their handlers overlap.
 const OVERLAPPING_MAX: usize = 64;
+
+/// How long a handler may take before it is watched whether the store it waits for is away.
+const PROMPT: Duration = Duration::from_millis(250);
 
 /// A handled request, whose answer is to be sent.
 pub(super) struct Handled {
@@ -58,7 +62,7 @@ impl Running {
         job: Job,
         routes: &Routes,
         services: &std::sync::Arc<Services>,
-        timeout: Duration,
+        limit: Duration,
         cx: &mut TaskContext<'_>,
     ) {
         if self.requests.is_empty() {
@@ -68,7 +72,7 @@ impl Running {
         let overlaps = routes.overlaps(&request.command);
         let chain = self.chains.of(&request.command, &request.dest);
         let ctx = Context::new(session, request, chain, services.clone());
-        let handling = handle(routes.answer(ctx.clone(), body), ctx.clone(), timeout);
+        let handling = handle(routes.answer(ctx.clone(), body), ctx.clone(), limit);
         let handling = in_log_context(ctx.log_context(), handling).boxed();
         let mut request = Request { overlaps, state: State::Begun(handling) };
         request.poll(cx);
@@ -107,19 +111,40 @@ impl Request {
 async fn handle(
     handler: impl Future<Output = Result<Bytes, Reject>>,
     ctx: Context,
-    timeout: Duration,
+    limit: Duration,
 ) -> Handled {
-    // Whatever the layers are: a panic must not end the session's worker.
-    let handled = AssertUnwindSafe(handler).catch_unwind();
-    let answer = match tokio::time::timeout(timeout, handled).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(Reject::failed("the server failed on this request")),
-        Err(_) => {
-            metrics::handler_timeout();
-            tracing::warn!("handler took too long; its request is answered with 300");
-            Err(Reject::failed("the server took too long, try again later"))
-        }
-    };
+    let answer = answer(handler, &ctx, limit).await;
     tracing::trace!(ok = answer.is_ok(), "answered");
     Handled { ctx, answer }
+}
+
+/// The handler's answer, or the one in its place.
+async fn answer(
+    handler: impl Future<Output = Result<Bytes, Reject>>,
+    ctx: &Context,
+    limit: Duration,
+) -> Result<Bytes, Reject> {
+    let (store, needs_store) = (ctx.store_state(), handlers::needs_store(ctx.command()));
+    if needs_store && store.is_away() {
+        ctx.chain().break_off();
+        return Err(handlers::store_is_away());
+    }
+    // Whatever the layers are: a panic must not end the session's worker.
+    let mut handled = pin!(AssertUnwindSafe(handler).catch_unwind());
+    let failed = |_| Err(Reject::failed("the server failed on this request"));
+    let prompt = limit.min(PROMPT);
+    if let Ok(answer) = timeout(prompt, &mut handled).await {
+        return answer.unwrap_or_else(failed);
+    }
+    tokio::select! {
+        late = timeout(limit - prompt, &mut handled) => match late {
+            Ok(answer) => answer.unwrap_or_else(failed),
+            Err(_) => {
+                metrics::handler_timeout();
+                tracing::warn!("handler took too long; its request is answered with 300");
+                Err(Reject::failed("the server took too long, try again later"))
+            }
+        },
+        () = store.away(), if needs_store => Err(handlers::store_is_away()),
+    }
 }

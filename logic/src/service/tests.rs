@@ -3,6 +3,7 @@
 mod kicks;
 mod overlapping;
 mod redelivery;
+mod store_away;
 
 use std::{
     collections::HashMap,

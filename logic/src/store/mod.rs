@@ -8,12 +8,17 @@ mod ids;
 pub mod null;
 mod options;
 pub mod postgres;
+mod pulse;
 pub mod sqlite;
+mod watch;
+
+use std::time::Instant;
 
 use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 pub(crate) use self::chain::Chains;
+pub(crate) use self::watch::{StoreState, StoreWatch};
 pub use self::{
     chain::Chain,
     device::{Device, Given, Listing, Owed},
@@ -260,6 +265,15 @@ pub trait MessageStore: Send + Sync + 'static {
 
     /// Who gets the messages of a group now; `None` where there is none in this app.
     async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>>;
+
+    /// Writes something small, durable when this returns, and reads it again, without trying twice.
+    /// Messages, groups and cursors stay as they are.
+    async fn probe(&self) -> Result<()>;
+
+    /// When a message was last stored; `None` where that is not known.
+    fn last_write(&self) -> Option<Instant> {
+        None
+    }
 
     /// Removes some of the messages with ids below this one, and of the devices that have not been
     /// there since then (Unix nanoseconds), with their cursors; says how many. 0: none are left. When a

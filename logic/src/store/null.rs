@@ -115,6 +115,10 @@ impl MessageStore for NullStore {
         Ok(None)
     }
 
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn prune(&self, _: i64) -> Result<usize> {
         Ok(0)
     }

@@ -87,6 +87,9 @@ impl MessageStore for Broken {
             None => broken(),
         }
     }
+    async fn probe(&self) -> Result<()> {
+        broken()
+    }
     async fn prune(&self, _: i64) -> Result<usize> {
         broken()
     }

@@ -120,7 +120,8 @@ async fn refusals_have_the_statuses_of_old() {
 async fn who_is_not_let_in_hears_why() {
     let world = World::gossip().await;
     let mut logic = world.logic("logic-1", &[]).await;
-    let gateway = world.gateway("gateway-1", &[]).await;
+    // It keeps its doors open for all of the test.
+    let gateway = world.gateway("gateway-1", &[("forward.isolated", "1m")]).await;
     logic.ready().await;
     gateway.ready().await;
     for (port, code) in [(Port::WebSocket, Some(1008)), (Port::Tcp, None)] {

@@ -1,4 +1,4 @@
-//! The invariants of `promotion.md`, I1 to I4.
+//! The invariants of `promotion.md`, I1 to I4, and those of fitness and isolation.
 
 use super::*;
 use crate::promotion::{GatewayPhase, LogicPhase};
@@ -39,8 +39,9 @@ impl World {
     /// I2: nobody is let in before the gateway has every Adult logic server. Of the two, one saw
     /// the other: a gateway that knows of the server has its link, and a server that the gateway
     /// cannot know of had the link at its promotion (and a lost link closes no doors), or named
-    /// the gateway, which has yet to find that and to fence itself.
-    pub(super) fn check_opened(&self, opened: &PeerId) {
+    /// the gateway, which has yet to find that and to fence itself. A gateway that was isolated opens
+    /// once it has one again, as it would have stayed open with that one.
+    pub(super) fn check_opened(&self, opened: &PeerId, was: GatewayPhase) {
         let gateway =
             self.gateways.iter().flatten().find(|gateway| gateway.peer == *opened).unwrap();
         for logic in self.logics.iter().flatten() {
@@ -51,8 +52,13 @@ impl World {
                 .links
                 .iter()
                 .any(|link| link.gateway == *opened && link.logic == logic.peer && link.synced);
-            let accounted = !gateway.knows_adult(&logic.peer)
-                && self.grown.get(&logic.peer).is_some_and(|known| known.contains(opened));
+            let knew = self.grown.get(&logic.peer).is_some_and(|known| known.contains(opened));
+            let accounted = match was {
+                GatewayPhase::Isolated => {
+                    knew || self.met.contains(&(opened.clone(), logic.peer.clone()))
+                }
+                _ => knew && !gateway.knows_adult(&logic.peer),
+            };
             assert!(linked || accounted, "I2: {opened} opened without {}", logic.peer);
         }
     }
@@ -75,10 +81,52 @@ impl World {
         }
     }
 
+    /// A gateway without a server closes its doors where others may have one, and only then.
+    fn check_isolated(&self, gateway: &Gateway) {
+        let (core, isolated) = (&gateway.core, Timing::default().isolated);
+        let is_long = |since: &Instant| self.now - *since >= isolated;
+        let has_server = self.links.iter().any(|link| core.is_usable(&link.logic));
+        let alone_for_long = core.alone_since().as_ref().is_some_and(is_long);
+        let others_serve = core.waiting_for().values().any(is_long);
+        match core.phase() {
+            GatewayPhase::Adult => {
+                assert_eq!(core.alone_since().is_none(), has_server, "{}", gateway.peer);
+                assert!(
+                    !(alone_for_long && others_serve),
+                    "{} keeps clients that others could serve",
+                    gateway.peer
+                );
+            }
+            GatewayPhase::Isolated => {
+                let excluded =
+                    gateway.shown.values().any(|r| r.excluded.contains(&gateway.peer.service_id));
+                assert!(!has_server || excluded, "{} stays closed with a server", gateway.peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// An unfit server is not chosen while a fit one is linked.
+    fn check_fitness(&self, gateway: &Gateway) {
+        let is_chosen = |said: ServerState| {
+            self.links
+                .iter()
+                .filter(|link| link.gateway == gateway.peer && link.heard == said)
+                .any(|link| gateway.core.is_usable(&link.logic))
+        };
+        assert!(
+            !(is_chosen(ServerState::Unfit) && is_chosen(ServerState::Adult)),
+            "{} chooses an unfit server beside a fit one",
+            gateway.peer
+        );
+    }
+
     /// I1 (the chosen are Adult) and I4 (no stale life is chosen), at every moment.
     pub(super) fn check(&self) {
         for gateway in self.gateways.iter().flatten() {
             self.check_fenced(gateway);
+            self.check_isolated(gateway);
+            self.check_fitness(gateway);
             for link in self.links.iter().filter(|link| link.gateway == gateway.peer) {
                 if !gateway.core.is_usable(&link.logic) {
                     continue;

@@ -1,7 +1,7 @@
 //! What was begun goes on: registry writes and reads, syncs and states on links.
 
 use super::*;
-use crate::promotion::{GatewayAction, LogicAction, LogicPhase};
+use crate::promotion::{Fitness, GatewayAction, LogicAction, LogicPhase};
 
 impl World {
     /// The sync of a link ends, or a state arrives over it.
@@ -16,9 +16,11 @@ impl World {
         let (gateway, logic) = (link.gateway.clone(), link.logic.clone());
         if !link.synced {
             link.synced = true;
+            self.met.insert((gateway.clone(), logic.clone()));
             self.tell_logic(&logic, LogicEvent::LinkSynced(gateway.clone()));
             self.tell_gateway(&gateway, GatewayEvent::LinkSynced(logic));
         } else if let Some(state) = link.states.pop_front() {
+            link.heard = state;
             self.tell_gateway(&gateway, GatewayEvent::LinkState { peer: logic, state });
         }
     }
@@ -94,11 +96,13 @@ impl World {
         let now = self.now;
         let found = self.gateways.iter_mut().flatten().find(|gateway| gateway.peer == *peer);
         let Some(gateway) = found else { return };
-        if let GatewayEvent::LinkUp(logic, ServerState::Adult)
-        | GatewayEvent::LinkState { peer: logic, state: ServerState::Adult } = &event
+        if let GatewayEvent::LinkUp(logic, state) | GatewayEvent::LinkState { peer: logic, state } =
+            &event
+            && Fitness::of(*state).is_some()
         {
             gateway.told.insert(logic.clone());
         }
+        let was = gateway.core.phase();
         let actions = gateway.core.on(event, now);
         let mut stale = Vec::new();
         let mut opened = false;
@@ -112,7 +116,7 @@ impl World {
             }
         }
         if opened {
-            self.check_opened(peer);
+            self.check_opened(peer, was);
         }
         for server in stale {
             self.links.retain(|link| !(link.gateway == *peer && link.logic == server));
@@ -131,10 +135,11 @@ impl World {
                     logic.pending.push_back(Pending::Write((true, excluded)));
                 }
                 LogicAction::Reread => logic.pending.push_back(Pending::Read { again: true }),
-                LogicAction::AnnounceAdult { excluded } => {
-                    logic.told = (ServerState::Adult, excluded);
+                LogicAction::AnnounceAdult { fitness, excluded }
+                | LogicAction::AnnounceFitness { fitness, excluded } => {
+                    logic.told = (fitness.state(), excluded);
                     for link in self.links.iter_mut().filter(|link| link.logic == *peer) {
-                        link.states.push_back(ServerState::Adult);
+                        link.states.push_back(fitness.state());
                     }
                 }
                 LogicAction::Excluded(_) => {}

@@ -12,7 +12,9 @@ use std::{
 
 use imago_proto::{Incarnation, ServiceId, link::ServerState};
 
-use super::{GatewayCore, GatewayEvent, GatewayRecord, LogicCore, LogicEvent, LogicRecord, Timing};
+use super::{
+    Fitness, GatewayCore, GatewayEvent, GatewayRecord, LogicCore, LogicEvent, LogicRecord, Timing,
+};
 use crate::PeerId;
 
 /// Servers of each kind.
@@ -57,6 +59,8 @@ struct Link {
     gateway: PeerId,
     logic: PeerId,
     synced: bool,
+    /// What the gateway has heard last.
+    heard: ServerState,
     states: VecDeque<ServerState>,
 }
 
@@ -73,6 +77,8 @@ pub(in crate::promotion) struct World {
     logic_records: BTreeMap<ServiceId, LogicRecord>,
     links: Vec<Link>,
     blocked: BTreeSet<(usize, usize)>,
+    /// Gateways and the logic servers that have ever had their sessions.
+    met: BTreeSet<(PeerId, PeerId)>,
     /// Every life of a logic server that was ever Adult, with the gateways that it was linked with
     /// at its promotion, or named as left out.
     grown: BTreeMap<PeerId, BTreeSet<PeerId>>,
@@ -93,6 +99,7 @@ impl World {
             logic_records: BTreeMap::new(),
             links: Vec::new(),
             blocked: BTreeSet::new(),
+            met: BTreeSet::new(),
             grown: BTreeMap::new(),
         }
     }
@@ -139,7 +146,7 @@ impl World {
     }
 
     fn disturb(&mut self, what: u16, a: usize, b: usize) {
-        match what % 14 {
+        match what % 17 {
             0 | 1 => self.start_gateway(a),
             2 | 3 => self.start_logic(a),
             4 => self.kill_gateway(a),
@@ -151,6 +158,9 @@ impl World {
             10 => self.exclude(a),
             11 => drop(self.logics[a].take()),
             12 => self.time_out_half_open(),
+            13 => self.change_fitness(a, Fitness::Unfit),
+            14 => self.change_fitness(a, Fitness::Fit),
+            15 => self.fail_registry(a),
             _ => self.notice(a),
         }
     }
@@ -263,6 +273,21 @@ impl World {
         }
     }
 
+    fn change_fitness(&mut self, number: usize, fitness: Fitness) {
+        if let Some(peer) = self.logics[number].as_ref().map(|logic| logic.peer.clone()) {
+            self.tell_logic(&peer, LogicEvent::Fitness(fitness));
+        }
+    }
+
+    /// A gateway cannot read the registry, until its next read arrives.
+    fn fail_registry(&mut self, number: usize) {
+        let Some(gateway) = &self.gateways[number] else { return };
+        if gateway.core.knows_servers() {
+            let (peer, shown) = (gateway.peer.clone(), gateway.shown.values().cloned().collect());
+            self.tell_gateway(&peer, GatewayEvent::StaleSnapshot(shown));
+        }
+    }
+
     fn exclude(&mut self, number: usize) {
         let waiting = self.logics.iter().flatten().find_map(|logic| {
             let id = name("gateway", number);
@@ -299,6 +324,7 @@ impl World {
             gateway: gateway_peer.clone(),
             logic: logic_peer.clone(),
             synced: false,
+            heard: state,
             states: VecDeque::from([state]),
         });
         self.tell_gateway(&gateway_peer, GatewayEvent::LinkUp(logic_peer, state));

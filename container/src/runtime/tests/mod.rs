@@ -1,6 +1,8 @@
 //! Whole servers in one process, on a registry in memory.
 
+mod fitness;
 mod freeze;
+mod isolation;
 mod lifecycle;
 mod overload;
 mod owed;

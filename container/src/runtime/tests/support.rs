@@ -22,7 +22,11 @@ use crate::{
     PeerId, Request, ServerInfo,
     link::{Credentials, Link},
     monitor::MonitorSource,
-    runtime::{self, Common, gateway_dial::Links, report::GatewayReport},
+    runtime::{
+        self, Common,
+        gateway_dial::Links,
+        report::{GatewayReport, LogicReport},
+    },
     selector::Hash,
 };
 
@@ -227,6 +231,7 @@ pub(super) struct Gateway {
 pub(super) struct Logic {
     pub(super) role: Arc<LogicNotes>,
     pub(super) handle: LogicHandle,
+    pub(super) report: Arc<LogicReport>,
     pub(super) running: Running,
 }
 
@@ -251,7 +256,11 @@ fn common(
 
 impl Gateway {
     pub(super) fn start(id: &str, naming: Arc<dyn Naming>) -> Self {
-        let common = common("gateway", id, "chat", naming, config());
+        Self::configured(id, naming, config())
+    }
+
+    pub(super) fn configured(id: &str, naming: Arc<dyn Naming>, config: ContainerConfig) -> Self {
+        let common = common("gateway", id, "chat", naming, config);
         let tasks = common.tasks.clone();
         let (runtime, handle) = runtime::gateway(common, 1, "ws".into(), Arc::new(Hash));
         let role = Arc::new(GatewayNotes::default());
@@ -291,12 +300,12 @@ impl Logic {
         let common = common("chat", id, "gateway", naming, config);
         let tasks = common.tasks.clone();
         let (runtime, acceptor, handle) = runtime::logic(common, listener).unwrap();
-        let role = Arc::new(LogicNotes::default());
+        let (role, report) = (Arc::new(LogicNotes::default()), runtime.report.clone());
         *role.handle.lock().unwrap() = Some(handle.clone());
         let running = Running::start(tasks, |shutdown| {
             tokio::spawn(runtime.run(acceptor, role.clone(), shutdown))
         });
-        Self { role, handle, running }
+        Self { role, handle, report, running }
     }
 }
 

@@ -216,3 +216,18 @@ pub(crate) async fn names_and_texts_are_kept_whatever_they_are(store: Fresh) {
         assert!(listed.iter().all(|entry| entry.conversation != *conversation), "{name:?}");
     }
 }
+
+pub(crate) async fn a_probe_changes_nothing_and_a_stored_message_counts_as_one(store: Fresh) {
+    let sent = send(&*store, "a", "b", "1").await;
+    let written = store.last_write().expect("a message was stored");
+    for _ in 0..3 {
+        store.probe().await.unwrap();
+    }
+    // Several servers, and several at once.
+    join_all((0..20).map(|_| async { store.probe().await.unwrap() })).await;
+    assert_eq!(send(&*store, "a", "b", "1").await.seq, Seq(1));
+    assert_eq!(store.last_write(), Some(written), "neither a probe nor a repeat stores a message");
+    assert_eq!(listed(&*store, "b", Page::Everything).await, [sent.message_id]);
+    send(&*store, "a", "b", "2").await;
+    assert!(store.last_write() > Some(written));
+}

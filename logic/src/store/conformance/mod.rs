@@ -36,6 +36,7 @@ macro_rules! suite {
             accounts_of_two_apps_never_meet,
             pruning_takes_the_old_and_leaves_the_rest_in_order,
             names_and_texts_are_kept_whatever_they_are,
+            a_probe_changes_nothing_and_a_stored_message_counts_as_one,
         );
         crate::store::conformance::suite!($fresh, devices,
             cursors_move_forward_up_to_the_head_and_only_for_members,

@@ -10,6 +10,7 @@ mod history;
 mod node;
 mod options;
 mod pool;
+mod probe;
 mod prune;
 mod queue;
 mod reads;
@@ -39,12 +40,13 @@ use self::{
     groups::Change,
     node::Node,
     pool::Pools,
+    probe::Slot,
     queue::{Bounds, Queue},
 };
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored,
+    Stored, pulse::Pulse,
 };
 
 /// How long one try of a read, or of a group's change, may take.
@@ -69,6 +71,8 @@ pub struct PostgresStore {
     #[cfg_attr(not(test), expect(dead_code, reason = "tests look at its number"))]
     node: Arc<Node>,
     _keeper: Arc<DropGuard>,
+    slot: Slot,
+    pulse: Arc<Pulse>,
 }
 
 impl PostgresStore {
@@ -102,6 +106,8 @@ impl PostgresStore {
             logins: Arc::new(logins),
             node,
             _keeper: Arc::new(ended.drop_guard()),
+            slot: Slot::random(),
+            pulse: Arc::default(),
         })
     }
 }
@@ -157,7 +163,11 @@ macro_rules! insist {
 #[async_trait]
 impl MessageStore for PostgresStore {
     async fn append(&self, message: NewMessage) -> Result<Appended> {
-        Ok(self.messages.run(message).await??)
+        let appended = self.messages.run(message).await??;
+        if appended.repeat_of.is_none() {
+            self.pulse.beat();
+        }
+        Ok(appended)
     }
 
     async fn enter(&self, device: &Device) -> Result<Mark> {
@@ -244,6 +254,14 @@ impl MessageStore for PostgresStore {
 
     async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>> {
         insist!(&self.pools.reads, |client| groups::members(&client, app, group))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(self.slot.probe(&self.pools.writes).await?)
+    }
+
+    fn last_write(&self) -> Option<Instant> {
+        self.pulse.last()
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

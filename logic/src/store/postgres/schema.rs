@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::{failure::Failure, rows::values};
 
 /// Each version's changes; how many are applied stands in `imago_schema`.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/1.sql"),
     concat!(
         include_str!("migrations/2/tables.sql"),
@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: [&str; 2] = [
         include_str!("migrations/2/history.sql"),
         include_str!("migrations/2/groups.sql"),
     ),
+    include_str!("migrations/3.sql"),
 ];
 
 /// Advisory lock of who changes the schema ("imago" in ASCII, and a counter), the same in every

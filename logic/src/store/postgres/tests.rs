@@ -145,10 +145,14 @@ async fn a_database_that_is_away_is_told_of_and_found_again() {
     let b = device("b");
     let read = store.index(&b, Page::Unacknowledged);
     let (read, written) = futures::join!(read, store.append(message("a", "b", "2")));
-    for error in [read.unwrap_err(), written.unwrap_err()] {
+    let probed = store.probe().await;
+    for error in [read.unwrap_err(), written.unwrap_err(), probed.unwrap_err()] {
         assert!(matches!(&error, StoreError::Failed(_)), "{error}");
     }
     server.start_again().await;
+    // Connections that broke while nobody used them are found out one by one.
+    eventually(Duration::from_secs(30), "a probe succeeds", || async { store.probe().await.ok() })
+        .await;
     assert_eq!(send(&store, "a", "b", "2").await.seq, Seq(2));
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await.len(), 2);
 }
@@ -270,4 +274,36 @@ async fn what_is_wrong_with_a_database_is_said_at_once() {
     assert!(text.contains("nowhere") && text.contains("does not exist"), "{text}");
     let text = refusal(&url.replace("imago@", "stranger:hidden@")).await;
     assert!(text.contains("stranger") && !text.contains("hidden"), "{text}");
+}
+
+#[tokio::test]
+async fn a_probe_of_a_database_that_takes_no_writes_fails_and_stops_no_other() {
+    let server = PostgresServer::shared().await;
+    let url = server.database().await;
+    let (store, other) = (open(&url).await, open(&url).await);
+    let switch = |value: &str| {
+        let sql = format!(
+            "ALTER DATABASE {0} SET default_transaction_read_only = {value};
+             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{0}'",
+            name(&url)
+        );
+        async move { drop(server.run_sql("postgres", &sql).await) }
+    };
+    switch("on").await;
+    let text = eventually(Duration::from_secs(30), "it is refused", || async {
+        let text = store.probe().await.err()?.to_string();
+        text.contains("read-only").then_some(text)
+    });
+    text.await;
+    switch("off").await;
+    eventually(Duration::from_secs(30), "it is taken", || async { store.probe().await.ok() }).await;
+
+    // One that is given up in its midst keeps neither its connection nor a lock.
+    for _ in 0..20 {
+        let given_up = timeout(Duration::from_micros(200), store.probe()).await;
+        drop(given_up);
+    }
+    store.probe().await.unwrap();
+    other.probe().await.unwrap();
+    assert_eq!(send(&store, "a", "b", "1").await.seq, Seq(1));
 }

@@ -20,7 +20,7 @@ macro_rules! rekey {
 }
 
 /// Each version's changes; the number of applied ones is the file's `user_version`.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     "
     -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
     CREATE TABLE conversation (
@@ -169,4 +169,6 @@ pub(super) const MIGRATIONS: [&str; 7] = [
         PRIMARY KEY (device, conversation, since)
     ) WITHOUT ROWID;
 ",
+    // Written by servers that look whether the file can be written.
+    "CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL);",
 ];

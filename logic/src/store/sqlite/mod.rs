@@ -3,11 +3,13 @@
 mod batch;
 mod bell;
 mod devices;
+mod failure;
 mod groups;
 mod history;
 mod migrations;
 mod owed;
 mod pace;
+mod probe;
 mod readers;
 mod reads;
 mod schema;
@@ -15,17 +17,17 @@ mod tail;
 mod writer;
 mod writes;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use self::{batch::Batch, owed::Ask, readers::Readers, tail::Unplaced, writer::Writer};
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored,
+    Stored, pulse::Pulse,
 };
 
 /// How a file is used.
@@ -68,6 +70,7 @@ impl SqliteOptions {
 pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
+    pulse: Arc<Pulse>,
 }
 
 impl SqliteStore {
@@ -105,6 +108,7 @@ impl SqliteStore {
                 Writer::start(first, options.queue, options.batch).map_err(no_thread)?,
             ),
             readers: Arc::new(Readers::start(readers).map_err(no_thread)?),
+            pulse: Arc::default(),
         })
     }
 }
@@ -134,15 +138,6 @@ impl SqliteStore {
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
 #[async_trait]
 impl MessageStore for SqliteStore {
     async fn append(&self, message: NewMessage) -> Result<Appended> {
@@ -153,7 +148,11 @@ impl MessageStore for SqliteStore {
             }
             Ok(writes::append(batch, &message)?.map_err(StoreError::from))
         };
-        self.writer.run_in(chain, append).await?
+        let appended = self.writer.run_in(chain, append).await??;
+        if appended.repeat_of.is_none() {
+            self.pulse.beat();
+        }
+        Ok(appended)
     }
 
     async fn enter(&self, device: &Device) -> Result<Mark> {
@@ -266,6 +265,14 @@ impl MessageStore for SqliteStore {
     async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>> {
         let (app, group) = (app.clone(), group.clone());
         self.readers.run(move |db| groups::members(db, &app, &group)).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.writer.run(probe::probe).await
+    }
+
+    fn last_write(&self) -> Option<Instant> {
+        self.pulse.last()
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

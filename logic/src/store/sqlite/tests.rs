@@ -276,3 +276,14 @@ async fn reading_connections_cannot_write() {
     let contents = store.contents(&app(), &account("a"), Vec::new()).await.unwrap();
     assert!(contents.is_empty());
 }
+
+#[tokio::test]
+async fn a_probe_that_fails_says_why_and_fails_alone() {
+    let (folder, store) = fresh();
+    store.probe().await.unwrap();
+    let path = folder.path().join("new/imago.db");
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE probe").unwrap();
+    let text = store.probe().await.unwrap_err().to_string();
+    assert!(text.contains("probe"), "{text}");
+    assert_eq!(send(&store, "a", "b", "1").await.seq, Seq(1));
+}

@@ -13,6 +13,7 @@ use super::{
     super::{Chain, Result, StoreError},
     batch::{Batch, Committed, Memory},
     bell::Bell,
+    failure::{complain, describe},
     pace::Pace,
 };
 use crate::metrics;
@@ -182,7 +183,7 @@ impl<'a> Jobs<'a> {
     /// None of those taken is committed. Where another process keeps the lock, those that came meanwhile
     /// have waited for it too.
     fn fail(self, error: rusqlite::Error) {
-        let text = error.to_string();
+        let text = describe(&error);
         let mut failed = self.taken;
         let is_busy = matches!(StoreError::from(error), StoreError::Busy);
         if is_busy {
@@ -259,13 +260,13 @@ fn write_batch(
                 return is_shared;
             }
             Err(Failure::Job(position, error)) => {
-                tracing::warn!(%error, "cannot write");
+                tracing::warn!(error = describe(&error), "cannot write");
                 jobs.taken.remove(position).finish(Err(error.into()));
                 // Nobody joins any more: else bad ones that keep coming would keep these from their commit.
                 jobs.most = jobs.taken.len();
             }
             Err(Failure::Batch(error)) => {
-                tracing::warn!(%error, writes, "cannot commit");
+                complain(&describe(&error), writes);
                 jobs.fail(error);
                 return false;
             }

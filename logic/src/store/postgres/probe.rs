@@ -1,0 +1,68 @@
+//! A small write and a read, to find out whether the database can be used.
+
+use deadpool_postgres::{Object, Pool};
+use imago_container::unix_nanos;
+
+use super::{
+    failure::Failure,
+    pool,
+    rows::{call, values},
+};
+
+/// Rows of the table. Servers mostly have different ones: the lock of one that is cut off in the midst of
+/// its probe stops no other.
+const SLOTS: i64 = 4096;
+
+const PROBE: &str = "
+    INSERT INTO probe (slot, at) VALUES ($1, $2)
+    ON CONFLICT (slot) DO UPDATE SET at = excluded.at
+    RETURNING at";
+
+/// The row that a store writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot(i64);
+
+// === impl Slot ===
+
+impl Slot {
+    pub(super) fn random() -> Self {
+        Self(rand::random_range(0..SLOTS))
+    }
+
+    /// Writes the row, and reads it.
+    pub(super) async fn probe(self, pool: &Pool) -> Result<(), Failure> {
+        let client = Untrusted(Some(pool::get(pool).await?));
+        let at = unix_nanos();
+        if client.write(self.0, at).await? != at {
+            return Err(Failure::Refused("the database gives back something else".to_owned()));
+        }
+        client.trust();
+        Ok(())
+    }
+}
+
+/// A connection that is closed, not used again, where its query fails or is given up.
+struct Untrusted(Option<Object>);
+
+// === impl Untrusted ===
+
+impl Untrusted {
+    async fn write(&self, slot: i64, at: i64) -> Result<i64, Failure> {
+        let taken = || Failure::Refused("the connection is gone".to_owned());
+        let client = self.0.as_ref().ok_or_else(taken)?;
+        let rows = call(client, PROBE, values![slot => INT8, at => INT8]).await?;
+        Ok(rows.first().ok_or_else(taken)?.try_get(0)?)
+    }
+
+    fn trust(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Untrusted {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use std::sync::Mutex;
+
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn full() -> StoreError {
+    StoreError::Failed("the disk is full".to_owned())
+}
+
+#[test]
+fn a_store_is_away_once_it_has_failed_for_longer_than_the_patience() {
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let mut judge = Judge::new(PATIENCE, start);
+    assert_eq!(judge.on(Ok(()), None, at(500)), None);
+    assert_eq!(judge.on(Err(full()), None, at(1000)), None);
+    assert_eq!(judge.on(Err(full()), None, at(2499)), None);
+    let trouble = judge.on(Err(full()), None, at(2500)).unwrap();
+    assert_eq!(trouble.since, at(500));
+    assert!(trouble.why.contains("cannot be written or read: the disk is full"), "{trouble:?}");
+    assert_eq!(judge.on(Ok(()), None, at(3000)), None, "one probe that succeeds is enough");
+    assert_eq!(judge.on(Err(full()), None, at(3500)), None, "and begins the patience anew");
+}
+
+#[test]
+fn a_write_that_succeeds_counts_as_a_probe() {
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let mut judge = Judge::new(PATIENCE, start);
+    // The queue is full, but commits go on.
+    assert_eq!(judge.on(Err(StoreError::Busy), Some(at(3000)), at(4000)), None);
+    assert!(judge.on(Err(StoreError::Busy), Some(at(3000)), at(5000)).is_some());
+}
+
+/// How probes of a store end.
+#[derive(Clone, Copy, PartialEq)]
+enum Ends {
+    Well,
+    Badly,
+    Never,
+}
+
+struct Store {
+    ends: watch::Sender<Ends>,
+    written: Mutex<Option<Instant>>,
+    probes: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl Watched for Store {
+    async fn probe(&self) -> Result<()> {
+        self.probes.send_modify(|probes| *probes += 1);
+        match *self.ends.borrow() {
+            Ends::Well => return Ok(()),
+            Ends::Badly => return Err(full()),
+            Ends::Never => {}
+        }
+        std::future::pending().await
+    }
+
+    fn last_write(&self) -> Option<Instant> {
+        *self.written.lock().unwrap()
+    }
+}
+
+struct Told(mpsc::UnboundedSender<Option<String>>);
+
+#[async_trait]
+impl Hearer for Told {
+    async fn set_trouble(&self, trouble: Option<Trouble>) {
+        let _ = self.0.send(trouble.map(|trouble| trouble.why));
+    }
+}
+
+/// A watch with a short patience, and what it tells.
+struct World {
+    store: Arc<Store>,
+    state: Arc<StoreState>,
+    told: mpsc::UnboundedReceiver<Option<String>>,
+    stop: CancellationToken,
+}
+
+impl World {
+    fn start(ends: Ends, patience: Duration) -> Self {
+        let store = Arc::new(Store {
+            ends: watch::Sender::new(ends),
+            written: Mutex::default(),
+            probes: watch::Sender::new(0),
+        });
+        let (state, stop) = (Arc::<StoreState>::default(), CancellationToken::new());
+        let (telling, told) = mpsc::unbounded_channel();
+        let hearer = Arc::new(Told(telling));
+        let watch = StoreWatch { store: store.clone(), state: state.clone(), patience, hearer };
+        tokio::spawn(watch.run(stop.clone()));
+        Self { store, state, told, stop }
+    }
+
+    /// The next thing that is told.
+    async fn hears(&mut self) -> Option<String> {
+        let told = timeout(Duration::from_secs(20), self.told.recv()).await;
+        told.expect("it is told in time").expect("the watch goes on")
+    }
+}
+
+#[tokio::test]
+async fn trouble_and_its_end_are_told_whether_probes_fail_or_do_not_end() {
+    for (ends, words) in [(Ends::Badly, "the disk is full"), (Ends::Never, "no answer within")] {
+        let mut world = World::start(ends, Duration::from_millis(100));
+        let why = world.hears().await.expect("trouble");
+        assert!(why.contains(words), "{why}");
+        assert!(world.state.is_away());
+        timeout(Duration::from_secs(20), world.state.away()).await.unwrap();
+        world.store.ends.send_replace(Ends::Well);
+        while world.hears().await.is_some() {}
+        assert!(!world.state.is_away());
+        world.stop.cancel();
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_written_to_is_not_probed() {
+    let world = World::start(Ends::Badly, Duration::from_millis(100));
+    let future = Instant::now() + Duration::from_secs(3600);
+    *world.store.written.lock().unwrap() = Some(future);
+    tokio::time::sleep(INTERVAL * 3).await;
+    assert_eq!(*world.store.probes.borrow(), 0);
+    assert!(!world.state.is_away());
+    // Nothing is written any more.
+    *world.store.written.lock().unwrap() = None;
+    let mut probes = world.store.probes.subscribe();
+    let probed = timeout(Duration::from_secs(20), probes.wait_for(|probes| *probes > 0)).await;
+    assert!(probed.unwrap().is_ok());
+}
