@@ -346,22 +346,26 @@ mod tests {
         let mut state = after(standing(), &refusing, 60);
         let mut waits = Vec::new();
         for _ in 0..5 {
-            let mut looks = 0;
-            while state.mode != Mode::Probing {
-                (state, looks) = (after(state, &refusing, 1), looks + 1);
-            }
+            let looks = until(&mut state, &refusing, |mode| mode == Mode::Probing);
             waits.push(looks / 10);
-            while state.mode == Mode::Probing {
-                state = after(state, &refusing, 1);
-            }
+            until(&mut state, &refusing, |mode| mode != Mode::Probing);
         }
         assert!(waits[1] > 20 && waits[2] > 40 && waits[3] > 80, "{waits:?}");
         assert_eq!(waits[3], waits[4]);
-        while state.mode != Mode::Probing {
-            state = after(state, &refusing, 1);
-        }
+        until(&mut state, &refusing, |mode| mode == Mode::Probing);
         state = after(after(state, &refusing, 2), &seen(1000, 1000), QUIET);
         assert_eq!((state.mode, state.probe_after), (Mode::Patient, None));
+    }
+
+    /// Looks until the mode is as wanted.
+    fn until(state: &mut State, seen: &Seen, wanted: impl Fn(Mode) -> bool) -> u32 {
+        for looks in 0..2000 {
+            if wanted(state.mode) {
+                return looks;
+            }
+            *state = after(*state, seen, 1);
+        }
+        panic!("{state:?}");
     }
 
     #[test]
