@@ -161,6 +161,7 @@ impl ContainerConfig {
             hold: settings.duration("forward.hold", Duration::ZERO..=secs(60)),
             held: settings.integer("forward.held", 0..=10_000_000),
             timeout: settings.duration("forward.timeout", millis(100)..=secs(300)),
+            patience: settings.duration("forward.patience", millis(1)..=secs(300)),
             delay: settings.duration("forward.delay", millis(1)..=secs(300)),
             attempts: settings.integer("forward.attempts", 1..=100),
             window: settings.integer("forward.window", 1..=65_536),

@@ -172,6 +172,7 @@ async fn overload_accounts_for_every_message_that_was_due() {
     let briefly = ["--best", "300ms", "--calm", "300ms", "--duration", "500ms"];
     let offered =
         ["--clients", "4", "--times", "2", "--rounds", "2", "--html", &page, "--pid", &pid];
+    let offered = [&offered[..], &["--busy", "0"]].concat();
     let (text, figures) = cluster.bench(&[&["overload"][..], &offered, &briefly].concat()).await;
     assert!(number(&figures, "best_per_second") > 0.0);
     for phase in figures["phases"].as_array().unwrap() {
@@ -190,6 +191,26 @@ async fn overload_accounts_for_every_message_that_was_due() {
     assert!(text.contains("ROUND") && text.contains("The median round of 2"), "{text}");
     assert!(text.contains("NOT SENT") && text.contains("recovered"), "{text}");
     assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<svg").count(), 3);
+    assert_eq!(figures["busy"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overload_tells_what_is_refused_of_a_closed_loop_beside_busy_programs() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("overload.html").display().to_string();
+    let briefly = ["--best", "200ms", "--calm", "200ms", "--duration", "500ms", "--times", "1"];
+    let busy = ["--clients", "40", "--busy", "2", "--busy-window", "16", "--html", &page];
+    let (text, figures) = cluster.bench(&[&["overload"][..], &busy, &briefly].concat()).await;
+    let busy = &figures["busy"];
+    assert_eq!((&busy["programs"], &busy["window"]), (&Value::from(2), &Value::from(16)));
+    let (accepted, refused) = (number(busy, "accepted"), number(busy, "refusals"));
+    assert!(accepted > 0.0 && accepted + refused == number(busy, "sent"), "{busy}");
+    // 640 under way, which even a slow machine answers within forward.patience.
+    assert!(refused <= accepted / 100.0, "{busy}");
+    assert!(number(&busy["delivered_ms"], "p99") > 0.0, "{busy}");
+    assert!(text.contains("beside 2 busy programs"), "{text}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("beside 2 busy programs"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,6 +339,8 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["overload", "--times", "0.5"], "--times: expected 1 to 100"),
         (&["overload", "--share", "2"], "--share: expected 0.01 to 0.9"),
         (&["overload", "--rounds", "0"], "--rounds: expected 1 to 100"),
+        (&["overload", "--busy", "65"], "--busy: expected 0 to 64"),
+        (&["overload", "--busy-window", "0"], "--busy-window: expected 1 to 1000"),
         (&["overload", "--calm", "1ms"], "--calm: expected 100ms to 10m"),
         (&["limit", "--fanout", "0"], "--fanout: expected 1 to 99999"),
     ] {

@@ -1,6 +1,7 @@
 //! `imago bench`: measures a cluster from outside, over the client's wire alone.
 
 mod backoff;
+mod burner;
 mod child;
 mod churn;
 mod client;
@@ -76,7 +77,7 @@ enum Scenario {
     /// What this machine does without Imago, a relay and bare WebSockets, beside talk or fan-out
     Limit(limit::LimitArgs),
     /// More than the servers can do: what they accept, how they refuse the rest, and how soon they
-    /// are well again
+    /// are well again; and that clients that wait for their answers are not refused on a busy machine
     Overload(overload::OverloadArgs),
     /// One more logic server, again and again: time from its start until it is Adult
     Promote(promote::PromoteArgs),
@@ -89,6 +90,9 @@ enum Scenario {
     /// The process that reads what `promote` sends beside
     #[command(hide = true)]
     ServeSink,
+    /// A program that keeps a processor busy beside `overload`
+    #[command(hide = true)]
+    ServeBurner,
 }
 
 /// Measures.
@@ -107,6 +111,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         Scenario::ServeLimit(args) => limit::serve(args).await,
         Scenario::ServeIdlers(args) => idlers::serve(args).await,
         Scenario::ServeSink => sink::serve().await,
+        Scenario::ServeBurner => burner::serve().await,
     }
 }
 

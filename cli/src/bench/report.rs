@@ -94,7 +94,7 @@ impl Report {
     }
 
     /// Messages accepted a second.
-    fn accepted_rate(&self) -> f64 {
+    pub(super) fn accepted_rate(&self) -> f64 {
         self.measured.accepted as f64 / self.measured.seconds.max(0.001)
     }
 

@@ -24,8 +24,10 @@ pub struct ForwardConfig {
     pub held: usize,
     /// How long a request waits for its answer before it is answered 300.
     pub timeout: Duration,
-    /// How long answers of a server may take before it is let owe no more than it answers within
-    /// this. Overflow: answered "busy".
+    /// How long requests may wait behind a standing queue of a server; at most half of `timeout`
+    /// counts. What would wait longer is answered "busy".
+    pub patience: Duration,
+    /// The delay that is no queue, and that the patience falls to where refusals go on.
     pub delay: Duration,
     /// How many servers a request is sent to before it is given up.
     pub attempts: u32,
@@ -39,6 +41,7 @@ impl Default for ForwardConfig {
             hold: Duration::from_secs(2),
             held: 10_000,
             timeout: Duration::from_secs(5),
+            patience: Duration::from_millis(1500),
             delay: Duration::from_millis(250),
             attempts: 3,
             window: 64,

@@ -26,10 +26,23 @@ impl Lane {
         self.shared.with(|core, servers, owner| core.submit(id, request, servers, owner, now));
     }
 
-    /// Answers a request "busy" in place of handing it over.
+    /// Answers a request "busy" in place of handing it over, because what the client sent beyond
+    /// its window has waited for too long.
     pub fn refuse(&self, request: &Request) {
         metrics::forward_refused();
+        self.count_overfull();
         self.shared.owner.refused(request, Status::SystemException, BUSY);
+    }
+
+    /// Tells the server's admission how much is owed to this session, once a tick.
+    fn count_overfull(&self) {
+        let tick = self.shared.forwarder.ticked.load(Ordering::Relaxed);
+        if self.shared.overfull.swap(tick, Ordering::Relaxed) != tick {
+            let core = self.shared.lock();
+            if let Some(link) = self.shared.link_of(&core) {
+                link.admission.overfull(core.len());
+            }
+        }
     }
 
     /// Requests that are not answered.
@@ -45,14 +58,20 @@ impl Lane {
     /// Whether the server of its requests owes so many answers that it may be behind: who waits for
     /// it then, waits for what others sent.
     pub fn is_crowded(&self) -> bool {
-        let core = self.shared.lock();
-        let link = core.server().and_then(|server| self.shared.forwarder.links.get(server));
+        let link = self.shared.link_of(&self.shared.lock());
         link.is_some_and(|link| link.pending() > admission::LEAST)
     }
 
-    /// How long requests may wait before they are better refused.
+    /// The shortest that [`patience`](Self::patience) may be.
     pub fn delay(&self) -> Duration {
         self.shared.forwarder.config.delay
+    }
+
+    /// How long what the client sent beyond its window may wait before it is better refused.
+    pub fn patience(&self) -> Duration {
+        let most = self.shared.forwarder.bounds().patience;
+        let link = self.shared.link_of(&self.shared.lock());
+        link.map_or(most, |link| link.admission.unread(most))
     }
 
     /// Resolves when fewer requests than the window are unanswered: until then no more should be

@@ -26,7 +26,10 @@ use imago_proto::{
 use tokio::sync::Notify;
 
 pub(crate) use self::admission::Admission;
-use self::core::{Availability, LaneCore, Sent, Servers};
+use self::{
+    admission::Bounds,
+    core::{Availability, LaneCore, Sent, Servers},
+};
 pub use self::{core::ForwardConfig, lane::Lane};
 use crate::{
     LaneOwner, PeerId, Request, Route,
@@ -70,6 +73,8 @@ struct LaneShared {
     changed: Notify,
     /// Milliseconds since the forwarder's start at which a request is overdue.
     deadline: AtomicU64,
+    /// The tick in which it was last found to have sent more than its window for too long.
+    overfull: AtomicU64,
 }
 
 impl Forwarder {
@@ -104,6 +109,7 @@ impl Forwarder {
             core: Mutex::new(LaneCore::new(self.config.clone())),
             changed: Notify::new(),
             deadline: AtomicU64::new(NEVER),
+            overfull: AtomicU64::new(NEVER),
         });
         self.lanes.insert(session, Arc::downgrade(&shared));
         Lane { shared }
@@ -220,9 +226,10 @@ impl Forwarder {
     }
 
     fn look_at_servers(&self, elapsed: Duration) {
+        let bounds = self.bounds();
         for link in &self.links {
             let (peer, owed) = (&link.peer, link.pending());
-            match link.admission.look(elapsed, owed, self.config.delay) {
+            match link.admission.look(elapsed, owed, bounds) {
                 Some(true) => {
                     tracing::warn!(%peer, owed, "answers are late: refusing what would be too much")
                 }
@@ -232,6 +239,12 @@ impl Forwarder {
                 None => {}
             }
         }
+    }
+
+    /// How long requests may wait. Half of the timeout is left to what the bounds do not know of.
+    fn bounds(&self) -> Bounds {
+        let ForwardConfig { delay, patience, timeout, .. } = self.config;
+        Bounds { delay, patience: patience.min(timeout / 2).max(delay) }
     }
 
     fn millis(&self, at: Instant) -> u64 {
@@ -266,6 +279,12 @@ impl LaneShared {
     /// A panic while the lock was held can only come from the owner; the lane itself is whole.
     fn lock(&self) -> MutexGuard<'_, LaneCore> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The link with the server of the requests in flight, or of the last ones.
+    fn link_of(&self, core: &LaneCore) -> Option<Arc<Link>> {
+        let link = self.forwarder.links.get(core.server()?)?;
+        Some(link.value().clone())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut LaneCore, &dyn Servers, &dyn LaneOwner) -> T) -> T {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{net::TcpStream, time::Instant};
 
-/// How far back the rate is looked at by which bytes arrive.
+/// How far back the rate is looked at by which bytes arrive, at least.
 const MEMORY: Duration = Duration::from_secs(1);
 
 /// A stream that knows what has arrived on it.
@@ -53,18 +53,22 @@ impl Backlog {
 
     /// How long what stands first has been waiting, of so many bytes that are read and not taken,
     /// and so many that are not read: as long as all of them took to arrive (Little's law).
-    pub(super) fn wait(&mut self, now: Instant, read: usize, unread: usize) -> Duration {
+    pub(super) fn wait(&self, now: Instant, read: usize, unread: usize) -> Duration {
         let most = self.most(now);
         let arrived = self.read.max(read).saturating_add(unread);
         if arrived == 0 {
             return Duration::ZERO;
         }
-        let wait = most.mul_f64(read.saturating_add(unread) as f64 / arrived as f64);
-        if most > 2 * MEMORY {
+        most.mul_f64(read.saturating_add(unread) as f64 / arrived as f64)
+    }
+
+    /// Forgets the rate of long ago; waits of up to `patience` are still told from longer ones.
+    pub(super) fn forget(&mut self, now: Instant, patience: Duration) {
+        let most = self.most(now);
+        if most > 2 * MEMORY.max(patience) {
             self.since = now.checked_sub(most / 2).unwrap_or(now);
             self.read /= 2;
         }
-        wait
     }
 }
 
@@ -104,10 +108,21 @@ mod tests {
         for step in 0..60 {
             now += SECOND;
             backlog.read(if step < 30 { 1_000_000 } else { 1000 });
-            backlog.wait(now, 0, 500);
+            backlog.forget(now, SECOND / 4);
         }
         let wait = backlog.wait(now, 0, 500).as_secs_f64();
         assert!((0.3..=0.6).contains(&wait), "{wait}");
+    }
+
+    #[test]
+    fn a_wait_longer_than_a_patience_shows_however_long_that_is() {
+        let start = Instant::now();
+        let mut backlog = Backlog::new(start);
+        for second in 1..60 {
+            let now = start + second * SECOND;
+            assert_eq!(backlog.wait(now, 0, 500) > 10 * SECOND, second > 10, "{second} s");
+            backlog.forget(now, 10 * SECOND);
+        }
     }
 
     #[tokio::test]

@@ -250,7 +250,10 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         let may_be = self.backlog.most(now) > online.lane.delay();
         self.is_overdue = may_be && online.lane.is_crowded() && {
             let (read, unread) = (self.input.bytes.len(), self.stream.unread());
-            self.backlog.wait(now, read, unread) > online.lane.delay()
+            let patience = online.lane.patience();
+            let wait = self.backlog.wait(now, read, unread);
+            self.backlog.forget(now, patience);
+            wait > patience
         };
     }
 

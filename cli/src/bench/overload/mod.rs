@@ -1,6 +1,7 @@
 //! `imago bench overload`: what servers do when more is asked of them than they can do, and how
 //! soon they are well again.
 
+mod busy;
 mod client;
 mod ledger;
 mod page;
@@ -24,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    busy::BusyArgs,
     client::Client,
     ledger::Ledger,
     plan::Plan,
@@ -46,7 +48,10 @@ much as the best, then that share again, with the same connections: a message is
 whatever the servers do. Then the closed loop finds the best rate once more: what was accepted is \
 compared with the middle of both. A client whose connection takes no more, because the gateway does not \
 read, or that waits for 4096 answers, does not send what is due meanwhile: that counts as not \
-sent. Times are told from when a message was due, and from when it was written.")]
+sent. Times are told from when a message was due, and from when it was written.\n\n\
+At the end a closed loop of --busy-window messages for each client runs for --duration beside --busy \
+programs that each keep a processor busy. Clients that wait for their answers before they send more \
+bound themselves: as long as answers come within forward.patience, none is to be refused.")]
 pub(crate) struct OverloadArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -77,6 +82,8 @@ pub(crate) struct OverloadArgs {
     /// How often all of it is done; the round of the median share of the best rate is shown
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    #[command(flatten)]
+    busy: BusyArgs,
 }
 
 pub(super) async fn run(args: OverloadArgs) -> anyhow::Result<()> {
@@ -91,10 +98,12 @@ pub(super) async fn run(args: OverloadArgs) -> anyhow::Result<()> {
         owed = (owed.0 + silent, owed.1 + missing);
         best = after;
     }
-    print(rounds.text()?);
-    args.target.files.write_json(&rounds.json()?)?;
+    let busy = args.busy.measure(&args.target, args.clients, (args.duration, args.size)).await?;
+    let (text, figures) = (rounds.text(busy.as_ref())?, rounds.json(busy.as_ref())?);
+    print(text);
+    args.target.files.write_json(&figures)?;
     let median = rounds.median()?;
-    args.target.files.write_html(|| page::page(median))?;
+    args.target.files.write_html(|| page::page(median, busy.as_ref()))?;
     let (silent, missing) = owed;
     ensure!(missing == 0, "{missing} deliveries of accepted messages are missing");
     ensure!(silent == 0, "{silent} requests were not answered");
@@ -114,7 +123,7 @@ impl OverloadArgs {
         let sizes = stamp::SIZE_MIN..=4000;
         ensure!(sizes.contains(&self.size), "--size: expected {} to 4000", stamp::SIZE_MIN);
         ensure!((1..=100).contains(&self.rounds), "--rounds: expected 1 to 100");
-        Ok(())
+        self.busy.check()
     }
 
     fn title(&self) -> String {
@@ -133,6 +142,7 @@ impl OverloadArgs {
             "best_s": self.best.as_secs_f64(), "times": self.times,
             "duration_s": self.duration.as_secs_f64(), "share": self.share,
             "calm_s": self.calm.as_secs_f64(), "size": self.size, "rounds": self.rounds,
+            "busy": self.busy.json(),
         })
     }
 

@@ -2,12 +2,13 @@
 
 use super::{
     super::{html::Page, picture::Curve, recorder::HEADINGS},
+    busy::Busy,
     recovery::WINDOW,
     report::{MIB, MemoryReport, Report, WindowReport},
 };
 
 /// The page.
-pub(super) fn page(report: &Report) -> String {
+pub(super) fn page(report: &Report, busy: Option<&Busy>) -> String {
     let seconds = report.windows.len() as f64 * WINDOW.as_secs_f64();
     let curve = |name, value: fn(&WindowReport) -> f64| Curve {
         name,
@@ -24,25 +25,39 @@ pub(super) fn page(report: &Report) -> String {
     let memory: Vec<Curve<'_>> =
         memory.map(|memory| Curve { name: &memory.name, values: of(memory) }).collect();
     let due = "Milliseconds until acceptance, by when a message was due";
-    Page::new(&report.title)
+    let page = Page::new(&report.title)
         .table(&Report::RATES, &report.rates())
         .list(&report.remarks())
         .picture("Messages a second", &rates, seconds)
         .picture(due, &times, seconds)
         .picture("Resident memory, MiB", &memory, seconds)
         .table(&Report::MEMORY, &report.memory_rows())
-        .table(&HEADINGS, &report.all_times())
-        .end(&report.settings)
+        .table(&HEADINGS, &report.all_times());
+    let page = match busy {
+        Some(busy) => page.text(&busy.title()).table(&Busy::HEADINGS, &busy.rows(report.best.rate)),
+        None => page,
+    };
+    page.end(&report.settings)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::report::tests::report, *};
+    use super::{
+        super::{busy::tests::busy, report::tests::report},
+        *,
+    };
 
     #[test]
     fn the_page_has_pictures_of_rates_times_and_memory() {
-        let page = page(&report());
+        let page = page(&report(), None);
         assert_eq!(page.matches("<svg").count(), 3);
         assert_eq!(page.matches("<polyline").count(), 3 + 2 + 1);
+    }
+
+    #[test]
+    fn the_page_tells_of_the_closed_loop_beside_busy_programs() {
+        let page = page(&report(), Some(&busy()));
+        assert!(page.contains("Closed loop beside 2 busy programs"), "{page}");
+        assert!(page.contains("<td>3</td>"), "{page}");
     }
 }

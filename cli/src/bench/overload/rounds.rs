@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::report::Report;
+use super::{busy::Busy, report::Report};
 use crate::table::table;
 
 /// The best rate, as a closed loop found it.
@@ -46,23 +46,27 @@ impl Rounds {
         median.copied().ok_or_else(|| anyhow::anyhow!("no round"))
     }
 
-    /// For a terminal: the median round, and a line for each where there are several.
-    pub(super) fn text(&self) -> anyhow::Result<String> {
+    /// For a terminal: the median round, a line for each where there are several, and the closed
+    /// loop beside busy programs.
+    pub(super) fn text(&self, busy: Option<&Busy>) -> anyhow::Result<String> {
         let median = self.median()?;
+        let busy = busy.map(|busy| busy.text(median.best.rate)).unwrap_or_default();
         if self.0.len() == 1 {
-            return Ok(median.text());
+            return Ok(median.text() + &busy);
         }
         let rows: Vec<Vec<String>> =
             (1..).zip(&self.0).map(|(number, it)| row(number, it)).collect();
         let rounds = table(&Self::HEADINGS, &rows);
-        Ok(format!("{}\nThe median round of {}:\n{}", rounds, self.0.len(), median.text()))
+        let (count, median) = (self.0.len(), median.text());
+        Ok(format!("{rounds}\nThe median round of {count}:\n{median}{busy}"))
     }
 
-    /// The median round, with some figures of each.
-    pub(super) fn json(&self) -> anyhow::Result<Value> {
+    /// The median round, with some figures of each, and the closed loop beside busy programs.
+    pub(super) fn json(&self, busy: Option<&Busy>) -> anyhow::Result<Value> {
         let mut figures = self.median()?.json();
         if let Value::Object(figures) = &mut figures {
             figures.insert("rounds".to_owned(), self.0.iter().map(round_json).collect());
+            figures.insert("busy".to_owned(), busy.map_or(Value::Null, Busy::json));
         }
         Ok(figures)
     }
@@ -92,19 +96,22 @@ fn round_json(report: &Report) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::report::tests::of_best, *};
+    use super::{
+        super::{busy::tests::busy, report::tests::of_best},
+        *,
+    };
 
     #[test]
     fn the_round_in_the_middle_is_shown_and_all_are_listed() {
         let rounds = Rounds([30.0, 10.0, 20.0].map(of_best).into());
         assert_eq!(rounds.median().unwrap().best.rate, 20.0);
-        let text = rounds.text().unwrap();
+        let text = rounds.text(None).unwrap();
         assert!(text.contains("The median round of 3:"), "{text}");
         let lines: Vec<&str> = text.lines().skip(1).take(3).collect();
         let bests: Vec<&str> =
             lines.iter().filter_map(|line| line.split_whitespace().nth(1)).collect();
         assert_eq!(bests, ["30", "10", "20"]);
-        let figures = rounds.json().unwrap();
+        let figures = rounds.json(None).unwrap();
         assert_eq!(figures["best_per_second"], 20.0);
         assert_eq!(figures["rounds"].as_array().map(Vec::len), Some(3));
     }
@@ -112,8 +119,17 @@ mod tests {
     #[test]
     fn one_round_is_shown_alone() {
         let rounds = Rounds(vec![of_best(10.0)]);
-        assert_eq!(rounds.text().unwrap(), rounds.median().unwrap().text());
-        assert!(Rounds(Vec::new()).text().is_err());
+        assert_eq!(rounds.text(None).unwrap(), rounds.median().unwrap().text());
+        assert!(Rounds(Vec::new()).text(None).is_err());
+    }
+
+    #[test]
+    fn the_closed_loop_beside_busy_programs_is_told_at_the_end() {
+        let rounds = Rounds(vec![of_best(50.0)]);
+        let text = rounds.text(Some(&busy())).unwrap();
+        assert!(text.contains("beside 2 busy programs") && text.contains("50 %"), "{text}");
+        assert_eq!(rounds.json(Some(&busy())).unwrap()["busy"]["refusals"], 3);
+        assert_eq!(rounds.json(None).unwrap()["busy"], Value::Null);
     }
 
     #[test]
