@@ -175,8 +175,8 @@ async fn what_comes_after_a_message_that_was_given_up_is_not_stored() {
     let mut later = pin!(append("3"));
     assert!(given_up.as_mut().now_or_never().is_none() && later.as_mut().now_or_never().is_none());
     drop(given_up);
+    assert!(matches!(later.await, Err(StoreError::Overtaking)), "it is told before the lock goes");
     drop(lock);
-    assert!(matches!(later.await, Err(StoreError::Overtaking)));
     assert_eq!(send(&store, "a", "b", "4").await.seq, Seq(2));
     let synced = store.sync(&device("b"), Vec::new(), 10).await.unwrap();
     let senders = synced.iter().map(|stored| stored.envelope.sender.clone());
