@@ -9,6 +9,11 @@
 mod directory;
 mod fan_out;
 mod link;
+// What the gateway's outbox needs.
+#[allow(dead_code, reason = "a scenario needs only a part of it")]
+#[rustfmt::skip]
+#[path = "../../gateway/src/memory.rs"]
+mod memory;
 mod metrics;
 mod packet;
 mod selector;

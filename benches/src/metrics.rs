@@ -4,3 +4,11 @@
 pub(crate) fn slow_reader() {}
 
 pub(crate) fn push_too_large() {}
+
+pub(crate) fn input_bytes(_: f64) {}
+
+pub(crate) fn input_evicted() {}
+
+pub(crate) fn queued_bytes(_: f64) {}
+
+pub(crate) fn queue_evicted() {}

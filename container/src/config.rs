@@ -5,7 +5,10 @@ use std::time::Duration;
 use imago_proto::{Incarnation, ServiceId};
 use rand::RngExt;
 
-use crate::{ForwardConfig, LinkConfig, PeerId, promotion::Timing, settings::Settings};
+use crate::{
+    ForwardConfig, LinkConfig, PeerId, monitor::MonitorConfig, promotion::Timing,
+    settings::Settings,
+};
 
 /// Who a server is, for the registry and its peers.
 #[derive(Clone, Debug)]
@@ -92,6 +95,8 @@ pub struct ContainerConfig {
     pub warn_after: Duration,
     /// Bounds of links.
     pub link: LinkConfig,
+    /// Bounds of the monitor port.
+    pub monitor: MonitorConfig,
     /// How requests are forwarded (gateways).
     pub forward: ForwardConfig,
     /// Redelivery is asked for after a random part of this (gateways).
@@ -106,6 +111,7 @@ impl Default for ContainerConfig {
             timing: Timing::default(),
             warn_after: Duration::from_secs(5),
             link: LinkConfig::default(),
+            monitor: MonitorConfig::default(),
             forward: ForwardConfig::default(),
             redeliver_jitter: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(15),
@@ -136,12 +142,14 @@ impl ContainerConfig {
             ping_interval: settings.duration("link.ping_interval", millis(50)..=secs(60)),
             ping_timeout: settings.duration("link.ping_timeout", millis(200)..=secs(300)),
             dial_timeout: settings.duration("link.dial_timeout", millis(50)..=secs(60)),
+            handshakes: settings.integer("link.handshakes", 16..=65_536),
             frame_max: settings.bytes("link.frame_max", 1 << 20..=64 << 20),
             park: settings.duration("link.park", Duration::ZERO..=secs(600)),
         };
         if config.link.ping_timeout < config.link.ping_interval * 2 {
             settings.reject("link.ping_timeout", "expected at least twice link.ping_interval");
         }
+        config.monitor = MonitorConfig::read(settings);
         config.drain_timeout = settings.duration("drain.timeout", millis(100)..=secs(600));
         config
     }

@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ContainerConfig, Error, GatewayHandle, GatewayRole, LogicHandle, LogicRole, ServerInfo,
     link::Credentials,
-    monitor::{self, MonitorSource},
+    monitor::{self, MonitorConfig, MonitorSource},
     runtime::{self, GatewayRuntime, LogicRuntime},
     selector::{self, Selector},
 };
@@ -31,6 +31,8 @@ pub struct Container {
     runner: Runner,
     source: Arc<dyn MonitorSource>,
     monitor: Option<(TcpListener, Option<String>)>,
+    monitor_config: MonitorConfig,
+    address: String,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -76,7 +78,9 @@ impl Container {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let _stop = self.stop.clone().drop_guard();
         if let Some((listener, admin_token)) = self.monitor {
-            let monitor = monitor::serve(listener, self.source, admin_token, self.stop.clone());
+            let (config, address) = (&self.monitor_config, &self.address);
+            let stop = self.stop.clone();
+            let monitor = monitor::serve(listener, self.source, admin_token, config, address, stop);
             self.tasks.spawn(async move {
                 if let Err(error) = monitor.await {
                     tracing::error!(%error, "monitor port failed");
@@ -162,6 +166,7 @@ impl ContainerBuilder {
         let kind = self.kind.ok_or(Error::Missing("role: gateway or logic"))?;
         let monitor_at = self.monitor.as_ref().map(|(listener, _)| listener.local_addr());
         let monitor_at = monitor_at.transpose().map_err(Error::Listener)?;
+        let (monitor_config, address) = (self.config.monitor.clone(), self.info.address.clone());
         let common = runtime::Common {
             health_url: monitor_at.map(|at| health_url(&self.info, at)),
             info: self.info,
@@ -186,7 +191,8 @@ impl ContainerBuilder {
                 (Runner::Logic(Box::new(runtime), Box::new(acceptor), new(handle)), source)
             }
         };
-        Ok(Container { runner, source, monitor: self.monitor, tasks, stop })
+        let monitor = self.monitor;
+        Ok(Container { runner, source, monitor, monitor_config, address, tasks, stop })
     }
 }
 

@@ -23,6 +23,7 @@ mod runtime;
 pub mod scheduling;
 pub mod selector;
 pub mod settings;
+mod slots;
 pub mod telemetry;
 
 pub use clock::unix_nanos;
@@ -36,3 +37,4 @@ pub use meter::{HotCounter, HotGauge, HotHistogram};
 pub use recorder::{Recorded, metrics_recorder};
 pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
 pub use runtime::{Backoff, GatewayHandle, LogicHandle, Redelivery};
+pub use slots::{Slot, Slots};

@@ -73,6 +73,11 @@ impl HotGauge {
     pub fn set(&self, value: f64) {
         self.with(|gauge| gauge.set(value));
     }
+
+    /// Adds to what is shown.
+    pub fn add(&self, by: f64) {
+        self.with(|gauge| gauge.increment(by));
+    }
 }
 
 impl HotHistogram {
@@ -96,7 +101,8 @@ mod tests {
         for _ in 0..3 {
             COUNTER.increment(2);
             LABELLED.increment(1);
-            GAUGE.set(7.0);
+            GAUGE.set(9.0);
+            GAUGE.add(-2.0);
             HISTOGRAM.record(0.25);
         }
         let text = recorder.render();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{HotCounter, unix_nanos};
+use crate::{HotCounter, HotGauge, unix_nanos};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric to the recorder, for the `# HELP` lines.
@@ -13,6 +13,23 @@ pub(crate) fn describe() {
     describe_counter!("imago_link_received_bytes_total", "Bytes received over links");
     describe_counter!("imago_link_sent_bytes_total", "Bytes sent over links");
     describe_counter!("imago_link_refused_total", "Handshakes refused by either side, by reason");
+    describe_gauge!(
+        "imago_link_handshakes_open",
+        "Connections on the link port in their handshake"
+    );
+    describe_counter!(
+        "imago_link_handshakes_evicted_total",
+        "Handshakes broken off for want of room, for newer ones"
+    );
+    describe_gauge!("imago_monitor_connections_open", "Connections on the monitor port");
+    describe_counter!(
+        "imago_monitor_evicted_total",
+        "Connections on the monitor port ended for want of room, for newer ones"
+    );
+    describe_counter!(
+        "imago_monitor_misdirected_total",
+        "Requests on the monitor port refused for their Host"
+    );
     describe_counter!("imago_forwards_total", "Requests given to logic servers, retries included");
     describe_counter!("imago_forwards_held_total", "Requests that waited for an Adult server");
     describe_counter!(
@@ -79,6 +96,28 @@ pub(crate) fn link_bytes_sent(bytes: usize) {
 
 pub(crate) fn handshake_refused(reason: &'static str) {
     counter!("imago_link_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn handshakes_open(count: usize) {
+    static GAUGE: HotGauge = HotGauge::new("imago_link_handshakes_open");
+    GAUGE.set(count as f64);
+}
+
+pub(crate) fn handshake_evicted() {
+    counter!("imago_link_handshakes_evicted_total").increment(1);
+}
+
+pub(crate) fn monitor_open(count: usize) {
+    static GAUGE: HotGauge = HotGauge::new("imago_monitor_connections_open");
+    GAUGE.set(count as f64);
+}
+
+pub(crate) fn monitor_evicted() {
+    counter!("imago_monitor_evicted_total").increment(1);
+}
+
+pub(crate) fn misdirected() {
+    counter!("imago_monitor_misdirected_total").increment(1);
 }
 
 pub(crate) fn forwarded() {

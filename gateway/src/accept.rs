@@ -1,19 +1,20 @@
 //! Accepts clients, as many as there may be.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use imago_container::Slot;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{Instrument, field};
 
 use crate::{
-    connection::Connection,
-    gateway::{Doors, Shared},
-    metrics::OpenConnection,
+    connection::{Connection, NO_ROOM},
+    gateway::{Doors, LOGIN_GRACE, Shared},
+    metrics::{self, OpenConnection},
     transport::Transport,
     upgrade,
 };
@@ -22,8 +23,9 @@ use crate::{
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts until the gateway leaves, and then closes the listener. Overflow policy: clients over
-/// the limit wait in the backlog, all but the first of them unaccepted.
+/// Accepts until the gateway leaves, and then closes the listener. Overflow policy: a client over the
+/// limit takes the place of one that has not logged in; where all have, it waits, and further ones wait
+/// unaccepted in the backlog.
 pub(crate) async fn run(
     listener: TcpListener,
     transport: Transport,
@@ -55,17 +57,35 @@ pub(crate) async fn run(
         if *doors.borrow() == Doors::Fenced {
             continue;
         }
-        let permit = tokio::select! {
-            permit = permits.clone().acquire_owned() => permit,
+        let place = tokio::select! {
+            place = place(&shared, &permits, remote) => place,
             () = left(&mut doors) => return,
         };
-        // Nobody closes the semaphore.
-        let Ok(permit) = permit else { return };
-        let client = serve(stream, remote, transport, shared.clone(), permit);
+        let client = serve(stream, remote, transport, shared.clone(), place);
         let span =
             tracing::info_span!("client", %remote, channel = field::Empty, account = field::Empty);
         shared.tasks.spawn(client.instrument(span));
     }
+}
+
+/// What a connection holds: a place among all, and one among those who have not logged in.
+struct Place {
+    /// None only for a closed semaphore, and this one stays open.
+    permit: Option<OwnedSemaphorePermit>,
+    slot: Slot,
+}
+
+/// Finds a place for a connection, if need be that of another one.
+async fn place(shared: &Shared, permits: &Arc<Semaphore>, remote: SocketAddr) -> Place {
+    let mut permit = pin!(permits.clone().acquire_owned());
+    let permit = loop {
+        match timeout(LOGIN_GRACE, permit.as_mut()).await {
+            Ok(permit) => break permit.ok(),
+            // All that are here have had this time.
+            Err(_) => shared.strangers.evict(),
+        };
+    };
+    Place { permit, slot: shared.strangers.enter(remote.ip()).await }
 }
 
 /// Resolves when the gateway leaves.
@@ -80,19 +100,21 @@ async fn serve(
     remote: SocketAddr,
     transport: Transport,
     shared: Arc<Shared>,
-    _permit: OwnedSemaphorePermit,
+    Place { permit, slot }: Place,
 ) {
+    let _permit = permit;
     let _open = OpenConnection::new();
     let stop = shared.stop.clone();
     let connected = async {
         let login_by = Instant::now() + shared.limits.login_timeout;
         // Both are boxed: what the first needs is given back when it is done, and the second is most
         // of what a quiet client costs.
-        let prepared = Box::pin(prepare(&mut stream, remote, transport, login_by, &shared)).await;
+        let prepared =
+            Box::pin(prepare(&mut stream, remote, transport, login_by, &slot, &shared)).await;
         if let Some(received) = prepared {
             let connection =
                 Connection::new(stream, transport, received, remote, login_by, shared.clone());
-            Box::pin(connection.run()).await;
+            Box::pin(connection.in_slot(slot).run()).await;
         }
     };
     stop.run_until_cancelled_owned(connected).await;
@@ -104,6 +126,7 @@ async fn prepare(
     remote: SocketAddr,
     transport: Transport,
     login_by: Instant,
+    slot: &Slot,
     shared: &Shared,
 ) -> Option<BytesMut> {
     let prepared = async {
@@ -118,6 +141,13 @@ async fn prepare(
     let prepared = tokio::select! {
         prepared = timeout_at(login_by, prepared) => prepared,
         () = shared.leaving.cancelled() => return None,
+        () = slot.evicted() => {
+            metrics::unauthenticated_evicted();
+            if transport == Transport::WebSocket {
+                upgrade::turn_away(stream, NO_ROOM).await;
+            }
+            return None;
+        }
     };
     match prepared {
         Ok(Ok(received)) => Some(received),

@@ -22,6 +22,11 @@ pub const SECRET_MIN: usize = 16;
 pub struct ClientLimits {
     /// Clients connected at a time. Overflow policy: they wait in the listener's backlog.
     pub connections: usize,
+    /// Connections that have not logged in. Overflow policy: the oldest of the address with the most
+    /// is closed.
+    pub unauthenticated: usize,
+    /// Largest packet of a client that has not logged in, in bytes.
+    pub login_packet: usize,
     /// Connections of one account.
     pub connections_per_account: usize,
     /// Largest packet of a client, in bytes.
@@ -30,6 +35,11 @@ pub struct ClientLimits {
     pub queue_messages: usize,
     /// Bytes that may wait for one client. Overflow policy: it is cut off.
     pub queue_bytes: usize,
+    /// Bytes of packets that have not arrived in whole, of all clients. Overflow policy: those who wait
+    /// the longest for the rest are closed.
+    pub input_total: usize,
+    /// Bytes that may wait for all clients. Overflow policy: those with the most are cut off.
+    pub queue_total: usize,
     /// Time to log in.
     pub login_timeout: Duration,
     /// Silence after which a client counts as gone.
@@ -110,10 +120,14 @@ impl GatewayConfig {
             algorithms: read_algorithms(s),
             limits: ClientLimits {
                 connections: s.integer("limits.connections", 1..=10_000_000),
+                unauthenticated: s.integer("limits.unauthenticated", 1..=1_000_000),
+                login_packet: s.bytes("limits.login_packet", 1024..=1 << 20),
                 connections_per_account: s.integer("limits.connections_per_account", 1..=100_000),
                 packet: s.bytes("limits.packet", 1024..=64 << 20),
                 queue_messages: s.integer("limits.queue_messages", 8..=1_000_000),
                 queue_bytes: s.bytes("limits.queue_bytes", 16 << 10..=1 << 30),
+                input_total: s.bytes("limits.input_total", 1 << 20..=1 << 40),
+                queue_total: s.bytes("limits.queue_total", 1 << 20..=1 << 40),
                 login_timeout: s.duration("auth.login_timeout", millis(100)..=secs(300)),
                 read_timeout: s.duration("limits.read_timeout", millis(100)..=secs(86_400)),
                 write_timeout: s.duration("limits.write_timeout", millis(100)..=secs(300)),
@@ -130,6 +144,12 @@ impl GatewayConfig {
         };
         if config.limits.packet > config.container.link.frame_max / 2 {
             s.reject("limits.packet", "expected at most half of link.frame_max");
+        }
+        if config.limits.input_total < config.limits.packet {
+            s.reject("limits.input_total", "expected at least limits.packet");
+        }
+        if config.limits.queue_total < config.limits.queue_bytes {
+            s.reject("limits.queue_total", "expected at least limits.queue_bytes");
         }
         if config.listen_ws.is_none() && config.listen_tcp.is_none() {
             s.reject("listen.ws", "expected at least one of listen.ws and listen.tcp");

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use imago_container::{GatewayHandle, GatewayRole};
+use imago_container::{GatewayHandle, GatewayRole, Slots};
 use imago_proto::{Limits, SessionId, link};
 use rand::RngExt;
 use tokio::{
@@ -20,6 +20,8 @@ use crate::{
     config::ClientLimits,
     fan_out::{self, FanOut},
     limit::{Acceptor, RateLimit},
+    memory::Memory,
+    metrics,
     outbox::{Close, code},
     session::{Client, Sessions},
 };
@@ -37,6 +39,10 @@ pub(crate) enum Doors {
     Leaving,
 }
 
+/// Time that a connection has to log in before another may take its place: some round trips over a slow
+/// network.
+pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(1);
+
 /// What all connections of a gateway share.
 pub(crate) struct Shared {
     pub(crate) handle: GatewayHandle,
@@ -46,6 +52,10 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Arc<dyn Acceptor>,
     pub(crate) rate_limit: Arc<dyn RateLimit>,
     pub(crate) limits: ClientLimits,
+    /// Places of connections that have not logged in.
+    pub(crate) strangers: Arc<Slots>,
+    /// What all connections hold together.
+    pub(crate) memory: Arc<Memory>,
     /// Connections, listeners, and what follows from them.
     pub(crate) tasks: TaskTracker,
     pub(crate) doors: watch::Sender<Doors>,
@@ -70,6 +80,8 @@ impl Shared {
             authenticator: extensions.authenticator,
             acceptor: extensions.acceptor,
             rate_limit: extensions.rate_limit,
+            strangers: Slots::new(limits.unauthenticated, LOGIN_GRACE, metrics::unauthenticated),
+            memory: Memory::new(limits.input_total, limits.queue_total),
             limits,
             tasks: TaskTracker::new(),
             doors: watch::Sender::new(Doors::Young),
@@ -146,12 +158,17 @@ impl GatewayRole for Gateway {
             tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
             return None;
         }
-        let Shared { sessions, fan_out, tasks, .. } = &*self.shared;
+        let Shared { sessions, fan_out, tasks, memory, .. } = &*self.shared;
+        if let [receiver] = receivers {
+            sessions.with(SessionId(*receiver), |client| client.outbox.push(packet));
+            return None;
+        }
+        let packet = memory.share(&packet);
         if receivers.len() > fan_out::AT_ONCE {
             return fan_out.push(sessions, receivers, &packet, tasks);
         }
         for id in receivers {
-            sessions.with(SessionId(*id), |client| client.outbox.push(packet.clone()));
+            sessions.with(SessionId(*id), |client| client.outbox.push_shared(packet.clone()));
         }
         None
     }

@@ -1,6 +1,6 @@
 //! Metrics of a gateway, named and described in one place.
 
-use imago_container::HotCounter;
+use imago_container::{HotCounter, HotGauge};
 use imago_proto::Status;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -18,6 +18,21 @@ pub(crate) fn describe() {
     describe_counter!(
         "imago_protocol_errors_total",
         "Connections ended because a client sent no frame, no packet, or too large a one"
+    );
+    describe_gauge!("imago_connections_unauthenticated", "Connections that have not logged in");
+    describe_counter!(
+        "imago_unauthenticated_evicted_total",
+        "Connections closed for want of room because they had not logged in"
+    );
+    describe_gauge!("imago_input_bytes", "Bytes of packets that have not arrived in whole");
+    describe_counter!(
+        "imago_input_evicted_total",
+        "Clients closed because all of them hold too much of packets that have not arrived in whole"
+    );
+    describe_gauge!("imago_queued_bytes", "Bytes that wait for clients");
+    describe_counter!(
+        "imago_queue_evicted_total",
+        "Clients cut off because too much waits for all of them together"
     );
     describe_counter!("imago_slow_readers_total", "Clients cut off because they read too slowly");
     describe_counter!("imago_client_sent_bytes_total", "Bytes sent to clients");
@@ -68,6 +83,33 @@ pub(crate) fn login_refused(status: Status) {
 
 pub(crate) fn protocol_error() {
     counter!("imago_protocol_errors_total").increment(1);
+}
+
+pub(crate) fn unauthenticated(count: usize) {
+    static GAUGE: HotGauge = HotGauge::new("imago_connections_unauthenticated");
+    GAUGE.set(count as f64);
+}
+
+pub(crate) fn unauthenticated_evicted() {
+    counter!("imago_unauthenticated_evicted_total").increment(1);
+}
+
+pub(crate) fn input_bytes(by: f64) {
+    static GAUGE: HotGauge = HotGauge::new("imago_input_bytes");
+    GAUGE.add(by);
+}
+
+pub(crate) fn input_evicted() {
+    counter!("imago_input_evicted_total").increment(1);
+}
+
+pub(crate) fn queued_bytes(by: f64) {
+    static GAUGE: HotGauge = HotGauge::new("imago_queued_bytes");
+    GAUGE.add(by);
+}
+
+pub(crate) fn queue_evicted() {
+    counter!("imago_queue_evicted_total").increment(1);
 }
 
 pub(crate) fn slow_reader() {

@@ -11,10 +11,18 @@ use std::{
 use bytes::Bytes;
 use imago_proto::Frame;
 
+// The benches compile this file a second time, and look for the module where this file lies.
+#[path = "outbox/holder.rs"]
+mod holder;
+
+use crate::memory::Footprint;
+
 /// Frames written in one go at most. Few, so that what is not in the queue any more is small too.
 const BATCH_FRAMES: usize = 64;
 /// Bytes written in one go, if the first frame alone is not larger.
 const BATCH_BYTES: usize = 128 << 10;
+/// What a frame takes besides its payload.
+const FRAME_BYTES: usize = 64;
 /// Frames that may be queued while a connection waits for its turn. As many are written in one go
 /// for little more than one.
 const BEHIND_FRAMES: usize = 16;
@@ -51,6 +59,7 @@ pub(crate) mod code {
 pub(crate) struct Outbox {
     max_frames: usize,
     max_bytes: usize,
+    footprint: Footprint,
     state: Mutex<State>,
 }
 
@@ -61,6 +70,10 @@ struct State {
     /// What came before the login answer, which has to be the first frame.
     early: VecDeque<Frame>,
     bytes: usize,
+    /// Bytes in the queue that no other client's holds.
+    held: u32,
+    /// Bytes that were taken, and are perhaps not written yet.
+    in_hand: u32,
     logged_in: bool,
     leaving: bool,
     close: Option<Close>,
@@ -114,7 +127,8 @@ pub(crate) struct Look {
 
 impl Outbox {
     pub(crate) fn new(max_frames: usize, max_bytes: usize) -> Self {
-        Self { max_frames, max_bytes, state: Mutex::default() }
+        let (footprint, state) = (Footprint::default(), Mutex::default());
+        Self { max_frames, max_bytes, footprint, state }
     }
 
     /// Frames stay whole whatever panicked while they were locked.
@@ -125,11 +139,9 @@ impl Outbox {
     /// Wakes the connection where it should look at once, and unlocked.
     fn changed(&self, mut state: MutexGuard<'_, State>) {
         state.has_changed = true;
-        if state.is_patient && !self.is_pressing(&state) {
-            return;
-        }
-        let waker = state.waker.take();
-        drop(state);
+        let is_ignored = state.is_patient && !self.is_pressing(&state);
+        let waker = if is_ignored { None } else { state.waker.take() };
+        self.unlock(state);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -149,23 +161,26 @@ impl Outbox {
         self.changed(state);
     }
 
-    /// Queues a packet without waking the connection for it.
+    /// Queues a packet that is counted for all who get it, without waking the connection.
     pub(crate) fn defer(&self, packet: Bytes) -> Deferred {
         let mut state = self.lock();
         if state.close.is_some() {
             return Deferred::Again;
         }
         let weight = packet.len();
-        self.put(&mut state, Frame::binary(packet));
-        let Some(backlog) = &mut state.deferred else {
-            state.deferred = Some(Backlog { frames: 1, bytes: weight });
-            return Deferred::First;
-        };
+        self.put_shared(&mut state, Frame::binary(packet));
+        let is_first = state.deferred.is_none();
+        let backlog = state.deferred.get_or_insert_default();
         backlog.frames += 1;
         backlog.bytes += weight;
         let is_behind = backlog.frames >= BEHIND_FRAMES.min(self.max_frames.div_ceil(4))
             || backlog.bytes >= self.max_bytes.div_ceil(4);
-        if is_behind { Deferred::Behind } else { Deferred::Again }
+        self.unlock(state);
+        match (is_first, is_behind) {
+            (true, _) => Deferred::First,
+            (_, true) => Deferred::Behind,
+            _ => Deferred::Again,
+        }
     }
 
     /// Wakes the connection for what was deferred.
@@ -175,13 +190,23 @@ impl Outbox {
         self.changed(state);
     }
 
-    fn put(&self, state: &mut State, frame: Frame) {
+    fn put(&self, state: &mut State, mut frame: Frame) {
+        if state.in_hand > 0 {
+            // It may wait for long, and would keep all that was read from its link together with it.
+            frame.payload = Bytes::copy_from_slice(&frame.payload);
+        }
+        state.hold(frame.payload.len());
+        self.put_shared(state, frame);
+    }
+
+    fn put_shared(&self, state: &mut State, frame: Frame) {
         let (waiting, weight) = (state.waiting(), frame.payload.len());
         if waiting >= self.max_frames || (waiting > 0 && state.bytes + weight > self.max_bytes) {
             state.cut_off();
             crate::metrics::slow_reader();
         } else {
             state.bytes += weight;
+            state.hold(FRAME_BYTES);
             let logged_in = state.logged_in;
             if logged_in { &mut state.frames } else { &mut state.early }.push_back(frame);
         }
@@ -262,6 +287,10 @@ impl Outbox {
     pub(crate) fn look(&self, batch: Option<&mut VecDeque<Frame>>, is_patient: bool) -> Look {
         let mut state = self.lock();
         state.has_changed = false;
+        if batch.is_some() {
+            // It is asked for more once all is written.
+            state.in_hand = 0;
+        }
         let batch = batch.filter(|_| !is_patient || self.is_pressing(&state));
         let has_taken_all = batch.is_some();
         let has_frames = batch.is_some_and(|batch| state.take(batch));
@@ -272,7 +301,9 @@ impl Outbox {
             _ => Next::Idle,
         };
         let is_closing = state.close.is_some();
-        Look { next, is_leaving: state.leaving && !is_closing, is_closing }
+        let look = Look { next, is_leaving: state.leaving && !is_closing, is_closing };
+        self.unlock(state);
+        look
     }
 
     /// Ready when something has changed since the last time it was; for a patient connection,
@@ -310,11 +341,19 @@ impl State {
             batch.extend(self.frames.pop_front());
         }
         self.bytes = self.bytes.saturating_sub(bytes);
+        self.in_hand = small(bytes + FRAME_BYTES * batch.len());
+        // Which of the rest others hold too, is not known.
+        self.held = self.held.min(small(self.bytes + FRAME_BYTES * self.waiting()));
         !batch.is_empty()
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.held = self.held.saturating_add(small(bytes));
     }
 
     fn log_in(&mut self, answer: Bytes) {
         self.bytes += answer.len();
+        self.hold(answer.len() + FRAME_BYTES);
         self.frames.push_back(Frame::binary(answer));
         self.logged_in = true;
         self.frames.append(&mut self.early);
@@ -324,9 +363,15 @@ impl State {
         self.frames = VecDeque::new();
         self.early = VecDeque::new();
         self.bytes = 0;
+        self.held = 0;
         self.cut_off = true;
         self.close = Some(Close::new(code::TRY_LATER, "client reads too slowly"));
     }
+}
+
+/// A size in fewer bits: no queue holds 4 GiB.
+fn small(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     GatewayConfig, accept,
     auth::{Authenticator, JwtAuthenticator},
+    descriptors,
     gateway::{Gateway, Pace, Shared},
     limit::{AcceptAll, Acceptor, RateLimit, TokenBuckets},
     metrics,
@@ -81,6 +82,7 @@ pub struct Server {
     ws: Option<SocketAddr>,
     tcp: Option<SocketAddr>,
     monitor: SocketAddr,
+    monitor_connections: usize,
 }
 
 // === impl Server ===
@@ -108,6 +110,7 @@ impl Server {
         // The container makes the role, and with it what the connections share.
         let made = Arc::new(OnceLock::new());
         let slot = made.clone();
+        let monitor_connections = config.container.monitor.connections;
         let container = Container::builder(config.info)
             .config(config.container)
             .cluster(&config.cluster, config.secret.as_bytes())
@@ -126,7 +129,8 @@ impl Server {
             .into_iter()
             .filter_map(|(listener, transport)| Some((listener?, transport)))
             .collect();
-        Ok(Self { container, shared, listeners, ws: ws_at, tcp: tcp_at, monitor: monitor_at })
+        let (ws, tcp, monitor) = (ws_at, tcp_at, monitor_at);
+        Ok(Self { container, shared, listeners, ws, tcp, monitor, monitor_connections })
     }
 
     /// Where WebSocket clients connect.
@@ -152,7 +156,8 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let shared = self.shared;
         let _stop = shared.stop.clone().drop_guard();
-        let permits = Arc::new(Semaphore::new(shared.limits.connections));
+        let clients = descriptors::clients(shared.limits.connections, self.monitor_connections);
+        let permits = Arc::new(Semaphore::new(clients));
         for (listener, transport) in self.listeners {
             let accepting = accept::run(listener, transport, shared.clone(), permits.clone());
             shared.tasks.spawn(shared.stop.clone().run_until_cancelled_owned(accepting));

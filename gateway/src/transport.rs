@@ -47,6 +47,14 @@ impl Framing {
         }
     }
 
+    /// Bytes of memory that are kept of a message whose last fragment has not arrived.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::WebSocket(decoder) => decoder.held(),
+            Self::Tcp(_) => 0,
+        }
+    }
+
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         match self {
             Self::WebSocket(decoder) => decoder.decode(buffer),

@@ -74,6 +74,11 @@ pub(crate) async fn too_late(stream: &mut (impl AsyncRead + AsyncWrite + Unpin))
     refuse(stream, &Refusal::new("408 Request Timeout", "no upgrade request in time")).await;
 }
 
+/// Tells a client that it has to go before its request has come, without waiting for it to hear that.
+pub(crate) async fn turn_away(stream: &mut (impl AsyncWrite + Unpin), why: &str) {
+    answer(stream, &Refusal::new("503 Service Unavailable", why)).await;
+}
+
 /// A request that may become a WebSocket.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
@@ -133,6 +138,11 @@ fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool 
 }
 
 async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), refusal: &Refusal) {
+    answer(stream, refusal).await;
+    linger(stream).await;
+}
+
+async fn answer(stream: &mut (impl AsyncWrite + Unpin), refusal: &Refusal) {
     let body = format!("this port speaks WebSocket: {}\n", refusal.why);
     let answer = format!(
         "HTTP/1.1 {}\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
@@ -142,7 +152,6 @@ async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), refusal: &Re
     );
     // The client may be gone already.
     let _ = stream.write_all(answer.as_bytes()).await;
-    linger(stream).await;
 }
 
 #[cfg(test)]

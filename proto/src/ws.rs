@@ -119,6 +119,11 @@ impl Decoder {
         Self { limits, from, partial: None }
     }
 
+    /// Bytes of memory that are kept of a message whose last fragment has not arrived.
+    pub fn held(&self) -> usize {
+        self.partial.as_ref().map_or(0, |(_, partial)| partial.capacity())
+    }
+
     /// The next message in `buffer`, or `None` until more bytes have arrived.
     ///
     /// # Errors
@@ -212,7 +217,8 @@ impl Decoder {
             (Opcode::Continuation, None) | (_, Some(_)) => Err(FrameError::Fragmentation),
             (opcode, None) if head.fin => Ok(Some(Frame { opcode, payload: payload.freeze() })),
             (opcode, None) => {
-                self.partial = Some((opcode, payload));
+                // A copy: the payload keeps all that was read together with it.
+                self.partial = Some((opcode, BytesMut::from(&payload[..])));
                 Ok(None)
             }
         }

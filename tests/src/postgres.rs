@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, ChildStdin, Command},
@@ -148,15 +149,34 @@ impl PostgresServer {
         ended.expect("it ends in time").expect("its status can be read");
     }
 
-    /// Starts it after [`stop`](Self::stop).
+    /// Kills it at once; connections are cut, and nothing is written any more.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn kill9(&mut self) {
+        let file = fs::read_to_string(self.folder.join("data/postmaster.pid"));
+        let file = file.expect("a server that runs has a file with its number");
+        let pid = file.lines().next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw);
+        kill_process(pid.expect("the first line is its number"), Signal::KILL).expect("it runs");
+        // Those who served connections notice that it is gone.
+        self.stop().await;
+    }
+
+    /// Starts it after [`stop`](Self::stop) or [`kill9`](Self::kill9).
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start_again(&mut self) {
-        let (keeper, stdin) = keep(&self.folder, self.port, self.is_shared);
-        self.keeper = keeper;
-        self._stdin = stdin;
-        is_up(self.port).await;
+        // The last of those who were killed may hold its memory for a moment.
+        for _ in 0..20 {
+            (self.keeper, self._stdin) = keep(&self.folder, self.port, self.is_shared);
+            tokio::select! {
+                () = is_up(self.port) => return,
+                _ = self.keeper.wait() => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        panic!("PostgreSQL does not start again: {log}");
     }
 }
 

@@ -114,8 +114,23 @@ impl Server {
 
     /// Asks it to leave.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops it in the middle of whatever it does (SIGSTOP): its connections stay open, and it says
+    /// nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(pid.expect("it still runs"), Signal::TERM).expect("it may be signalled");
+        kill_process(pid.expect("it still runs"), signal).expect("it may be signalled");
     }
 
     /// Lets it leave; gives its exit code.
@@ -133,6 +148,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // A frozen one is killed all the same; thawed, nothing of it waits for a parent that is gone.
+        if self.child.id().is_some() {
+            self.thaw();
+        }
         if std::thread::panicking() {
             let log = self.log();
             let start = log.len().saturating_sub(6000);

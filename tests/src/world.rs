@@ -1,7 +1,8 @@
 //! A cluster of its own for one test.
 
 use std::{
-    path::PathBuf,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,8 +41,16 @@ impl World {
     /// # Panics
     /// When no UDP port is free.
     pub async fn gossip() -> Self {
+        Self::gossip_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// A world whose servers gossip, with its seed at this address.
+    ///
+    /// # Panics
+    /// When no UDP port is free there.
+    pub async fn gossip_at(address: Ipv4Addr) -> Self {
         let options = GossipOptions {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: (address, 0).into(),
             advertise: None,
             seeds: Vec::new(),
             cluster: "imago".to_owned(),
@@ -69,8 +78,15 @@ impl World {
         match &self.registry {
             // Registrations that a restarted agent lost are found missing soon.
             Registry::Consul(agent) => format!("consul://{}?verify_interval=1s", agent.address()),
-            Registry::Gossip(seed) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
+            Registry::Gossip(seed) => {
+                format!("gossip://{}:0?seed={}", seed.address().ip(), seed.address())
+            }
         }
+    }
+
+    /// The folder of its servers, removed with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts a logic server; `settings` come on top.

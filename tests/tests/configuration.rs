@@ -70,6 +70,44 @@ fn everything_that_is_wrong_is_told_at_once_with_key_and_range() {
 }
 
 #[test]
+fn a_bound_over_all_clients_is_not_below_that_of_one() {
+    let arguments = [
+        "--check",
+        "--set",
+        "limits.packet=2 MiB",
+        "--set",
+        "limits.input_total=1 MiB",
+        "--set",
+        "limits.queue_total=0",
+        "--set",
+        "limits.unauthenticated=0",
+        "--set",
+        "limits.login_packet=2 MiB",
+        "--set",
+        "link.handshakes=1",
+        "--set",
+        "monitor.connections=0",
+        "--set",
+        "monitor.hosts=http://a.example",
+    ];
+    let checked = run("gateway", &arguments, &secrets("gateway"));
+    assert_eq!(checked.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&checked.stderr).into_owned();
+    for part in [
+        "limits.input_total = \"1 MiB\" (from --set): expected at least limits.packet",
+        "limits.queue_total = \"0\"",
+        "limits.unauthenticated = \"0\" (from --set): expected a whole number from 1",
+        "limits.login_packet = \"2 MiB\"",
+        "link.handshakes = \"1\" (from --set): expected a whole number from 16 to 65536",
+        "monitor.connections = \"0\"",
+        "monitor.hosts",
+        "without a port",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
 fn secrets_are_neither_taken_from_flags_nor_shown() {
     let set = ["--check", "--set", "cluster.secret=hush-hush-hush-hush"];
     let checked = run("logic", &set, &[]);

@@ -141,6 +141,7 @@ fn nothing_names_this_machine_or_where_packages_come_from() {
         "run",
         "instructions",
         "install-consul",
+        "install-iproute2",
         "install-redis",
         "install-valgrind",
     ];

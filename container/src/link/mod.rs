@@ -38,6 +38,9 @@ pub struct LinkConfig {
     pub ping_timeout: Duration,
     /// Time for connecting and for the handshake.
     pub dial_timeout: Duration,
+    /// Handshakes at a time (logic servers). Overflow policy: the oldest of the address with the most is
+    /// broken off.
+    pub handshakes: usize,
     /// Largest frame, in bytes.
     pub frame_max: usize,
     /// How long a lost link's gateway keeps its sessions and parked pushes.
@@ -52,6 +55,7 @@ impl Default for LinkConfig {
             ping_interval: Duration::from_secs(1),
             ping_timeout: Duration::from_secs(5),
             dial_timeout: Duration::from_secs(2),
+            handshakes: 256,
             frame_max: 4 << 20,
             park: Duration::from_secs(10),
         }

@@ -5,7 +5,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,15 +20,18 @@ use axum::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::{metrics, slots::Slots};
 
 /// Bounds of the monitor port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Connections at once. More wait in the listener's backlog until one ends.
+    /// Connections at once. Overflow policy: the oldest of the address with the most is ended.
     pub(super) connections: usize,
+    /// How long the head of a request may take.
+    pub(super) head: Duration,
     /// How long a connection lives at most. Each serves one request, so this bounds that too.
     pub(super) life: Duration,
     /// How long open connections may go on once the server stops.
@@ -34,14 +40,16 @@ pub(super) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 64, life: Duration::from_secs(15), grace: Duration::from_secs(1) }
+        let secs = Duration::from_secs;
+        Self { connections: 256, head: secs(1), life: secs(15), grace: secs(1) }
     }
 }
 
 /// A listener within [`Bounds`].
 pub(super) struct BoundedListener {
     listener: TcpListener,
-    permits: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    head: Duration,
     life: Duration,
     /// Ends all connections.
     end: CancellationToken,
@@ -52,19 +60,23 @@ pub(super) struct Connection {
     stream: TcpStream,
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_over: bool,
-    _permit: Option<OwnedSemaphorePermit>,
+    has_asked: Arc<AtomicBool>,
 }
 
-/// Address of who asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller(pub(super) SocketAddr);
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) remote: SocketAddr,
+    has_asked: Arc<AtomicBool>,
+}
 
 // === impl BoundedListener ===
 
 impl BoundedListener {
     pub(super) fn new(listener: TcpListener, bounds: &Bounds, end: CancellationToken) -> Self {
-        let permits = Arc::new(Semaphore::new(bounds.connections));
-        Self { listener, permits, life: bounds.life, end }
+        // Without grace: the oldest has had its time, and health checks must not wait.
+        let slots = Slots::new(bounds.connections, Duration::ZERO, metrics::monitor_open);
+        Self { listener, slots, head: bounds.head, life: bounds.life, end }
     }
 }
 
@@ -73,18 +85,26 @@ impl Listener for BoundedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Fails only for a closed semaphore, and nobody closes this one.
-        let permit = self.permits.clone().acquire_owned().await.ok();
         // Axum's own: it backs off when there are no file descriptors left.
         let (stream, remote) = Listener::accept(&mut self.listener).await;
-        let (life, end) = (self.life, self.end.clone());
+        let slot = self.slots.enter(remote.ip()).await;
+        let (head, life, end) = (self.head, self.life, self.end.clone());
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = has_asked.clone();
         let over = Box::pin(async move {
+            let late = async {
+                tokio::time::sleep(head).await;
+                if asked.load(Ordering::Relaxed) {
+                    tokio::time::sleep(life.saturating_sub(head)).await;
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(life) => {}
+                () = late => {}
+                () = slot.evicted() => metrics::monitor_evicted(),
                 () = end.cancelled() => {}
             }
         });
-        (Connection { stream, over, is_over: false, _permit: permit }, remote)
+        (Connection { stream, over, is_over: false, has_asked }, remote)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -94,7 +114,16 @@ impl Listener for BoundedListener {
 
 impl Connected<IncomingStream<'_, BoundedListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
-        Self(*stream.remote_addr())
+        Self { remote: *stream.remote_addr(), has_asked: stream.io().has_asked.clone() }
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// The head of the request has come.
+    pub(super) fn asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
     }
 }
 

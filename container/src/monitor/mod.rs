@@ -1,7 +1,9 @@
 //! The monitor port: what people, registries and collectors ask a running server.
 
 mod admin;
+mod config;
 mod connection;
+mod hosts;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -10,20 +12,25 @@ use std::{convert::Infallible, future::pending, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, Path, State, rejection::PathRejection},
+    extract::{ConnectInfo, Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 
+pub use config::MonitorConfig;
 use connection::{BoundedListener, Bounds, Caller};
+use hosts::Hosts;
 pub use report::{PeerReport, PeersReport, SelfReport, Waiting};
 
-use crate::recorder::{Recorded, metrics_recorder};
+use crate::{
+    metrics as meters,
+    recorder::{Recorded, metrics_recorder},
+};
 
 const ROUTES: &str =
     "GET /health, GET /ready, GET /peers, GET /metrics, POST /admin/promotion/exclude/{gateway}";
@@ -49,20 +56,37 @@ struct Monitor {
     source: Arc<dyn MonitorSource>,
     admin_token: Option<Arc<str>>,
     recorder: Option<Recorded>,
+    hosts: Hosts,
+    /// Held while metrics are written out: else those who ask for them in numbers would stand in the
+    /// runtime's queue before a health check.
+    rendering: Arc<Mutex<()>>,
+}
+
+impl Monitor {
+    fn new(source: Arc<dyn MonitorSource>, admin_token: Option<String>, hosts: Hosts) -> Self {
+        // An empty token would admit everybody who sends an empty one.
+        let admin_token = admin_token.filter(|token| !token.is_empty()).map(Into::into);
+        let recorder = metrics_recorder();
+        Self { source, admin_token, recorder, hosts, rendering: Arc::default() }
+    }
 }
 
 /// Serves the monitor port until `stop`. From the call on, not only from the first poll, metrics
-/// are recorded.
+/// are recorded. `address` is where others reach this machine.
 pub(crate) fn serve(
     listener: TcpListener,
     source: Arc<dyn MonitorSource>,
     admin_token: Option<String>,
+    config: &MonitorConfig,
+    address: &str,
     stop: CancellationToken,
-) -> impl Future<Output = io::Result<()>> + Send {
-    // An empty token would admit everybody who sends an empty one.
-    let admin_token = admin_token.filter(|token| !token.is_empty()).map(Into::into);
-    let monitor = Monitor { source, admin_token, recorder: metrics_recorder() };
-    serve_within(Bounds::default(), listener, monitor, stop)
+) -> impl Future<Output = io::Result<()>> + Send + use<> {
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy();
+    let hosts = config.hosts.iter().map(String::as_str).chain([address, &*machine]);
+    let monitor = Monitor::new(source, admin_token, Hosts::new(hosts));
+    let bounds = Bounds { connections: config.connections, ..Bounds::default() };
+    serve_within(bounds, listener, monitor, stop)
 }
 
 async fn serve_within(
@@ -96,16 +120,40 @@ async fn end_after(
 }
 
 fn routes(monitor: Monitor) -> Router {
+    let meant = middleware::from_fn_with_state(monitor.clone(), only_meant);
+    // What tells of the cluster, or changes it.
+    let guarded = Router::new()
+        .route("/peers", get(peers))
+        .route("/admin/promotion/exclude/{gateway}", post(exclude))
+        .method_not_allowed_fallback(wrong_method)
+        .route_layer(meant);
     Router::new()
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
-        .route("/peers", get(peers))
         .route("/metrics", get(metrics))
-        .route("/admin/promotion/exclude/{gateway}", post(exclude))
+        .merge(guarded)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(one_request))
+        .layer(middleware::from_fn(asked))
         .with_state(monitor)
+}
+
+/// From now on, the connection has the time of a request.
+async fn asked(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, next: Next) -> Response {
+    caller.asked();
+    next.run(request).await
+}
+
+/// Answers only who asks for this machine by one of its names.
+async fn only_meant(State(monitor): State<Monitor>, request: Request, next: Next) -> Response {
+    if monitor.hosts.admit(request.uri(), request.headers()) {
+        return next.run(request).await;
+    }
+    meters::misdirected();
+    let why = "expected an IP address, localhost, service.address, or the machine's name as the Host: \
+               name others in monitor.hosts";
+    refuse(StatusCode::MISDIRECTED_REQUEST, why)
 }
 
 /// Each connection serves one request: then no idle one holds a place, and none is cut between two
@@ -147,12 +195,13 @@ async fn metrics(State(monitor): State<Monitor>) -> Response {
     let Some(recorder) = &monitor.recorder else {
         return refuse(StatusCode::NOT_FOUND, "this process brought a metrics recorder of its own");
     };
+    let _turn = monitor.rendering.lock().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], recorder.render()).into_response()
 }
 
 async fn exclude(
     State(monitor): State<Monitor>,
-    ConnectInfo(Caller(remote)): ConnectInfo<Caller>,
+    ConnectInfo(Caller { remote, .. }): ConnectInfo<Caller>,
     headers: HeaderMap,
     gateway: Result<Path<String>, PathRejection>,
 ) -> Response {

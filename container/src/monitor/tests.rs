@@ -41,6 +41,7 @@ impl MonitorSource for Source {
 struct Server {
     address: SocketAddr,
     source: Arc<Source>,
+    rendering: Arc<tokio::sync::Mutex<()>>,
     stop: CancellationToken,
     task: JoinHandle<io::Result<()>>,
 }
@@ -59,20 +60,19 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let source = Arc::new(Source { ready, excluded: Mutex::default() });
         let stop = CancellationToken::new();
-        let monitor = Monitor {
-            source: source.clone(),
-            admin_token: admin_token.map(Into::into),
-            recorder: metrics_recorder(),
-        };
+        let hosts = Hosts::new(["known.example"]);
+        let monitor = Monitor::new(source.clone(), admin_token.map(Into::into), hosts);
+        let rendering = monitor.rendering.clone();
         let task = tokio::spawn(serve_within(bounds, listener, monitor, stop.clone()));
-        Self { address, source, stop, task }
+        Self { address, source, rendering, stop, task }
     }
 
     /// Status line, headers and body of the answer. Does not ask for the connection to be closed:
     /// the server does so by itself.
     async fn ask(&self, method: &str, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+        let host = if headers.starts_with("host: ") { "" } else { "host: localhost\r\n" };
+        let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -115,7 +115,8 @@ async fn the_peers_report_reads_back_what_it_wrote() {
 async fn metrics_are_recorded_from_the_call_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let source = Arc::new(Source { ready: Ok(()), excluded: Mutex::default() });
-    let unpolled = serve(listener, source, None, CancellationToken::new());
+    let unpolled =
+        serve(listener, source, None, &MonitorConfig::default(), "", CancellationToken::new());
     crate::metrics::handshake_refused("test");
     drop(unpolled);
     let server = Server::start(Ok(()), None).await;
@@ -172,20 +173,69 @@ async fn an_operator_excludes_a_gateway_and_a_stranger_does_not() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_holds_its_place_for_a_bounded_time_only() {
-    let life = Duration::from_millis(200);
-    let bounds = Bounds { connections: 1, life, ..Bounds::default() };
+async fn what_tells_of_the_cluster_is_answered_only_to_who_means_this_machine() {
+    let server = Server::start(Ok(()), None).await;
+    for host in ["known.example", "127.0.0.1:9000"] {
+        let answer = server.ask("GET", "/peers", &format!("host: {host}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
+    }
+    let evil = "host: evil.example\r\n";
+    for (method, path) in [("GET", "/peers"), ("POST", EXCLUDE)] {
+        let answer = server.ask(method, path, evil).await;
+        assert!(answer.starts_with("HTTP/1.1 421"), "{path}: {answer}");
+        assert!(answer.contains("monitor.hosts"), "{answer}");
+    }
+    assert!(server.source.excluded.lock().unwrap().is_empty());
+    for path in ["/health", "/ready", "/metrics"] {
+        let answer = server.ask("GET", path, evil).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_request_has_little_time_and_a_whole_one_has_more() {
+    let bounds = Bounds { head: Duration::from_millis(100), ..Bounds::default() };
     let server = Server::bounded(bounds, Ok(()), None).await;
-    let mut idle = TcpStream::connect(server.address).await.unwrap();
-    idle.write_all(b"GET /health HT").await.unwrap();
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    half.write_all(b"GET /health HT").await.unwrap();
+    ended(&mut half).await;
+
+    // Its body never comes: it is cut off at the end of its life.
+    let life = Duration::from_millis(600);
+    let bounds = Bounds { life, head: Duration::from_millis(100), ..Bounds::default() };
+    let server = Server::bounded(bounds, Ok(()), None).await;
+    let rendering = server.rendering.clone().lock_owned().await;
+    let begun = std::time::Instant::now();
+    let mut whole = TcpStream::connect(server.address).await.unwrap();
+    whole.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    ended(&mut whole).await;
+    assert!(begun.elapsed() >= life, "{:?}", begun.elapsed());
+    drop(rendering);
+}
+
+#[tokio::test]
+async fn the_oldest_connection_gives_way_to_a_health_check() {
+    let bounds = Bounds { connections: 2, head: Duration::from_secs(3600), ..Bounds::default() };
+    let server = Server::bounded(bounds, Ok(()), None).await;
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /health HT").await.unwrap();
+        idle.push(stream);
+    }
     let answer = server.ask("GET", "/health", "").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    ended(&mut idle).await;
+    for stream in &mut idle[..9] {
+        ended(stream).await;
+    }
+    let youngest = timeout(Duration::from_millis(100), idle[9].read(&mut [0])).await;
+    assert!(youngest.is_err(), "{youngest:?}");
 }
 
 #[tokio::test]
 async fn a_stop_ends_even_a_connection_with_half_a_request() {
     let bounds = Bounds {
+        head: Duration::from_secs(3600),
         life: Duration::from_secs(3600),
         grace: Duration::from_millis(100),
         ..Bounds::default()
@@ -202,7 +252,7 @@ async fn a_stop_ends_even_a_connection_with_half_a_request() {
 
 #[tokio::test]
 async fn a_dropped_server_leaves_no_connection_behind() {
-    let bounds = Bounds { life: Duration::from_secs(3600), ..Bounds::default() };
+    let bounds = Bounds { head: Duration::from_secs(3600), ..Bounds::default() };
     let server = Server::bounded(bounds, Ok(()), None).await;
     let mut half = TcpStream::connect(server.address).await.unwrap();
     half.write_all(b"GET /health HT").await.unwrap();

@@ -10,7 +10,7 @@ use std::{
 use imago_proto::link::RefusedReason;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,11 +25,9 @@ use crate::{
     link::{self, Credentials, HandshakeError, Identity, Link},
     metrics,
     promotion::LogicEvent,
+    slots::{Slot, Slots},
 };
 
-/// Connections that may be in their handshake at a time. Overflow policy: further ones wait in
-/// the listener's backlog.
-const HANDSHAKES_MAX: usize = 256;
 /// Refused peers that are remembered so as to be logged once. Overflow policy: logged again.
 const REFUSED_MAX: usize = 1024;
 
@@ -54,10 +52,11 @@ pub(crate) struct LinkServer {
 
 impl Acceptor {
     pub(crate) async fn run(self) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        // Without grace: a gateway says hello at once, and needs no time for anything else.
+        let handshakes =
+            Slots::new(self.links.config.handshakes, Duration::ZERO, metrics::handshakes_open);
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
         loop {
-            let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = self.links.stop.cancelled() => return,
@@ -66,8 +65,8 @@ impl Acceptor {
                 Ok((stream, remote)) => {
                     backoff.reset();
                     let span = tracing::info_span!("link", %remote, peer = tracing::field::Empty);
-                    let links = self.links.clone();
-                    self.links.tasks.spawn(links.serve(stream, remote, permit).instrument(span));
+                    let (links, slot) = (self.links.clone(), handshakes.enter(remote.ip()).await);
+                    self.links.tasks.spawn(links.serve(stream, remote, slot).instrument(span));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a link");
@@ -82,7 +81,7 @@ impl Acceptor {
 }
 
 impl LinkServer {
-    async fn serve(self, mut stream: TcpStream, remote: SocketAddr, permit: OwnedSemaphorePermit) {
+    async fn serve(self, mut stream: TcpStream, remote: SocketAddr, slot: Slot) {
         // Without it a small answer waits for the next one (Nagle's algorithm).
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot turn off Nagle's algorithm");
@@ -92,6 +91,10 @@ impl LinkServer {
             link::handshake_listen(&mut stream, &self.identity, &self.credentials, state);
         let shaken = tokio::select! {
             shaken = timeout(self.config.dial_timeout, handshake) => shaken,
+            () = slot.evicted() => {
+                metrics::handshake_evicted();
+                return tracing::debug!("handshake broken off, newer ones need the room");
+            }
             () = self.stop.cancelled() => return,
         };
         let established = match shaken {
@@ -99,7 +102,7 @@ impl LinkServer {
             Ok(Err(error)) => return self.refused.log(&remote.ip().to_string(), &error),
             Err(_) => return tracing::debug!("no handshake in time"),
         };
-        drop(permit);
+        drop(slot);
         let peer = established.peer;
         tracing::Span::current().record("peer", tracing::field::display(&peer));
         let Some(link) = self.gateways.admit(&peer, self.stop.child_token()) else {

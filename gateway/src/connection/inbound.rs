@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, Unread};
 use crate::{
+    memory::Holder,
     metrics,
     outbox::{Close, code},
     session::refusal,
@@ -18,21 +19,27 @@ use crate::{
 impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     /// Handles what has arrived, for as long as more may be taken.
     pub(super) async fn take_packets(&mut self) {
+        let mut has_taken = false;
         while self.may_read() {
             match self.framing.decode(&mut self.input.bytes) {
                 Ok(Some(frame)) => {
                     self.times.heard = self.times.turn;
+                    // Between the pieces of a message there may be pings without end.
+                    has_taken |= !frame.opcode.is_control();
                     self.frame(frame).await;
                 }
                 Ok(None) => {
                     if !self.input.is_full {
                         self.backlog.clear(self.times.turn);
                     }
-                    return;
+                    break;
                 }
                 Err(error) => self.refuse_frame(&error),
             }
         }
+        self.input.settle();
+        let held = self.input.held() + self.framing.held();
+        self.outbox.footprint().set_input(held, has_taken);
     }
 
     /// The stream cannot be read any further.

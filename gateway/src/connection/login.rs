@@ -1,5 +1,7 @@
 //! The first request of a client: who is it, and may it come in.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use imago_container::Route;
 use imago_proto::{
@@ -12,7 +14,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{Connection, Online, Unread, going_away, inbound::request_of};
+use super::{Connection, Online, Unread, evicted, going_away, inbound::request_of};
 use crate::{
     auth::{Identity, Unauthorized},
     gateway::Doors,
@@ -56,7 +58,13 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     /// Lets the client in, or answers why not and ends the connection.
     pub(super) async fn log_in(&mut self, header: Header, body: Bytes) {
         // An authenticator may ask others: it gets the time that the client has.
-        let admitted = timeout_at(self.times.login_by, self.identify(&header, body)).await;
+        let identified = timeout_at(self.times.login_by, self.identify(&header, body));
+        let admitted = tokio::select! {
+            biased;
+            admitted = identified => admitted,
+            // The connection is about to end.
+            () = poll_fn(|cx| evicted(self.slot.as_deref(), cx)) => return,
+        };
         let opened = match admitted {
             Ok(Ok((identity, login))) => self.open(&header, identity, login).await,
             Ok(Err(refused)) => Err(refused),
@@ -128,6 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         lane.submit(request_of(header.clone(), login.encode_to_vec().into()));
         tracing::debug!("logging in");
         self.framing.set_packet_max(shared.limits.packet);
+        self.slot = None;
         self.online = Some(Online { client, lane, _session: session });
         Ok(())
     }

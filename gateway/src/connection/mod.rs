@@ -1,6 +1,7 @@
 //! One client's connection: a task that reads and writes, and ends in good order.
 
 mod backlog;
+mod end;
 mod inbound;
 mod login;
 #[cfg(test)]
@@ -13,39 +14,44 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::BytesMut;
-use imago_container::{Lane, io::Chunks};
+use imago_container::{Lane, Slot, io::Chunks};
 use imago_proto::Frame;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
-use self::backlog::Backlog;
 pub(crate) use self::backlog::Unread;
+use self::{backlog::Backlog, end::End};
 use crate::{
     gateway::Shared,
     limit::ConnectionRate,
+    memory::Holder,
     metrics,
     outbox::{Close, Look, Next, Outbox, code},
     read_buffer::ReadBuffer,
     session::{Client, SessionGuard},
-    transport::{Framing, Transport, linger},
+    transport::{Framing, Transport},
 };
 
-/// Largest packet of a client that has not shown who it is: a login is far smaller.
-const LOGIN_PACKET_MAX: usize = 64 << 10;
 /// How long a client that reads too slowly may take the close frame.
 const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a client is quiet before it gives back the memory that it had while it was busy.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// How long a client is not read after a request of it was refused. What it sends meanwhile is
 /// read, refused and answered in one go, and what comes for it is written in one go: whoever is
 /// short of time must not spend it on saying no, nor on one system call for each packet.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a connection ends that has not logged in.
+pub(crate) const NO_ROOM: &str = "too many connections have not logged in";
 
 /// A connection whose transport is ready.
 pub(crate) struct Connection<S> {
@@ -60,6 +66,8 @@ pub(crate) struct Connection<S> {
     remote: SocketAddr,
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
+    /// Its place among those who have not logged in.
+    slot: Option<Box<Slot>>,
     rate: Box<dyn ConnectionRate>,
     online: Option<Online>,
     times: Times,
@@ -95,12 +103,6 @@ enum Overdue {
     Write,
 }
 
-/// The end of a connection that can still be told.
-struct End {
-    close: Close,
-    patience: Duration,
-}
-
 /// Bytes that went one way.
 enum Moved {
     In(usize),
@@ -119,15 +121,19 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     ) -> Self {
         let limits = &shared.limits;
         let now = Instant::now();
+        let outbox = Outbox::new(limits.queue_messages, limits.queue_bytes).within(&shared.memory);
+        let outbox = Arc::new(outbox);
+        shared.memory.list(&(outbox.clone() as Arc<dyn Holder>));
         Self {
             stream,
-            framing: Framing::new(transport, limits.packet.min(LOGIN_PACKET_MAX)),
+            framing: Framing::new(transport, limits.packet.min(limits.login_packet)),
             input: ReadBuffer::new(received),
             backlog: Backlog::new(now),
             is_overdue: false,
             output: Chunks::default(),
             remote,
-            outbox: Arc::new(Outbox::new(limits.queue_messages, limits.queue_bytes)),
+            outbox,
+            slot: None,
             rate: shared.rate_limit.connection(),
             online: None,
             times: Times {
@@ -142,22 +148,16 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         }
     }
 
+    /// Until its login, it has this place, and ends when that is taken.
+    pub(crate) fn in_slot(self, slot: Slot) -> Self {
+        Self { slot: Some(Box::new(slot)), ..self }
+    }
+
     /// Runs until either side ends it.
     pub(crate) async fn run(mut self) {
-        let ended = match self.serve().await {
-            Ok(Some(end)) => {
-                // Nothing is for this session any more, while its last bytes go out.
-                self.online = None;
-                Box::pin(self.end(end)).await
-            }
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        self.online = None;
-        match ended {
-            Ok(()) => Box::pin(linger(&mut self.stream)).await,
-            Err(error) => tracing::debug!(%error, "connection broke"),
-        }
+        let served = self.serve().await;
+        // Boxed: a client keeps no room for its end.
+        Box::pin(self.end(served)).await;
     }
 
     /// Reads and writes until there is an end to it; `None` where the client hung up.
@@ -196,11 +196,13 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             }
             let look_at =
                 self.online.as_ref().filter(|_| !may_read).map(|it| now + it.lane.delay());
-            let wake_at = deadline.min(paused.or(look_at).unwrap_or(deadline));
+            let rest_at = self.input.is_generous().then(|| now + QUIET);
+            let wake_at =
+                [paused.or(look_at), rest_at].into_iter().flatten().fold(deadline, Instant::min);
             if wake_at < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(wake_at);
             }
-            let online = self.online.as_ref();
+            let (online, slot) = (self.online.as_ref(), self.slot.as_deref());
             tokio::select! {
                 biased;
                 moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none()) => match moved? {
@@ -212,12 +214,20 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
                     }
                 },
                 () = poll_fn(|cx| outbox.poll_changed(cx, paused.is_some())) => {}
+                () = poll_fn(|cx| evicted(slot, cx)), if !is_closing => {
+                    metrics::unauthenticated_evicted();
+                    outbox.finish(None, Close::new(code::TRY_LATER, NO_ROOM));
+                }
                 () = Online::room(online), if !may_read => {}
                 () = Online::answered(online), if is_leaving => outbox.finish(None, going_away()),
                 () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
                     outbox.finish(None, going_away());
                 }
-                () = &mut timer => {}
+                () = &mut timer => {
+                    if self.times.heard.elapsed() >= QUIET {
+                        self.input.rest();
+                    }
+                }
             }
         }
     }
@@ -296,20 +306,11 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         }
         Ok(())
     }
+}
 
-    /// Writes the close frame behind what is half written.
-    async fn end(&mut self, End { close, patience }: End) -> io::Result<()> {
-        sleep(close.after).await;
-        let frame = self.framing.close(close.code, &close.reason);
-        self.framing.encode(&frame, &mut self.output);
-        let written = timeout(patience, async {
-            while !self.output.is_empty() {
-                metrics::sent(self.output.write_some(&mut self.stream).await?);
-            }
-            Ok(())
-        });
-        written.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-    }
+/// Ready once another connection has the place of this one.
+fn evicted(slot: Option<&Slot>, cx: &mut Context<'_>) -> Poll<()> {
+    slot.map_or(Poll::Pending, |slot| slot.poll_evicted(cx))
 }
 
 fn going_away() -> Close {

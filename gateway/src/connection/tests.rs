@@ -23,6 +23,8 @@ use crate::{
     transport::Transport,
 };
 
+mod bounds;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn handle() -> GatewayHandle {
@@ -87,7 +89,11 @@ impl Pair {
         let login_by = begun + shared.limits.login_timeout;
         let connection =
             Connection::new(near, transport, BytesMut::new(), remote, login_by, shared.clone());
-        let connection = tokio::spawn(connection.run());
+        let in_slot = {
+            let strangers = shared.strangers.clone();
+            async move { connection.in_slot(strangers.enter(remote.ip()).await).run().await }
+        };
+        let connection = tokio::spawn(in_slot);
         Self { client: Client::over(far, transport), shared, connection, begun }
     }
 

@@ -1,6 +1,7 @@
 //! Gateways with a logic server behind them: real links, real sockets, and a role that does what
 //! the tests need of a logic server.
 
+mod bounds;
 mod doors;
 mod fan_out;
 mod limits;

@@ -171,14 +171,16 @@ pub trait MessageStore: Send + Sync + 'static {
     async fn append(&self, message: NewMessage) -> Result<Appended>;
 
     /// A session of a device begins: from now on the device is known. A new one has acknowledged what
-    /// its account has read. Gives what was committed before.
+    /// its account has read, as has one that is not known. Gives what was committed before: it covers
+    /// all that a new device has acknowledged.
     async fn enter(&self, device: &Device) -> Result<Mark>;
 
-    /// A device acknowledges what it was given. Its cursor in a conversation moves over a part that
-    /// begins at most one past it, never back nor past the newest message, and over what the account
-    /// may see of it; the account's read mark follows. Conversations of others are ignored. Gives the
-    /// device's cursor, as it is then, of each conversation named that it has: the last one where the
-    /// account was in a group several times.
+    /// A device acknowledges what it was given; one that is not known becomes known. Its cursor in a
+    /// conversation moves over a part that begins at most one past it, never back nor past the newest
+    /// message, and over what the account may see of it. Parts of one conversation may come in any order.
+    /// The account's read mark follows. Conversations of others are ignored. Gives the device's cursor,
+    /// as it is then, of each conversation named that it has: the last one where the account was in a
+    /// group several times.
     async fn ack(&self, device: &Device, given: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>>;
 
     /// Messages from others to a device's account, at most [`INDEX_MAX`].
@@ -260,7 +262,8 @@ pub trait MessageStore: Send + Sync + 'static {
     async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>>;
 
     /// Removes some of the messages with ids below this one, and of the devices that have not been
-    /// there since then (Unix nanoseconds); says how many. 0: none are left.
+    /// there since then (Unix nanoseconds), with their cursors; says how many. 0: none are left. When a
+    /// device was there may be known to the day: it may stay for one more.
     async fn prune(&self, below: i64) -> Result<usize>;
 }
 

@@ -35,7 +35,7 @@ fn change(group: &GroupId, caller: &str, who: &str, request: &str) -> MemberChan
     }
 }
 
-pub(super) async fn join(
+pub(crate) async fn join(
     store: &dyn MessageStore,
     group: &GroupId,
     caller: &str,
@@ -45,7 +45,7 @@ pub(super) async fn join(
     store.join_group(change(group, caller, who, request), MEMBERS_MAX).await
 }
 
-pub(super) async fn quit(
+pub(crate) async fn quit(
     store: &dyn MessageStore,
     group: &GroupId,
     caller: &str,

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use imago_proto::{COMMIT_UNKNOWN, link::Mark};
 
 use super::*;
-use crate::store::INDEX_MAX;
+use crate::store::{INDEX_MAX, StoreError};
 
 pub(crate) async fn racing_appends_get_gapless_sequences_and_unique_ids(store: Fresh) {
     let pairs = [("a", "b"), ("b", "a"), ("a", "c"), ("d", "d")];
@@ -46,6 +46,23 @@ pub(crate) async fn a_repeat_is_answered_with_the_first_result_and_stored_once(s
     let others =
         join_all(names.map(|(from, key)| async { send(&*store, from, "z", key).await })).await;
     assert!(others.iter().all(|sent| sent.repeat_of.is_none()));
+}
+
+pub(crate) async fn messages_of_a_chain_keep_their_order_and_end_with_a_failed_one(store: Fresh) {
+    let chain = Chain::default();
+    let of = |chain: &Chain, request: &str| {
+        store.append(NewMessage { chain: chain.clone(), ..message("a", "b", request) })
+    };
+    let requests: Vec<String> = (1..=50).map(|number| number.to_string()).collect();
+    let sent = join_all(requests.iter().map(|request| of(&chain, request))).await;
+    let seqs: Vec<u64> = sent.iter().map(|sent| sent.as_ref().unwrap().seq.0).collect();
+    assert_eq!(seqs, (1..=50).collect::<Vec<_>>());
+    chain.break_off();
+    let behind = of(&chain, "51").await;
+    assert!(matches!(behind, Err(StoreError::Overtaking)), "{behind:?}");
+    // Others go on, and so does the same request in another chain.
+    assert_eq!(of(&Chain::default(), "52").await.unwrap().seq, Seq(51));
+    assert_eq!(of(&Chain::default(), "51").await.unwrap().seq, Seq(52));
 }
 
 pub(crate) async fn an_index_lists_only_what_others_sent(store: Fresh) {

@@ -29,6 +29,7 @@ macro_rules! suite {
         crate::store::conformance::suite!($fresh, messages,
             racing_appends_get_gapless_sequences_and_unique_ids,
             a_repeat_is_answered_with_the_first_result_and_stored_once,
+            messages_of_a_chain_keep_their_order_and_end_with_a_failed_one,
             an_index_lists_only_what_others_sent,
             pages_advance_until_everything_was_listed,
             contents_come_in_the_order_asked_and_not_to_strangers,

@@ -201,8 +201,8 @@ fn ack_parts(
     Ok(last)
 }
 
-/// Removes devices that have not been there since `below`, each with all of its cursors, until so many
-/// rows are gone; says how many devices.
+/// Removes devices that have not been there since `below`, each with all of its cursors, until `rows` rows
+/// are gone or more; returns the number of devices.
 pub(super) fn forget(db: &Connection, below: i64, rows: usize) -> Result<usize> {
     let old: Vec<i64> = db
         .prepare_cached("SELECT id FROM device WHERE seen_at < ?1 ORDER BY seen_at LIMIT ?2")?

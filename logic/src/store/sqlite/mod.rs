@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 use rusqlite::{Connection, ErrorCode};
 
-use self::{owed::Ask, readers::Readers, tail::Unplaced, writer::Writer};
+use self::{batch::Batch, owed::Ask, readers::Readers, tail::Unplaced, writer::Writer};
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
@@ -146,7 +146,14 @@ impl From<rusqlite::Error> for StoreError {
 #[async_trait]
 impl MessageStore for SqliteStore {
     async fn append(&self, message: NewMessage) -> Result<Appended> {
-        Ok(self.writer.run(move |batch| writes::append(batch, &message)).await??)
+        let chain = message.chain.clone();
+        let append = move |batch: &mut Batch<'_>| {
+            if message.chain.is_broken() {
+                return Ok(Err(StoreError::Overtaking));
+            }
+            Ok(writes::append(batch, &message)?.map_err(StoreError::from))
+        };
+        self.writer.run_in(chain, append).await?
     }
 
     async fn enter(&self, device: &Device) -> Result<Mark> {

@@ -1,5 +1,7 @@
 //! What the SQLite store does beyond the trait, and the suite of the trait.
 
+mod devices;
+mod locks;
 mod tail;
 mod upgrades;
 
@@ -10,8 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::conformance::{
-    Fresh, account, ack_to, app, assert_gapless, device, ids, listed, message, named, send,
-    send_many,
+    Fresh, account, ack_to, app, assert_gapless, ids, listed, message, send, send_many,
 };
 
 fn open(path: &Path) -> SqliteStore {
@@ -92,19 +93,6 @@ async fn a_bad_write_does_not_fail_its_neighbours() {
     });
     let (sent, ..) = futures::join!(join_all(writes), bad(), bad());
     assert_gapless(sent);
-}
-
-#[tokio::test]
-async fn a_write_waits_for_another_process_that_writes() {
-    let (folder, store) = fresh();
-    let other = Connection::open(folder.path().join("new/imago.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let sent = send(&store, "a", "b", "1");
-    tokio::pin!(sent);
-    let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut sent).await;
-    assert!(early.is_err(), "written while another process held the lock");
-    other.execute_batch("COMMIT").unwrap();
-    assert_eq!(sent.await.seq, Seq(1));
 }
 
 #[tokio::test]

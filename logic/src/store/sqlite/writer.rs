@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Result, StoreError},
+    super::{Chain, Result, StoreError},
     batch::{Batch, Committed, Memory},
     bell::Bell,
     pace::Pace,
@@ -33,6 +33,7 @@ pub(super) trait Job: Send {
 
 struct Write<F, T> {
     work: F,
+    chain: Chain,
     outcome: Option<T>,
     answer: oneshot::Sender<Result<T>>,
 }
@@ -53,7 +54,10 @@ where
 
     fn finish(self: Box<Self>, committed: Result<()>) {
         let lost = || StoreError::Failed("write was not run".to_owned());
-        let Self { outcome, answer, .. } = *self;
+        let Self { chain, outcome, answer, .. } = *self;
+        if committed.is_err() {
+            chain.break_off();
+        }
         // Whoever asked may have given up; the write is done all the same.
         let _ = answer.send(committed.and_then(|()| outcome.ok_or_else(lost)));
     }
@@ -115,16 +119,25 @@ impl Writer {
         &self,
         work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.run_in(Chain::default(), work).await
+    }
+
+    /// The same for a write of a chain, which is broken off before any later write is run if this one
+    /// is not committed.
+    pub(super) async fn run_in<T: Send + 'static>(
+        &self,
+        chain: Chain,
+        work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (answer, outcome) = oneshot::channel();
-        let job = Box::new(Write { work, outcome: None, answer });
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => {
-                StoreError::Failed("writer has ended".to_owned())
-            }
-        })?;
-        self.bell.ring();
-        outcome.await.unwrap_or_else(|_| Err(StoreError::Failed("writer has ended".to_owned())))
+        let job = Box::new(Write { work, chain, outcome: None, answer });
+        let ended = || StoreError::Failed("writer has ended".to_owned());
+        match self.jobs.try_send(job) {
+            Ok(()) => self.bell.ring(),
+            Err(mpsc::error::TrySendError::Full(job)) => job.finish(Err(StoreError::Busy)),
+            Err(mpsc::error::TrySendError::Closed(job)) => job.finish(Err(ended())),
+        }
+        outcome.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
@@ -161,6 +174,24 @@ impl<'a> Jobs<'a> {
     fn take(&mut self, job: Box<dyn Job>) {
         if job.is_wanted() {
             self.taken.push(job);
+        } else {
+            job.finish(Err(StoreError::Busy));
+        }
+    }
+
+    /// None of those taken is committed. Where another process keeps the lock, those that came meanwhile
+    /// have waited for it too.
+    fn fail(self, error: rusqlite::Error) {
+        let text = error.to_string();
+        let mut failed = self.taken;
+        let is_busy = matches!(StoreError::from(error), StoreError::Busy);
+        if is_busy {
+            let waited = self.inbox.len();
+            failed.extend((0..waited).map_while(|_| self.inbox.try_recv().ok()));
+        }
+        for job in failed {
+            let failed = StoreError::Failed(text.clone());
+            job.finish(Err(if is_busy { StoreError::Busy } else { failed }));
         }
     }
 }
@@ -235,12 +266,7 @@ fn write_batch(
             }
             Err(Failure::Batch(error)) => {
                 tracing::warn!(%error, writes, "cannot commit");
-                let text = error.to_string();
-                let is_busy = matches!(StoreError::from(error), StoreError::Busy);
-                for job in jobs.taken {
-                    let failed = StoreError::Failed(text.clone());
-                    job.finish(Err(if is_busy { StoreError::Busy } else { failed }));
-                }
+                jobs.fail(error);
                 return false;
             }
         }

@@ -1,6 +1,7 @@
 //! Files that other versions wrote.
 
 use super::*;
+use crate::store::conformance::{ack, given, named};
 
 #[tokio::test]
 async fn a_file_of_a_later_version_is_refused_and_left_alone() {
@@ -103,4 +104,41 @@ async fn a_file_of_the_fourth_version_knows_its_requests_also_those_of_messages_
         assert_eq!(send(&store, "a", "b", request).await.message_id, id);
     }
     assert_eq!(send(&store, "a", "b", "3").await.seq, Seq(3));
+}
+
+#[tokio::test]
+async fn a_file_of_the_sixth_version_knows_the_last_message_of_each_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("imago.db");
+    let db = Connection::open(&path).unwrap();
+    migrations::MIGRATIONS[..6].iter().for_each(|version| db.execute_batch(version).unwrap());
+    // The second message has a place, but not its conversation's last sequence; the last of another one
+    // is pruned; the last one of a third is written as last sequence, and has no place.
+    db.execute_batch(
+        "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 1), (8, 'kim', 'b', 'c', 4), (9, 'kim', 'a', 'c', 1);
+         INSERT INTO member (app, account, conversation, cursor)
+             VALUES ('kim', 'a', 7, 0), ('kim', 'b', 7, 1), ('kim', 'b', 8, 4), ('kim', 'c', 8, 0),
+                    ('kim', 'a', 9, 0), ('kim', 'c', 9, 0);
+         INSERT INTO message VALUES (20001, 7, 1, 'a', 1, 'one', '', 20001, '1');
+         INSERT INTO message VALUES (20002, 7, 2, 'a', 1, 'two', '', 20002, '2');
+         INSERT INTO message VALUES (20003, 9, 1, 'c', 1, 'three', '', 20003, '3');
+         INSERT INTO place VALUES (7, 1, 20001), (7, 2, 20002);
+         UPDATE placed SET until = 20001;
+         PRAGMA user_version = 6;",
+    )
+    .unwrap();
+    let mut earlier = db.prepare("UPDATE conversation SET placed_seq = 2 WHERE id = 7").unwrap();
+    let store = open(&path);
+    assert!(earlier.execute([]).is_err(), "who has the file open still writes no ids");
+    for (from, to, seq, after) in [("b", "a", 3, 20_002), ("b", "c", 5, 0), ("a", "c", 2, 20_003)] {
+        let sent = send(&store, from, to, &format!("to {to}")).await;
+        assert_eq!((sent.seq, sent.after), (Seq(seq), after));
+    }
+    // A device begins at what its account has read.
+    let phone = named("b", "phone");
+    assert!(store.enter(&phone).await.unwrap().covers(20_003));
+    let conversation = ConversationId::from("d7");
+    ack(&store, &named("b", "web"), vec![given(&conversation, 2, 2)]).await;
+    let listing = store.index(&phone, Page::Unacknowledged).await.unwrap();
+    assert_eq!(listing.given, [given(&conversation, 2, 2)]);
 }
