@@ -9,7 +9,7 @@ use super::super::StoreError;
 pub(super) enum Failure {
     /// It may succeed on a new connection, as it is. Whether it was done is unknown.
     Again(String),
-    /// This work is bad, whoever asks: a value the database cannot take.
+    /// This work is bad on any connection: it has a value that the database does not take.
     Bad(String),
     /// The database does not do it now, nor soon.
     Refused(String),
@@ -43,6 +43,11 @@ impl From<Error> for Failure {
                 !error.is_closed() && error.to_string().starts_with("error serializing parameter");
             return if is_local { Self::Bad(text) } else { Self::Again(text) };
         };
+        if text.contains("statement pooling") {
+            return Self::Refused(format!(
+                "{text}: the pooler gives each statement another connection, expected pool_mode = transaction or session"
+            ));
+        }
         if is_passing(state) {
             return Self::Again(text);
         }

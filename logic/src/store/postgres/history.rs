@@ -18,7 +18,7 @@ const ROW_OF: &str = "SELECT id FROM conversation WHERE app = $1 AND a = $2 AND 
 const HISTORY: &str = "SELECT * FROM read_history($1, $2, $3, $4, $5, $6, $7, $8)";
 const CONVERSATIONS: &str = "SELECT * FROM list_conversations($1, $2, $3, $4, $5, $6)";
 
-/// The row that a place stands for, whoever may see it.
+/// The row that a place stands for, whether the account may see it or not.
 async fn row_of(
     client: &Object,
     app: &App,

@@ -51,7 +51,7 @@ use super::{
 
 /// How long one try of a read, or of a group's change, may take.
 const TRY_MAX: Duration = Duration::from_secs(5);
-/// How long it is tried again while the database is away: less than anybody waits for an answer.
+/// How long it is tried again while the database is away: less than a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Batches of messages under way at once.
 const APPENDS: usize = 4;

@@ -18,7 +18,7 @@ use super::{
 /// Connections that write: five for messages, two for acknowledgements, one for logins, and two for
 /// changes of groups, the lease of the node's number, and pruning.
 const WRITERS: usize = 10;
-/// How long anybody waits for a connection: for a free one, and for it to be made.
+/// How long a caller waits for a connection: for a free one, and for it to be made.
 const WAIT: Duration = Duration::from_secs(4);
 /// How long a server that starts waits for a database that does not answer.
 const START_PATIENCE: Duration = Duration::from_secs(15);
@@ -46,8 +46,8 @@ impl Pools {
                 Err(Refusal::Settings(text)) if config != options.config => {
                     tracing::info!(
                         error = text,
-                        "the database, or a pooler before it, takes no time limits from here: \
-                         set them there (docs/delivery.md, Stores)"
+                        "a pooler before the database takes no time limits from here: set \
+                         statement_timeout and idle_in_transaction_session_timeout for this user"
                     );
                     config = options.config.clone();
                     continue;

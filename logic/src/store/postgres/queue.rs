@@ -86,7 +86,7 @@ pub(super) struct Bounds {
     pub(super) at_once: usize,
 }
 
-/// A write and who waits for it.
+/// A write, and the caller that waits for it.
 struct Waiting<W: Work> {
     job: W::Job,
     answer: oneshot::Sender<Result<W::Outcome>>,
@@ -129,7 +129,7 @@ impl<W: Work> Queue<W> {
 
 impl<W: Work> Waiting<W> {
     fn succeed(self, outcome: W::Outcome) {
-        // Whoever asked may have given up; the write is done all the same.
+        // The caller may have given up; the write is done all the same.
         let _ = self.answer.send(Ok(outcome));
     }
 

@@ -186,6 +186,21 @@ async fn more_writes_than_the_queue_holds_are_turned_away() {
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await.len(), 10);
 }
 
+/// A name that no index takes.
+#[tokio::test]
+async fn a_bad_message_does_not_fail_its_neighbours() {
+    let url = PostgresServer::shared().await.database().await;
+    let store = open(&url).await;
+    let long: String = (0..4000).map(|_| rand::random_range('a'..='z')).collect();
+    let sent = join_all((0..20).map(|number| {
+        let to = if number == 7 { &*long } else { "b" };
+        store.append(message("a", to, &number.to_string()))
+    }));
+    let (stored, refused): (Vec<_>, Vec<_>) = sent.await.into_iter().partition(Result::is_ok);
+    assert_eq!((stored.len(), refused.len()), (19, 1));
+    assert_gapless(stored.into_iter().map(Result::unwrap).collect());
+}
+
 #[tokio::test]
 async fn commits_are_on_disk_before_they_are_answered_whatever_the_default() {
     let server = PostgresServer::shared().await;

@@ -50,3 +50,11 @@ async fn a_locked_conversation_holds_no_other_one_back_there_either() {
     let (next, ()) = futures::join!(waiting, others);
     assert_eq!((next.seq, next.conversation), (Seq(2), sent.conversation));
 }
+
+#[tokio::test]
+async fn a_pooler_that_parts_transactions_is_refused_at_once() {
+    let url = PostgresServer::shared().await.database().await;
+    let pooler = PgBouncer::start(&url, "pool_mode = statement").await;
+    let text = refusal(pooler.url()).await;
+    assert!(text.contains("expected pool_mode = transaction or session"), "{text}");
+}
