@@ -8,7 +8,10 @@ use std::{hint::black_box, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use imago_container::PeerId;
-use imago_proto::{SessionId, link::Reply};
+use imago_proto::{
+    SessionId,
+    link::{Place, Push, Reply},
+};
 
 use crate::{Run, Scenario, Session, directory, packet};
 
@@ -38,8 +41,16 @@ struct Sink;
 impl outlet::Outlet for Sink {
     async fn reply(&self, _: &PeerId, _: Reply, _: Bytes) {}
 
-    fn push(&self, gateway: &PeerId, sessions: Vec<u64>, packet: Bytes) {
-        black_box((gateway, sessions, packet));
+    fn push(&self, gateway: &PeerId, push: Push, packet: Bytes) {
+        black_box((gateway, push, packet));
+    }
+
+    fn owed(&self, _: &PeerId, _: Vec<u64>) {}
+
+    fn owed_everywhere(&self) {}
+
+    fn redelivery(&self, _: &PeerId) -> Option<Arc<dyn outlet::RedeliveryWay>> {
+        None
     }
 
     fn kick(&self, _: &PeerId, _: SessionId, _: Bytes) {}
@@ -51,8 +62,10 @@ fn group() -> Run {
     let receivers: Vec<Arc<Session>> =
         receivers.map(|(number, gateway)| Arc::new(directory::session(number, gateway))).collect();
     let packet = packet::push();
+    let place = Place { conversation: "g1".to_owned(), seq: 7, message_id: 1, after: 1 };
     Run::batches(vec![(); MESSAGES], receivers.len(), move |()| {
-        outlet::push(&Sink, receivers.iter().map(|receiver| &**receiver), &packet);
+        let receivers = receivers.iter().map(|receiver| &**receiver);
+        outlet::push(&Sink, receivers, Some(place.clone()), &packet);
     })
 }
 

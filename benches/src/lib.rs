@@ -15,6 +15,11 @@ mod link;
 #[path = "../../gateway/src/memory.rs"]
 mod memory;
 mod metrics;
+// What the logic server's answers need.
+#[allow(dead_code, reason = "a scenario needs only a part of it")]
+#[rustfmt::skip]
+#[path = "../../logic/src/notes.rs"]
+mod notes;
 mod packet;
 mod selector;
 mod websocket;

@@ -33,6 +33,7 @@ fn request() -> LinkFrame {
         command: command::CHAT_USER_TALK.to_owned(),
         sequence: 1000,
         dest: "bob".to_owned(),
+        acked: Vec::new(),
     };
     LinkFrame::with_payload(Kind::Forward(forward), packet::request(1))
 }

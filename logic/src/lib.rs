@@ -11,6 +11,7 @@ pub mod handlers;
 mod layer;
 mod members;
 mod metrics;
+mod notes;
 mod router;
 mod server;
 mod service;

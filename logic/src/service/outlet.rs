@@ -12,7 +12,7 @@ use imago_proto::{
     msg::Header,
 };
 
-use crate::{Reject, Session, context::Notes, metrics};
+use crate::{Reject, Session, metrics, notes::Notes};
 
 /// The container, as the service uses it: see [`LogicHandle`].
 #[async_trait]

@@ -27,8 +27,9 @@ use super::{
 };
 use crate::{
     Reject, Session,
-    context::{Notes, Outcome, Push, Receivers, Services},
+    context::{Outcome, Push, Receivers, Services},
     metrics,
+    notes::Notes,
     router::Routes,
     store::Members,
 };
