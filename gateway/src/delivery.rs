@@ -111,13 +111,13 @@ impl Client {
 
     /// Queues an answer, and notes what it gives.
     pub(crate) fn answer(&self, reply: Reply, packet: Bytes) {
-        let Reply { place, given, given_until, acked, .. } = reply;
+        let Reply { place, given, acked, .. } = reply;
         if place.is_none() && given.is_empty() && acked.is_empty() {
             return self.outbox.push(packet);
         }
         let verdict = self.with_ledger(|ledger| {
             ledger.acked(&acked);
-            ledger.gave(&given, given_until);
+            ledger.gave(&given);
             let Some(place) = place else {
                 self.outbox.push(packet);
                 return Verdict::Given;

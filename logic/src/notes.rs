@@ -7,9 +7,8 @@ use imago_proto::link;
 pub(crate) struct Notes {
     /// The session's own message that the request stored.
     pub(crate) place: Option<link::Place>,
-    /// What the answer gives the session, and the message id that acknowledges it.
+    /// What the answer gives the session, in its order.
     pub(crate) given: Vec<link::Given>,
-    pub(crate) given_until: i64,
     /// Of a login: what was committed before.
     pub(crate) mark: Option<link::Mark>,
     /// How far the session's device has acknowledged.

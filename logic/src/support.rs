@@ -13,7 +13,7 @@ use bytes::Bytes;
 use imago_container::{LogicRole, PeerId};
 use imago_proto::{
     Incarnation, LogicPacket, Packet, SessionId, Status, command,
-    link::{self, Forward, Given, Push, Redelivered, Reply},
+    link::{self, Forward, Given, Place, Push, Redelivered, Reply},
     msg::{MessageAckReq, MessageIndexReq},
 };
 use prost::Message;
@@ -223,24 +223,25 @@ impl World {
     /// What a message id acknowledges, as a gateway translates it: all that the session was given up
     /// to the last time it was given that message.
     fn acked(&self, (gateway, session): (&PeerId, u64), message_id: i64) -> Vec<Given> {
-        let given = |sent: Sent| -> Option<(i64, Vec<Given>)> {
+        let given = |sent: Sent| -> Vec<Given> {
             match sent {
                 Sent::Push { gateway: to, push, .. } if to == *gateway => {
-                    let place = push.place.filter(|_| push.sessions.contains(&session))?;
-                    let (from, to) = (place.seq, place.seq);
-                    let given = Given { conversation: place.conversation, from, to };
-                    Some((place.message_id, vec![given]))
+                    let place = push.place.filter(|_| push.sessions.contains(&session));
+                    let given = |Place { conversation, seq, message_id, .. }: Place| Given {
+                        conversation,
+                        from: seq,
+                        to: seq,
+                        message_id,
+                    };
+                    place.map(given).into_iter().collect()
                 }
-                Sent::Reply { reply, .. } if reply.session == session && reply.given_until > 0 => {
-                    Some((reply.given_until, reply.given))
-                }
-                _ => None,
+                Sent::Reply { reply, .. } if reply.session == session => reply.given,
+                _ => Vec::new(),
             }
         };
-        let given: Vec<_> = self.outlet.sent().into_iter().filter_map(given).collect();
-        let until = given.iter().rposition(|(id, _)| *id == message_id);
-        let until = until.map_or(0, |last| last + 1);
-        given.into_iter().take(until).flat_map(|(_, given)| given).collect()
+        let given: Vec<Given> = self.outlet.sent().into_iter().flat_map(given).collect();
+        let until = given.iter().rposition(|given| given.message_id == message_id);
+        given.into_iter().take(until.map_or(0, |last| last + 1)).collect()
     }
 
     /// Forwards a request without waiting. Gives its number.

@@ -188,14 +188,15 @@ impl Ledger {
         }
     }
 
-    /// An answer on its way to the client gives these, acknowledged with this message id.
-    pub(crate) fn gave(&mut self, given: &[Given], until: i64) {
-        let Some((last, others)) = given.split_last() else { return };
-        let kept = self.kept.get_or_insert_default();
-        for given in others {
-            kept.gave(Id::NONE, given);
+    /// An answer on its way to the client gives these, each acknowledged with its message id.
+    pub(crate) fn gave(&mut self, given: &[Given]) {
+        if given.is_empty() {
+            return;
         }
-        kept.gave(Id::answer(until), last);
+        let kept = self.kept.get_or_insert_default();
+        for given in given {
+            kept.gave(given);
+        }
     }
 
     /// What a message id acknowledges.
@@ -301,18 +302,19 @@ impl Kept {
         }
     }
 
-    fn gave(&mut self, id: Id, given: &Given) {
+    fn gave(&mut self, given: &Given) {
         let name = match self.floors.name(&given.conversation) {
             Some(name) => name.clone(),
             None => given.conversation.as_str().into(),
         };
-        self.unacked.add(id, name, given.from, given.to);
+        self.unacked.add(Id::answer(given.message_id), name, given.from, given.to);
     }
 
     /// What the session has that the mark does not cover.
     fn ask(&mut self) -> Vec<Given> {
         self.asks = self.asks.wrapping_add(1);
-        let given = |name: &str, from, to| Given { conversation: name.to_owned(), from, to };
+        let given =
+            |name: &str, from, to| Given { conversation: name.to_owned(), from, to, message_id: 0 };
         let floors = self.floors.iter().filter(|floor| floor.asks >= self.covered);
         let own = self.held.iter().filter(|waiting| waiting.packet.is_none());
         let own = own.map(|own| given(&own.name, own.seq, own.seq));

@@ -56,6 +56,7 @@ impl Ranges {
             conversation: range.name.to_string(),
             from: range.from,
             to: range.to,
+            message_id: 0,
         };
         bounded(self.0.iter().map(given))
     }

@@ -33,8 +33,16 @@ fn place(conversation: &str, seq: u64) -> Place {
     Place { conversation: conversation.to_owned(), seq, message_id, after: seq }
 }
 
+/// Parts of an answer, of which the last one has a message id.
+fn page<const N: usize>(mut given: [Given; N], message_id: i64) -> [Given; N] {
+    if let Some(last) = given.last_mut() {
+        last.message_id = message_id;
+    }
+    given
+}
+
 fn given(conversation: &str, from: u64, to: u64) -> Given {
-    Given { conversation: conversation.to_owned(), from, to }
+    Given { conversation: conversation.to_owned(), from, to, message_id: 0 }
 }
 
 fn packet(place: &Place) -> Packet {
@@ -264,8 +272,9 @@ fn what_is_told_fits_into_a_frame_and_the_rest_is_told_the_next_time() {
     }
     let fit = GIVEN_BYTES_MAX / 1024;
     assert_eq!(session.have().len(), fit);
-    let given: Vec<Given> = (0..1000).map(|number| given(&name(number), 1, 5)).collect();
-    session.ledger.gave(&given, 7);
+    let mut given: Vec<Given> = (0..1000).map(|number| given(&name(number), 1, 5)).collect();
+    given.last_mut().unwrap().message_id = 7;
+    session.ledger.gave(&given);
     let mut acked = 0;
     while acked < given.len() {
         let some = session.ledger.acks(7, AckBy::Index);
@@ -304,20 +313,19 @@ fn a_message_id_acknowledges_what_was_written_up_to_it() {
 fn an_answer_is_acknowledged_by_its_last_id() {
     let mut session = Session::since(9);
     session.push("a", 4);
-    session.ledger.gave(&[given("b", 1, 3), given("c", 5, 9), given("a", 2, 4)], 104);
+    session.ledger.gave(&page([given("b", 1, 3), given("c", 5, 9), given("a", 2, 4)], 104));
     session.push("d", 8);
     let all = [given("a", 2, 4), given("b", 1, 3), given("c", 5, 9)];
     assert_eq!(session.ledger.acks(104, AckBy::Index), all);
     assert_eq!(session.ledger.acks(104, AckBy::Talk), [given("a", 4, 4)], "the push of it");
     assert_eq!(session.ledger.acks(108, AckBy::Index)[3], given("d", 8, 8));
-    // A part of the answer is acknowledged by position: the rest keeps the id.
+    // The part with the id is acknowledged otherwise: the rest goes with what comes next.
     session.ledger.acked(&[given("a", 0, 4)]);
-    let rest = [given("b", 1, 3), given("c", 5, 9)];
-    assert_eq!(session.ledger.acks(104, AckBy::Index), rest);
-    assert_eq!(session.ledger.acks(104, AckBy::Talk), rest);
-    session.ledger.acked(&[given("b", 0, 3), given("c", 0, 9)]);
     assert_eq!(session.ledger.acks(104, AckBy::Index), []);
-    session.ledger.gave(&[], 5);
+    let rest = [given("b", 1, 3), given("c", 5, 9), given("d", 8, 8)];
+    assert_eq!(session.ledger.acks(108, AckBy::Index), rest);
+    session.ledger.acked(&[given("b", 0, 3), given("c", 0, 9)]);
+    session.ledger.gave(&[]);
     assert_eq!(session.ledger.acks(108, AckBy::Talk), [given("d", 8, 8)]);
 }
 
@@ -356,8 +364,8 @@ fn the_largest_numbers_break_nothing() {
     assert_eq!(session.push("a", 1), Verdict::Duplicate);
     let most = Place { seq: u64::MAX, message_id: i64::MAX, ..place("b", 1) };
     session.push_place(&most, true);
-    session.ledger.gave(&[given("b", 0, u64::MAX), given("b", 1, u64::MAX)], i64::MIN);
-    session.ledger.gave(&[given("c", u64::MAX, 3)], i64::MAX);
+    session.ledger.gave(&page([given("b", 0, u64::MAX), given("b", 1, u64::MAX)], i64::MIN));
+    session.ledger.gave(&page([given("c", u64::MAX, 3)], i64::MAX));
     session.own("b", 9);
     assert_eq!(session.ledger.acks(i64::MAX, AckBy::Talk).len(), 2);
     session.ledger.acked(&[given("b", 0, u64::MAX)]);

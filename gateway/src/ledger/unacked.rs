@@ -126,23 +126,15 @@ impl Unacked {
         given.to_given()
     }
 
-    /// A cursor has come that far: what it has passed is forgotten.
+    /// A cursor has come that far: what it has passed is forgotten, with its ids.
     pub(super) fn passed(&mut self, name: &str, cursor: u64) {
         self.earlier.passed(name, cursor);
-        let mut kept = 0;
-        for _ in 0..self.parts.len() {
-            let Some(part) = self.parts.pop_front() else { break };
-            if *part.name != *name || part.to > cursor {
-                self.parts.push_back(part);
-                kept += 1;
-                continue;
-            }
-            // What is left of an answer keeps its id.
-            match self.parts.back_mut().filter(|last| kept > 0 && last.id == Id::NONE) {
-                Some(last) => last.id = part.id,
-                None => self.ids -= usize::from(part.id != Id::NONE),
-            }
-        }
+        let ids = &mut self.ids;
+        self.parts.retain(|part| {
+            let is_kept = *part.name != *name || part.to > cursor;
+            *ids -= usize::from(!is_kept && part.id != Id::NONE);
+            is_kept
+        });
         self.begin_with_an_id();
         if self.parts.is_empty() {
             self.parts = VecDeque::new();

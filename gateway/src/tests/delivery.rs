@@ -24,7 +24,7 @@ fn again(conversation: &str, seq: u64) -> Place {
 }
 
 fn given(conversation: &str, from: u64, to: u64) -> Given {
-    Given { conversation: conversation.to_owned(), from, to }
+    Given { conversation: conversation.to_owned(), from, to, message_id: 0 }
 }
 
 /// A client that logged in when commits up to this one were there.
@@ -271,7 +271,8 @@ async fn a_page_is_acknowledged_by_asking_for_the_next_one() {
     let world = World::start(&[]).await;
     let mut ann = client_since(&world, "ann", 9).await;
     let page = vec![given("a", 1, 4), given("b", 2, 2)];
-    let note = Reply { given: page.clone(), given_until: 104, ..Reply::default() };
+    let told = vec![page[0].clone(), Given { message_id: 104, ..page[1].clone() }];
+    let note = Reply { given: told, ..Reply::default() };
     world.logic.note(command::CHAT_OFFLINE_INDEX, note);
     let ask = |message_id| MessageIndexReq { message_id };
     let index = command::CHAT_OFFLINE_INDEX;

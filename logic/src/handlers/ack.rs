@@ -13,7 +13,7 @@ use crate::{Context, Reject, store::Given};
 /// which the gateway has translated into what the session was given up to that message.
 pub(super) async fn ack(ctx: Context, req: MessageAckReq) -> Result<(), Reject> {
     at_most("cursors", req.cursors.len(), CURSORS_MAX)?;
-    let mut given = given_of(ctx.request());
+    let mut given = acknowledged_by(ctx.request());
     given.extend(req.cursors.into_iter().map(|Cursor { conversation, seq }| Given {
         conversation: ConversationId::from(conversation),
         from: Seq(0),
@@ -23,7 +23,7 @@ pub(super) async fn ack(ctx: Context, req: MessageAckReq) -> Result<(), Reject> 
 }
 
 /// What a request's message id acknowledges.
-pub(super) fn given_of(request: &Forward) -> Vec<Given> {
+pub(super) fn acknowledged_by(request: &Forward) -> Vec<Given> {
     let acked = request.acked.iter().map(|acked| Given {
         conversation: ConversationId::from(acked.conversation.as_str()),
         from: Seq(acked.from),
@@ -40,8 +40,8 @@ pub(super) async fn acknowledge(ctx: &Context, given: Vec<Given>) -> Result<(), 
     let cursors = ctx.store().ack(&ctx.device(), given).await?;
     let acked = cursors.into_iter().map(|(conversation, seq)| link::Given {
         conversation: conversation.to_string(),
-        from: 0,
         to: seq.0,
+        ..link::Given::default()
     });
     ctx.note(|notes| notes.acked = acked.collect());
     Ok(())

@@ -8,7 +8,7 @@ use imago_proto::{
 };
 
 use super::{
-    fitting,
+    fitting, given_of,
     limits::{ACCOUNT_MAX, GROUP_ID_MAX, wanted, within},
     push_of,
 };
@@ -40,6 +40,8 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
         None if is_with_somebody => History::default(),
         None => return Err(Reject::new(Status::Unauthorized, "no such conversation of yours")),
     };
+    let mut given: Vec<_> =
+        found.messages.iter().map(|message| given_of(&message.envelope)).collect();
     let mut messages: Vec<MessagePush> = found.messages.into_iter().map(push_of).collect();
     let fit = match range {
         Range::After(_) => fitting(&messages),
@@ -47,9 +49,16 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
     };
     let cut = messages.len() - fit;
     match range {
-        Range::After(_) => messages.truncate(fit),
-        Range::Before(_) => messages.drain(..cut).for_each(drop),
+        Range::After(_) => {
+            messages.truncate(fit);
+            given.truncate(fit);
+        }
+        Range::Before(_) => {
+            messages.drain(..cut);
+            given.drain(..cut);
+        }
     }
+    ctx.note(|notes| notes.given = given);
     Ok(HistoryResp { messages, more: found.more || cut > 0 })
 }
 

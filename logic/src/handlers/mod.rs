@@ -107,6 +107,12 @@ pub(crate) fn place_of(envelope: &Envelope) -> link::Place {
     }
 }
 
+/// What an answer with this message gives.
+fn given_of(envelope: &Envelope) -> link::Given {
+    let link::Place { conversation, seq, message_id, .. } = place_of(envelope);
+    link::Given { conversation, from: seq, to: seq, message_id }
+}
+
 /// How many of these, from the first on, fit into one answer: one at least, if there is one.
 fn fitting<'a, T: Message + 'a>(entries: impl IntoIterator<Item = &'a T>) -> usize {
     /// Tag and length of an entry in a list.

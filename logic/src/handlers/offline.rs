@@ -1,7 +1,9 @@
 //! What came while the client was away.
 
+use std::mem;
+
 use imago_proto::{
-    link,
+    Seq, link,
     msg::{
         MessageContent, MessageContentReq, MessageContentResp, MessageIndex, MessageIndexReq,
         MessageIndexResp,
@@ -10,13 +12,13 @@ use imago_proto::{
 use prost::Message;
 
 use super::{
-    ack::{acknowledge, given_of},
+    ack::{acknowledge, acknowledged_by},
+    given_of,
     limits::ANSWER_MAX,
-    place_of,
 };
 use crate::{
     Context, Reject,
-    store::{Content, Given, Page, Stored, Target},
+    store::{Content, Given, Listing, Page, Target},
 };
 
 /// Ids in one content request (client wire, section 6).
@@ -29,12 +31,9 @@ pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageI
         ..0 => Page::Everything,
         0.. => Page::Unacknowledged,
     };
-    acknowledge(&ctx, given_of(ctx.request())).await?;
+    acknowledge(&ctx, acknowledged_by(ctx.request())).await?;
     let listing = ctx.store().index(&ctx.device(), page).await?;
-    ctx.note(|notes| {
-        notes.given = listing.given.into_iter().map(wire_given).collect();
-        notes.given_until = listing.messages.last().map_or(0, |last| last.message_id);
-    });
+    ctx.note(|notes| notes.given = given_by(&listing));
     let indexes = listing.messages.into_iter().map(|message| MessageIndex {
         message_id: message.message_id,
         direction: 0,
@@ -50,9 +49,20 @@ pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageI
     Ok(MessageIndexResp { indexes: indexes.collect() })
 }
 
-fn wire_given(given: Given) -> link::Given {
-    let Given { conversation, from, to } = given;
-    link::Given { conversation: conversation.to_string(), from: from.0, to: to.0 }
+/// What an index gives, by its messages: with each of them what is before it in its conversation and not
+/// listed, such as own messages.
+fn given_by(listing: &Listing) -> Vec<link::Given> {
+    let mut rest = listing.given.clone();
+    let given = listing.messages.iter().filter_map(|message| {
+        let is_part = |given: &&mut Given| {
+            given.conversation == message.conversation
+                && (given.from..=given.to).contains(&message.seq)
+        };
+        let part = rest.iter_mut().find(is_part)?;
+        let from = mem::replace(&mut part.from, Seq(message.seq.0 + 1));
+        Some(link::Given { from: from.0, ..given_of(message) })
+    });
+    given.collect()
 }
 
 /// Answers `chat.offline.content`: in the order asked, an entry for each id.
@@ -69,7 +79,7 @@ pub(super) async fn content(
     }
     let session = ctx.session();
     let found = ctx.store().contents(&session.app, &session.account, ids.clone()).await?;
-    let given = given_of_messages(found.iter().flatten());
+    let given = found.iter().flatten().map(|stored| given_of(&stored.envelope)).collect();
     let contents = ids.iter().zip(found).map(|(message_id, stored)| {
         let Content { kind, body, extra } = stored.map(|stored| stored.content).unwrap_or_default();
         MessageContent { message_id: *message_id, r#type: kind, body, extra }
@@ -78,28 +88,6 @@ pub(super) async fn content(
     if answer.encoded_len() > ANSWER_MAX {
         return Err(Reject::invalid("message_ids: these contents are too large for one answer"));
     }
-    ctx.note(|notes| {
-        notes.given = given;
-        notes.given_until = ids.last().copied().unwrap_or_default();
-    });
+    ctx.note(|notes| notes.given = given);
     Ok(answer)
-}
-
-/// What an answer with these messages gives: neighbours in the list that are neighbours in their
-/// conversation make one part.
-pub(super) fn given_of_messages<'a>(
-    messages: impl IntoIterator<Item = &'a Stored>,
-) -> Vec<link::Given> {
-    let mut given: Vec<link::Given> = Vec::new();
-    for message in messages {
-        let place = place_of(&message.envelope);
-        match given.iter_mut().rfind(|given| given.conversation == place.conversation) {
-            Some(given) if place.seq == given.to + 1 => given.to = place.seq,
-            _ => {
-                let (from, to) = (place.seq, place.seq);
-                given.push(link::Given { conversation: place.conversation, from, to });
-            }
-        }
-    }
-    given
 }

@@ -77,6 +77,7 @@ async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<Said, 
     let message = NewMessage {
         app: ctx.session().app.clone(),
         sender: sender.clone(),
+        device: ctx.session().device().into(),
         target: target.clone(),
         open_talk: ctx.groups().open_talk,
         request: ctx.request_key(&req.client_message_id),

@@ -100,14 +100,13 @@ pub(super) fn answer(
         tracing::warn!(command = request.command, "answer is too large to be sent");
         (status, response) = packet(Err(Reject::failed("the answer is too large")));
     }
-    let Notes { place, given, given_until, mark, acked } = notes;
+    let Notes { place, given, mark, acked } = notes;
     let reply = Reply {
         request: request.request,
         session: request.session,
         status: status.code(),
         place,
         given,
-        given_until,
         mark,
         acked,
     };

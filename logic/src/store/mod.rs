@@ -46,6 +46,8 @@ pub struct NewMessage {
     pub app: App,
     /// Who sends it.
     pub sender: Account,
+    /// On which of its devices, as [`Device::name`] says it.
+    pub device: Box<str>,
     /// Whom it is for.
     pub target: Target,
     /// Whoever is not a member of the group may send too.
@@ -210,7 +212,7 @@ pub trait MessageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Stored>>;
 
-    /// Messages, own ones too, that the device has not acknowledged, that `mark` does not cover, and
+    /// Messages, those of its account's other devices too, that the device has not acknowledged, that `mark` does not cover, and
     /// that are not among those which it has, at most `limit`. Ordered as in [`sync`](Self::sync).
     async fn owed(
         &self,

@@ -180,7 +180,7 @@ impl World {
     /// As a store does: over what begins at most one past the cursor.
     fn ack(&mut self, given: Vec<Given>) {
         let mut reached = Vec::new();
-        for Given { conversation, from, to } in given {
+        for Given { conversation, from, to, .. } in given {
             let name = Self::name(&conversation);
             for seq in from.max(1)..=to {
                 let is_known =
@@ -191,7 +191,7 @@ impl World {
             if from <= *cursor + 1 {
                 *cursor = to.max(*cursor);
             }
-            reached.push(Given { conversation, from: 0, to: *cursor });
+            reached.push(Given { conversation, from: 0, to: *cursor, message_id: 0 });
         }
         self.session.ledger.acked(&reached);
     }

@@ -21,6 +21,7 @@ async fn say(world: &World, from: &str, to: &str, count: u64) -> Vec<u64> {
         let stored = world.store.append(NewMessage {
             app: "kim".into(),
             sender: from.into(),
+            device: "elsewhere".into(),
             target: Target::Account(to.into()),
             open_talk: false,
             request: format!("{}-{number}", rand::random::<u64>()),
@@ -116,7 +117,7 @@ async fn what_the_mark_covers_or_the_session_has_is_not_missing() {
     let (sent, next) = redelivered(&world, since.clone()).await;
     assert_eq!(seqs(&sent, 1), fresh);
     let conversation = places(&sent, 1)[0].conversation.clone();
-    let have = vec![Given { conversation, from: 5, to: 6 }];
+    let have = vec![Given { conversation, from: 5, to: 6, message_id: 0 }];
     assert_eq!(seqs(&redelivered(&world, Missing { have, ..since }).await.0, 1), [4, 7, 8]);
     let (sent, _) = redelivered(&world, Missing { mark: next, ..of(1) }).await;
     assert!(sent.is_empty(), "all of that was before the mark: {sent:?}");

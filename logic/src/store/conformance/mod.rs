@@ -109,6 +109,7 @@ pub(crate) fn message(from: &str, to: &str, request: &str) -> NewMessage {
     NewMessage {
         app: app(),
         sender: account(from),
+        device: "elsewhere".into(),
         target: Target::Account(account(to)),
         open_talk: false,
         request: request.to_owned(),

@@ -28,7 +28,7 @@ use crate::store::{
 const REMEMBERED: usize = 100_000;
 
 const APPEND: &str = "SELECT * FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-    $12, $13, $14, $15)";
+    $12, $13, $14, $15, $16)";
 
 type Outcome = Result<Appended, Denied>;
 
@@ -103,6 +103,7 @@ impl Work for Append {
             columns.extras => BYTEA_ARRAY,
             columns.ids => INT8_ARRAY,
             columns.send_times => INT8_ARRAY,
+            columns.devices => BYTEA_ARRAY,
         ];
         let rows = call(client, APPEND, values).await?;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; sent.len()];

@@ -60,6 +60,7 @@ pub(super) struct Columns<'a> {
     pub(super) extras: Vec<&'a [u8]>,
     pub(super) ids: Vec<i64>,
     pub(super) send_times: Vec<i64>,
+    pub(super) devices: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
@@ -82,6 +83,7 @@ impl<'a> Columns<'a> {
         self.extras.push(message.content.extra.as_bytes());
         self.ids.push(id);
         self.send_times.push(send_time);
+        self.devices.push(message.device.as_bytes());
     }
 
     fn place(&mut self, home: Home, known: &Cache<Pair, i64>) -> usize {

@@ -20,7 +20,7 @@ const MISSING: &str = "
     SELECT s.mark, l.*
     FROM (SELECT txid_current_snapshot()::text AS mark) s
     LEFT JOIN missing_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                               $16, $17) l ON true";
+                               $16, $17, $18) l ON true";
 const CONTENTS: &str = "SELECT * FROM read_contents($1, $2, $3)";
 
 /// Column of a [`MISSING`] message's id.
@@ -36,6 +36,8 @@ pub(super) fn limited(limit: usize) -> i64 {
 struct Wanted<'a> {
     everything: bool,
     only_others: bool,
+    /// Leaves out what the device itself sent.
+    but_its_own: bool,
     with_content: bool,
     limit: usize,
     /// Where to begin in some conversations, by key.
@@ -81,6 +83,7 @@ impl Wanted<'_> {
             device.name.as_bytes() => BYTEA,
             self.everything => BOOL,
             self.only_others => BOOL,
+            self.but_its_own => BOOL,
             self.with_content => BOOL,
             limited(self.limit) => INT8,
             named => INT8_ARRAY,
@@ -117,6 +120,7 @@ pub(super) async fn index(
     let wanted = Wanted {
         everything: page == Page::Everything,
         only_others: true,
+        but_its_own: false,
         with_content: false,
         limit: INDEX_MAX,
         named: BTreeMap::new(),
@@ -152,6 +156,7 @@ pub(super) async fn sync(
     let wanted = Wanted {
         everything: false,
         only_others: false,
+        but_its_own: false,
         with_content: true,
         limit,
         named: named.collect(),
@@ -171,6 +176,7 @@ pub(super) async fn owed(
     let wanted = Wanted {
         everything: false,
         only_others: false,
+        but_its_own: true,
         with_content: true,
         limit,
         named: BTreeMap::new(),

@@ -82,8 +82,8 @@ pub(super) struct Row<'m> {
 }
 
 const INSERT_MESSAGE: &str =
-    "INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    "INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request, device)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 const FIND_REQUEST: &str = "SELECT message_id FROM message_request WHERE request = ?1";
 
@@ -178,7 +178,7 @@ impl<'a> Batch<'a> {
     /// Stores a message.
     pub(super) fn insert(&mut self, row: Row<'_>) -> Result<()> {
         let Row { id, conversation, seq, message, send_time, request } = row;
-        let NewMessage { sender, content, .. } = message;
+        let NewMessage { sender, device, content, .. } = message;
         self.insert_message.get(self.db)?.execute(params![
             id,
             conversation,
@@ -188,7 +188,8 @@ impl<'a> Batch<'a> {
             content.body,
             content.extra,
             send_time,
-            request
+            request,
+            device
         ])?;
         self.memory.tail.push(id, conversation, seq, request);
         Ok(())

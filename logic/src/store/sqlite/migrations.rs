@@ -168,6 +168,8 @@ pub(super) const MIGRATIONS: [&str; 8] = [
         cursor       INTEGER NOT NULL,
         PRIMARY KEY (device, conversation, since)
     ) WITHOUT ROWID;
+    -- Which of its sender's devices sent a message: that one does not miss it.
+    ALTER TABLE message ADD COLUMN device TEXT NOT NULL DEFAULT '';
 ",
     // Written by servers that look whether the file can be written.
     "CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL);",

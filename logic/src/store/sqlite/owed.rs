@@ -11,7 +11,7 @@ use super::{
         ids::{Kind, conversation_row, signed},
     },
     devices::{commit, mark},
-    reads::{Membership, Span, last_until, memberships, merge, with_contents},
+    reads::{But, Membership, Span, last_until, memberships, merge, with_contents},
     tail::Unplaced,
 };
 
@@ -73,7 +73,7 @@ impl Ask {
         }
         let spans: Vec<Span<'_>> = missing.iter().flat_map(|of| self.gaps(of)).collect();
         let is_missing = |message: &Envelope| !self.since.covers(commit(message.message_id));
-        let found = merge(db, None, is_missing, &spans, self.limit)?;
+        let found = merge(db, But::OfDevice(&self.device), is_missing, &spans, self.limit)?;
         owed.messages = with_contents(db, found.into_iter().map(|(_, message)| message))?;
         Ok(Some(owed))
     }

@@ -29,7 +29,8 @@ pub(super) fn index(db: &Connection, device: &Device, page: Page) -> Result<List
     }
     let mut last = vec![None; spans.len()];
     let mut messages = Vec::new();
-    for (position, message) in merge(db, Some(&device.account), |_| true, &spans, INDEX_MAX)? {
+    let but = But::Of(&device.account);
+    for (position, message) in merge(db, but, |_| true, &spans, INDEX_MAX)? {
         if let Some(last) = last.get_mut(position) {
             *last = Some(message.seq);
         }
@@ -59,7 +60,7 @@ pub(super) fn sync(
             span.after = membership.since.max(*seq);
         }
     }
-    let found = merge(db, None, |_| true, &spans, limit)?;
+    let found = merge(db, But::Nothing, |_| true, &spans, limit)?;
     with_contents(db, found.into_iter().map(|(_, message)| message))
 }
 
@@ -260,6 +261,28 @@ impl<'a> Span<'a> {
     }
 }
 
+/// Messages to leave out.
+#[derive(Clone, Copy)]
+pub(super) enum But<'a> {
+    /// None.
+    Nothing,
+    /// Those that this account sent.
+    Of(&'a Account),
+    /// Those that this device sent.
+    OfDevice(&'a Device),
+}
+
+impl<'a> But<'a> {
+    /// Sender, and device if only those of one are meant.
+    fn parts(self) -> (Option<&'a str>, Option<&'a str>) {
+        match self {
+            Self::Nothing => (None, None),
+            Self::Of(account) => (Some(account.as_str()), None),
+            Self::OfDevice(device) => (Some(device.account.as_str()), Some(&device.name)),
+        }
+    }
+}
+
 /// What is still to come of a span.
 struct Tail<'a> {
     span: Span<'a>,
@@ -271,10 +294,11 @@ struct Tail<'a> {
 
 impl Tail<'_> {
     /// Id of its next message.
-    fn peek(&mut self, select: &mut Statement<'_>, but: Option<&str>) -> Result<Option<i64>> {
+    fn peek(&mut self, select: &mut Statement<'_>, but: But<'_>) -> Result<Option<i64>> {
         if self.read.is_empty() && self.chunk > 0 {
             let Span { of, after, to } = self.span;
-            let from = params![of.id, after, to, but, self.chunk as i64];
+            let (sender, device) = but.parts();
+            let from = params![of.id, after, to, sender, self.chunk as i64, device];
             let rows = select.query_map(from, |row| envelope(of, row))?;
             self.read = rows.collect::<Result<_>>()?;
             if let Some(last) = self.read.back() {
@@ -287,10 +311,10 @@ impl Tail<'_> {
 }
 
 /// The first messages of all spans that are wanted, each with the position of its span, ascending by
-/// id; without those that `but` sent.
+/// id; without those that `but` says.
 pub(super) fn merge(
     db: &Connection,
-    but: Option<&Account>,
+    but: But<'_>,
     is_wanted: impl Fn(&Envelope) -> bool,
     spans: &[Span<'_>],
     limit: usize,
@@ -298,10 +322,10 @@ pub(super) fn merge(
     let mut select = db.prepare_cached(
         "SELECT m.message_id, m.send_time, m.seq, m.sender
          FROM place p CROSS JOIN message m ON m.message_id = p.message_id
-         WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3 AND m.sender IS NOT ?4
+         WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3
+           AND NOT (m.sender IS ?4 AND (?6 IS NULL OR m.device = ?6))
          ORDER BY p.seq LIMIT ?5",
     )?;
-    let but = but.map(Account::as_str);
     let mut tails = Vec::new();
     let mut next = BinaryHeap::new();
     for (position, span) in spans.iter().enumerate().filter(|(_, span)| span.after < span.to) {

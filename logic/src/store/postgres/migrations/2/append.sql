@@ -62,7 +62,7 @@ CREATE FUNCTION append_messages(
     waits boolean,
     ids bigint[], apps bytea[], ones bytea[], others bytea[], are_groups boolean[],
     ofs integer[], senders bytea[], are_open boolean[], requests bytea[],
-    kinds integer[], bodies bytea[], extras bytea[], message_ids bigint[], send_times bigint[]
+    kinds integer[], bodies bytea[], extras bytea[], message_ids bigint[], send_times bigint[], devices bytea[]
 ) RETURNS TABLE (
     place integer, state integer, conversation bigint, seq bigint, after bigint, version bigint,
     is_group boolean, other bytea, message_id bigint, send_time bigint, kind integer, body bytea, extra bytea
@@ -134,9 +134,11 @@ BEGIN
         SELECT a.*, row_number() OVER (PARTITION BY a.home, a.state ORDER BY a.place) AS nth
         FROM asked a
     ), stored AS (
-        INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request, commit_id)
+        INSERT INTO message (message_id, conversation, seq, sender, kind, body, extra, send_time, request, commit_id,
+                             device)
         SELECT message_ids[j.place], j.id, heads[j.home] + j.nth, senders[j.place], kinds[j.place],
-               bodies[j.place], extras[j.place], send_times[j.place], requests[j.place], stamp
+               bodies[j.place], extras[j.place], send_times[j.place], requests[j.place], stamp,
+               devices[j.place]
         FROM judged j WHERE j.state = 0
     ), moved AS (
         UPDATE conversation c SET head_seq = c.head_seq + n.count, head_commit = stamp

@@ -1,5 +1,5 @@
 -- Messages of an account past the cursors of a device, or all that is kept if `everything`; only those of others,
--- or own ones too; with what they say, or without. Of each conversation by sequence without a hole, and by message
+-- or own ones too, or those but the ones that the device itself sent; with what they say, or without. Of each conversation by sequence without a hole, and by message
 -- id as far as that allows: by the greatest id up to there, so that a page is a beginning of each of its
 -- conversations. `start` is the sequence at which a membership begins.
 --
@@ -9,7 +9,7 @@
 -- double of its row, and one more for that of a group.
 CREATE FUNCTION missing_messages(
     in_app bytea, in_account bytea, in_name bytea,
-    everything boolean, only_others boolean, with_content boolean, most bigint,
+    everything boolean, only_others boolean, but_its_own boolean, with_content boolean, most bigint,
     named bigint[], named_seqs bigint[],
     low bigint, high bigint, open bigint[],
     had bigint[], firsts integer[], lasts integer[], froms bigint[], tos bigint[]
@@ -62,6 +62,7 @@ BEGIN
             SELECT m.message_id, m.seq FROM message m
             WHERE m.conversation = n.id AND m.seq > n.past AND m.seq <= n.head
               AND NOT (only_others AND m.sender = in_account)
+              AND NOT (but_its_own AND m.sender = in_account AND m.device = in_name)
               AND (n.as_had IS NULL OR NOT EXISTS (
                   SELECT FROM generate_series(firsts[n.as_had], lasts[n.as_had]) AS part
                   WHERE m.seq BETWEEN froms[part] AND tos[part]))

@@ -6,6 +6,8 @@ ALTER TABLE message ADD COLUMN commit_id bigint NOT NULL DEFAULT 0;
 -- A server of an earlier version, which would not tell it, is refused.
 ALTER TABLE message ALTER COLUMN commit_id DROP DEFAULT;
 DROP FUNCTION last_until(bigint, bigint, bigint, bigint);
+-- Which of its sender's devices sent a message: that one does not miss it.
+ALTER TABLE message ADD COLUMN device bytea NOT NULL DEFAULT '';
 
 -- A device of an account; sessions that name none share the one with an empty name. `seen_at` is at most a day
 -- older than its last login or acknowledgement.
