@@ -221,9 +221,9 @@ impl World {
     }
 
     /// What a message id acknowledges, as a gateway translates it: all that the session was given up
-    /// to the last time it was given that message.
+    /// to the last time that it was given that message.
     fn acked(&self, (gateway, session): (&PeerId, u64), message_id: i64) -> Vec<Given> {
-        let given = |sent: Sent| -> Vec<Given> {
+        let given_of = |sent: Sent| -> Vec<Given> {
             match sent {
                 Sent::Push { gateway: to, push, .. } if to == *gateway => {
                     let place = push.place.filter(|_| push.sessions.contains(&session));
@@ -239,8 +239,12 @@ impl World {
                 _ => Vec::new(),
             }
         };
-        let given: Vec<Given> = self.outlet.sent().into_iter().flat_map(given).collect();
-        let until = given.iter().rposition(|given| given.message_id == message_id);
+        let mut given: Vec<Given> = Vec::new();
+        for given_now in self.outlet.sent().into_iter().flat_map(given_of) {
+            given.retain(|given| given.message_id != given_now.message_id);
+            given.push(given_now);
+        }
+        let until = given.iter().position(|given| given.message_id == message_id);
         given.into_iter().take(until.map_or(0, |last| last + 1)).collect()
     }
 

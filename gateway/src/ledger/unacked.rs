@@ -31,7 +31,7 @@ struct Part {
     to: u64,
 }
 
-/// What acknowledges an entry.
+/// The message id that acknowledges an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id(i64);
 
@@ -41,14 +41,8 @@ impl Id {
     /// The entry is acknowledged with the next one that has an id.
     pub(super) const NONE: Self = Self(0);
 
-    /// Message id of a push.
-    pub(super) fn push(message_id: i64) -> Self {
+    pub(super) fn new(message_id: i64) -> Self {
         Self(message_id.max(0))
-    }
-
-    /// The last message id of an answer.
-    pub(super) fn answer(message_id: i64) -> Self {
-        Self(message_id.max(0).wrapping_neg())
     }
 }
 
@@ -97,24 +91,22 @@ impl Unacked {
         }
     }
 
-    /// What a message id acknowledges that a client got by a push, or else by an answer.
-    pub(super) fn up_to_push(&self, message_id: i64) -> Vec<Given> {
-        let at = self.first(Id::push(message_id));
-        self.up_to(at.or_else(|| self.last(Id::answer(message_id))))
+    /// As [`add`](Self::add), by an answer: what it tells again counts as given now. So a client that
+    /// asks for a list twice and acknowledges its first message acknowledges no more than that.
+    pub(super) fn add_again(&mut self, id: Id, name: Arc<str>, from: u64, to: u64) {
+        let known = self.parts.iter().position(|part| part.id == id && id != Id::NONE);
+        let known = known.and_then(|at| self.parts.remove(at));
+        self.ids -= usize::from(known.is_some());
+        let is_wider = |known: &Part| known.name == name && known.to == to;
+        let from = known.filter(is_wider).map_or(from, |known| known.from.min(from));
+        self.begin_with_an_id();
+        self.add(id, name, from, to);
     }
 
-    /// What a message id acknowledges that a client got by an answer, or else by a push.
-    pub(super) fn up_to_answer(&self, message_id: i64) -> Vec<Given> {
-        let at = self.last(Id::answer(message_id));
-        self.up_to(at.or_else(|| self.first(Id::push(message_id))))
-    }
-
-    fn first(&self, id: Id) -> Option<usize> {
-        self.parts.iter().position(|part| part.id == id && id != Id::NONE)
-    }
-
-    fn last(&self, id: Id) -> Option<usize> {
-        self.parts.iter().rposition(|part| part.id == id && id != Id::NONE)
+    /// What a message id acknowledges.
+    pub(super) fn acknowledged_by(&self, message_id: i64) -> Vec<Given> {
+        let id = Id::new(message_id);
+        self.up_to(self.parts.iter().rposition(|part| part.id == id && id != Id::NONE))
     }
 
     fn up_to(&self, last: Option<usize>) -> Vec<Given> {

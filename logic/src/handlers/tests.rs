@@ -210,13 +210,16 @@ async fn bodies_that_do_not_decode_and_unknown_commands_are_refused_in_words() {
 
 #[tokio::test]
 async fn a_client_syncs_page_by_page_and_acknowledges() {
-    let (world, a, b) = (world(), gateway("a"), gateway("b"));
+    let (world, b) = (world(), gateway("b"));
     let mut ids = Vec::new();
     for body in ["one", "two", "three"] {
         let sent: MessageResp =
             world.success((&b, 9), command::CHAT_USER_TALK, "ann", &text(body)).await;
         ids.push(sent.message_id);
     }
+    // A device that was away: nothing was pushed to it.
+    world.link(&gateway("c"), &[session(1, "ann", "pad")]);
+    let a = gateway("c");
     let index = async |message_id: i64| {
         let request = MessageIndexReq { message_id };
         let index: MessageIndexResp =

@@ -214,7 +214,7 @@ async fn commits_are_on_disk_before_they_are_answered_whatever_the_default() {
         "SELECT * FROM acknowledge(false, '{kim}', '{a}', '{\"\"}', 5, '{1}', '{1}', '{f}', '{1}',
                                    '{1}', '{1}', '{1}')",
         "SELECT * FROM append_messages(false, '{1}', '{kim}', '{\"\"}', '{\"\"}', '{f}', '{1}',
-             '{a}', '{f}', '{r}', '{1}', '{x}', '{y}', '{5}', '{5}')",
+             '{a}', '{f}', '{r}', '{1}', '{x}', '{y}', '{5}', '{5}', '{phone}')",
         "SELECT * FROM create_group('kim', 'r', 'n', 'a', 'i', 'a', false, 5, '{a}', 9)",
         "SELECT change_group(true, 'kim', 'a', 'b', 2, 'r', 5, 9)",
     ] {
