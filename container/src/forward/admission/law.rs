@@ -124,7 +124,7 @@ pub(super) struct State {
 impl Bounds {
     #[cfg(test)]
     pub(super) const DEFAULT: Self =
-        Self { delay: Duration::from_millis(250), patience: Duration::from_millis(1500) };
+        Self { delay: Duration::from_millis(250), patience: Duration::from_secs(2) };
 }
 
 // === impl Seen ===

@@ -33,7 +33,7 @@ fn a_delay_that_stands_for_an_interval_limits_what_is_owed_to_the_patience() {
     let late = seen(100, 50);
     let state = after(State::default(), &late, INTERVAL - 1);
     assert_eq!(state.limit(BOUNDS), None, "a burst");
-    assert_eq!(after(state, &late, 1).limit(BOUNDS), Some(1500));
+    assert_eq!(after(state, &late, 1).limit(BOUNDS), Some(2000));
     let broken = after(after(state, &seen(100, 0), 1), &late, INTERVAL - 1);
     assert_eq!(broken.limit(BOUNDS), None, "the least delay is below");
     let few = Seen { owed: LEAST - 1, ..late };
@@ -44,25 +44,25 @@ fn a_delay_that_stands_for_an_interval_limits_what_is_owed_to_the_patience() {
 #[test]
 fn a_queue_that_grows_past_the_patience_is_limited_sooner() {
     let grown = |owed| Seen { owed, ..seen(100, 0) };
-    let state = after(after(State::default(), &grown(2000), 1), &grown(2051), 1);
+    let state = after(after(State::default(), &grown(3000), 1), &grown(3051), 1);
     assert_eq!(state.limit(BOUNDS), None);
-    assert_eq!(after(state, &grown(2102), 1).limit(BOUNDS), Some(1500));
-    assert_eq!(after(state, &grown(2100), 1).limit(BOUNDS), None, "not by much");
+    assert_eq!(after(state, &grown(3102), 1).limit(BOUNDS), Some(2000));
+    assert_eq!(after(state, &grown(3100), 1).limit(BOUNDS), None, "not by much");
 }
 
 #[test]
 fn a_capacity_is_remembered_through_a_stall_and_forgotten_after_a_while() {
     let stalled = after(standing(), &seen(0, 0), 8);
     let limit = stalled.limit(BOUNDS).unwrap();
-    assert!((1200..1300).contains(&limit), "{limit}");
+    assert!((1600..1700).contains(&limit), "{limit}");
     let limit = after(standing(), &seen(20, 20), 100).limit(BOUNDS).unwrap();
-    assert!((290..=310).contains(&limit), "{limit}");
+    assert!((390..=410).contains(&limit), "{limit}");
 }
 
 #[test]
 fn a_limit_goes_when_there_has_been_no_queue_for_a_while() {
     let state = after(standing(), &seen(10, 0), QUIET - 1);
-    assert_eq!(state.limit(BOUNDS), Some(1500));
+    assert_eq!(state.limit(BOUNDS), Some(2000));
     let gone = State { owed: 1000, ..State::default() };
     assert_eq!(after(state, &seen(10, 0), 1), gone);
     let again = after(state, &seen(100, 100), 1);
@@ -73,12 +73,12 @@ fn a_limit_goes_when_there_has_been_no_queue_for_a_while() {
 fn refusals_that_go_on_tighten_and_their_end_loosens() {
     let refusing = Seen { refused: 1, ..seen(100, 100) };
     let state = after(standing(), &refusing, INTERVAL);
-    assert_eq!(state.limit(BOUNDS), Some(1500));
-    assert_eq!(after(state, &refusing, 5).limit(BOUNDS), Some(1250));
+    assert_eq!(state.limit(BOUNDS), Some(2000));
+    assert_eq!(after(state, &refusing, 5).limit(BOUNDS), Some(1750));
     assert_eq!(tight().limit(BOUNDS), Some(LEAST), "250 ms");
     let quiet = after(tight(), &seen(100, 100), QUIET - 1);
     assert_eq!(quiet.limit(BOUNDS), Some(LEAST));
-    assert_eq!(after(quiet, &seen(100, 100), 1).limit(BOUNDS), Some(1500));
+    assert_eq!(after(quiet, &seen(100, 100), 1).limit(BOUNDS), Some(2000));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn until(state: &mut State, seen: &Seen, wanted: impl Fn(Mode) -> bool) -> u32 {
 
 #[test]
 fn a_server_that_owes_and_says_nothing_for_too_long_is_stuck() {
-    let state = after(standing(), &seen(0, 0), 15);
+    let state = after(standing(), &seen(0, 0), 20);
     assert!(state.limit_now(BOUNDS) > Some(LEAST));
     let stuck = after(state, &seen(0, 0), 1);
     assert_eq!(stuck.limit_now(BOUNDS), Some(LEAST));
@@ -140,8 +140,8 @@ fn a_server_that_owes_and_says_nothing_for_too_long_is_stuck() {
 #[test]
 fn what_is_unread_waits_for_half_of_the_patience_with_what_is_owed() {
     let millis = |state: State, owed| state.unread(owed, BOUNDS).as_millis();
-    assert_eq!(millis(State::default(), 1000), 750);
-    assert_eq!(millis(standing(), 300), 450);
+    assert_eq!(millis(State::default(), 1000), 1000);
+    assert_eq!(millis(standing(), 300), 700);
     assert_eq!(millis(standing(), 5000), 250);
     assert_eq!(millis(tight(), 0), 250);
 }
