@@ -21,6 +21,8 @@ use std::{
 pub(super) use self::law::{Bounds, LEAST};
 use self::law::{Seen, State};
 
+/// How often a session counts that has sent more than its window: it may not be looked at more often.
+pub(super) const OVERFULL_EVERY: Duration = Duration::from_millis(500);
 /// No limit.
 const ANY: usize = usize::MAX;
 
@@ -80,7 +82,7 @@ impl Admission {
     }
 
     /// Counts a session that has sent more than its window for too long, to which the server owes
-    /// `own` requests. Called once a look for each such session.
+    /// `own` requests. Called once in [`OVERFULL_EVERY`] for each such session.
     pub(crate) fn overfull(&self, own: usize) {
         self.overfull.fetch_add(own, Ordering::Relaxed);
     }

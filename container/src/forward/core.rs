@@ -41,7 +41,7 @@ impl Default for ForwardConfig {
             hold: Duration::from_secs(2),
             held: 10_000,
             timeout: Duration::from_secs(5),
-            patience: Duration::from_millis(1500),
+            patience: Duration::from_secs(2),
             delay: Duration::from_millis(250),
             attempts: 3,
             window: 64,

@@ -34,10 +34,12 @@ impl Lane {
         self.shared.owner.refused(request, Status::SystemException, BUSY);
     }
 
-    /// Tells the server's admission how much is owed to this session, once a tick.
+    /// Tells the server's admission how much is owed to this session, once in an interval.
     fn count_overfull(&self) {
-        let tick = self.shared.forwarder.ticked.load(Ordering::Relaxed);
-        if self.shared.overfull.swap(tick, Ordering::Relaxed) != tick {
+        let ticked = self.shared.forwarder.ticked.load(Ordering::Relaxed);
+        let interval = u128::from(ticked) / admission::OVERFULL_EVERY.as_millis();
+        let interval = u64::try_from(interval).unwrap_or(u64::MAX);
+        if self.shared.overfull.swap(interval, Ordering::Relaxed) != interval {
             let core = self.shared.lock();
             if let Some(link) = self.shared.link_of(&core) {
                 link.admission.overfull(core.len());

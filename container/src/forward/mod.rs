@@ -73,7 +73,7 @@ struct LaneShared {
     changed: Notify,
     /// Milliseconds since the forwarder's start at which a request is overdue.
     deadline: AtomicU64,
-    /// The tick in which it was last found to have sent more than its window for too long.
+    /// The interval in which it was last found to have sent more than its window for too long.
     overfull: AtomicU64,
 }
 

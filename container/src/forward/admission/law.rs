@@ -18,7 +18,7 @@
 //!   server that stalls is as quick as before when it goes on (as BBR takes the greatest rate of a
 //!   while: Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016).
 //! - **Tightening.** Where requests go on being refused, or sessions that have sent more than their
-//!   windows for too long are owed most of what is owed, the long queue does not bound anything. The
+//!   windows for too long are owed much of what is owed, the long queue does not bound anything. The
 //!   patience falls to `forward.delay`, half as quickly as the server answers, so that some get in
 //!   meanwhile (the two timeouts of Maurer, "Fail at Scale", 2015).
 //! - **Probing.** A short queue may be what keeps the refusals going: a closed loop that fits in the
@@ -26,12 +26,18 @@
 //!   Failures in Distributed Systems", 2021). So the patience is restored by doublings after a
 //!   while; where all fits, it stays, else the next probe is after twice that while.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 /// Requests that a server may owe in any case: bursts, and what waits while it is silent.
 pub(in crate::forward) const LEAST: usize = 256;
 /// Looks in a row that make an interval: what is so in all of them stands.
 const INTERVAL: u32 = 5;
+/// The share of what is owed to sessions that have sent more than their windows, from which on they
+/// are what makes the server late.
+const OVERFULL: f64 = 0.25;
 /// Looks without what tightened after which it is over.
 const QUIET: u32 = 10;
 /// Looks that the mean rate is taken over.
@@ -62,7 +68,8 @@ pub(super) struct Seen {
     pub(super) late: usize,
     /// Requests over the limit.
     pub(super) refused: usize,
-    /// What is owed to sessions that have sent more than their windows for too long.
+    /// What is owed to sessions that have sent more than their windows for too long, of which each
+    /// counts once in an interval.
     pub(super) overfull: usize,
     /// Requests that are not answered now.
     pub(super) owed: usize,
@@ -96,6 +103,8 @@ pub(super) struct State {
     idle: u32,
     /// What was owed at the last look.
     owed: usize,
+    /// What was owed in the last interval to sessions that have sent more than their windows.
+    overfull: f64,
     /// For how long the server has owed answers and given none.
     silent: Duration,
     /// The silence is longer than the patience.
@@ -115,7 +124,7 @@ pub(super) struct State {
 impl Bounds {
     #[cfg(test)]
     pub(super) const DEFAULT: Self =
-        Self { delay: Duration::from_millis(250), patience: Duration::from_millis(1500) };
+        Self { delay: Duration::from_millis(250), patience: Duration::from_secs(2) };
 }
 
 // === impl Seen ===
@@ -155,11 +164,12 @@ impl State {
     }
 
     /// How long a request may wait unread, in front of a server that owes `owed` requests: together
-    /// with its wait there for no longer than the patience, but as long as the delay in any case.
+    /// with its wait there for half of the patience, because its client has a whole window under way
+    /// already; but as long as the delay in any case.
     pub(super) fn unread(&self, owed: usize, bounds: Bounds) -> Duration {
         let standing = if self.is_limited { owed as f64 / self.capacity.max(1.0) } else { 0.0 };
         let standing = Duration::try_from_secs_f64(standing).unwrap_or(Duration::MAX);
-        self.patience(bounds).saturating_sub(standing).max(bounds.delay)
+        (self.patience(bounds) / 2).saturating_sub(standing).max(bounds.delay)
     }
 
     fn patience(&self, bounds: Bounds) -> Duration {
@@ -196,7 +206,10 @@ impl State {
         let stands = seen.owed >= LEAST && (is_late || is_running_away);
         // There is less time to make sure.
         self.standing = count(self.standing, stands) + u32::from(stands && is_running_away);
-        let is_pressed = seen.refused > 0 || seen.overfull > seen.owed / 2;
+        // A sum that forgets as much in a look as an interval has of it.
+        self.overfull += seen.overfull as f64 - self.overfull / f64::from(INTERVAL);
+        let is_overfull = self.overfull > seen.owed.max(LEAST) as f64 * OVERFULL;
+        let is_pressed = seen.refused > 0 || is_overfull;
         self.pressed = count(self.pressed, is_pressed);
         self.quiet = count(self.quiet, !is_pressed);
         self.idle = count(self.idle, !is_pressed && !stands);
@@ -245,148 +258,5 @@ impl State {
             }
             Mode::Probing => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOUNDS: Bounds = Bounds::DEFAULT;
-    const LOOK: Duration = Duration::from_millis(100);
-
-    fn seen(answers: usize, late: usize) -> Seen {
-        Seen { elapsed: LOOK, answers, late, refused: 0, overfull: 0, owed: 1000 }
-    }
-
-    fn after(state: State, seen: &Seen, looks: u32) -> State {
-        (0..looks).fold(state, |state, _| state.after(seen, BOUNDS))
-    }
-
-    /// A server that answers 1,000 requests a second late.
-    fn standing() -> State {
-        after(State::default(), &seen(100, 100), INTERVAL)
-    }
-
-    fn tight() -> State {
-        after(standing(), &Seen { refused: 1, ..seen(100, 100) }, 60)
-    }
-
-    #[test]
-    fn answers_in_time_need_no_limit_however_many_are_owed() {
-        let quick = Seen { owed: 1_000_000, ..seen(1000, 499) };
-        assert_eq!(after(State::default(), &quick, 100).limit_now(BOUNDS), None);
-    }
-
-    #[test]
-    fn a_delay_that_stands_for_an_interval_limits_what_is_owed_to_the_patience() {
-        let late = seen(100, 50);
-        let state = after(State::default(), &late, INTERVAL - 1);
-        assert_eq!(state.limit(BOUNDS), None, "a burst");
-        assert_eq!(after(state, &late, 1).limit(BOUNDS), Some(1500));
-        let broken = after(after(state, &seen(100, 0), 1), &late, INTERVAL - 1);
-        assert_eq!(broken.limit(BOUNDS), None, "the least delay is below");
-        let few = Seen { owed: LEAST - 1, ..late };
-        assert_eq!(after(State::default(), &few, 100).limit(BOUNDS), None, "slow, no queue");
-        assert_eq!(after(State::default(), &seen(1, 1), 9).limit(BOUNDS), Some(LEAST));
-    }
-
-    #[test]
-    fn a_queue_that_grows_past_the_patience_is_limited_sooner() {
-        let grown = |owed| Seen { owed, ..seen(100, 0) };
-        let state = after(after(State::default(), &grown(2000), 1), &grown(2051), 1);
-        assert_eq!(state.limit(BOUNDS), None);
-        assert_eq!(after(state, &grown(2102), 1).limit(BOUNDS), Some(1500));
-        assert_eq!(after(state, &grown(2100), 1).limit(BOUNDS), None, "not by much");
-    }
-
-    #[test]
-    fn a_capacity_is_remembered_through_a_stall_and_forgotten_after_a_while() {
-        let stalled = after(standing(), &seen(0, 0), 8);
-        let limit = stalled.limit(BOUNDS).unwrap();
-        assert!((1200..1300).contains(&limit), "{limit}");
-        let limit = after(standing(), &seen(20, 20), 100).limit(BOUNDS).unwrap();
-        assert!((290..=310).contains(&limit), "{limit}");
-    }
-
-    #[test]
-    fn a_limit_goes_when_there_has_been_no_queue_for_a_while() {
-        let state = after(standing(), &seen(10, 0), QUIET - 1);
-        assert_eq!(state.limit(BOUNDS), Some(1500));
-        let gone = State { owed: 1000, ..State::default() };
-        assert_eq!(after(state, &seen(10, 0), 1), gone);
-        let again = after(state, &seen(100, 100), 1);
-        assert!(after(again, &seen(10, 0), QUIET - 1).limit(BOUNDS).is_some(), "from the start");
-    }
-
-    #[test]
-    fn refusals_that_go_on_tighten_and_their_end_loosens() {
-        let refusing = Seen { refused: 1, ..seen(100, 100) };
-        let state = after(standing(), &refusing, INTERVAL);
-        assert_eq!(state.limit(BOUNDS), Some(1500));
-        assert_eq!(after(state, &refusing, 5).limit(BOUNDS), Some(1250));
-        assert_eq!(tight().limit(BOUNDS), Some(LEAST), "250 ms");
-        let quiet = after(tight(), &seen(100, 100), QUIET - 1);
-        assert_eq!(quiet.limit(BOUNDS), Some(LEAST));
-        assert_eq!(after(quiet, &seen(100, 100), 1).limit(BOUNDS), Some(1500));
-    }
-
-    #[test]
-    fn sessions_over_their_windows_tighten_where_they_are_most_of_what_is_owed() {
-        let few = Seen { overfull: 500, ..seen(100, 100) };
-        assert_eq!(after(standing(), &few, 60).mode, Mode::Patient);
-        let most = Seen { overfull: 501, ..seen(100, 100) };
-        let state = after(standing(), &most, 60);
-        assert!(matches!(state.mode, Mode::Tight(_)), "{state:?}");
-    }
-
-    #[test]
-    fn a_probe_restores_the_patience_where_all_fits_and_comes_later_where_not() {
-        let refusing = Seen { refused: 1, ..seen(1000, 1000) };
-        let mut state = after(standing(), &refusing, 60);
-        let mut waits = Vec::new();
-        for _ in 0..5 {
-            let looks = until(&mut state, &refusing, |mode| mode == Mode::Probing);
-            waits.push(looks / 10);
-            until(&mut state, &refusing, |mode| mode != Mode::Probing);
-        }
-        assert!(waits[1] > 20 && waits[2] > 40 && waits[3] > 80, "{waits:?}");
-        assert_eq!(waits[3], waits[4]);
-        until(&mut state, &refusing, |mode| mode == Mode::Probing);
-        state = after(after(state, &refusing, 2), &seen(1000, 1000), QUIET);
-        assert_eq!((state.mode, state.probe_after), (Mode::Patient, None));
-    }
-
-    /// Looks until the mode is as wanted.
-    fn until(state: &mut State, seen: &Seen, wanted: impl Fn(Mode) -> bool) -> u32 {
-        for looks in 0..2000 {
-            if wanted(state.mode) {
-                return looks;
-            }
-            *state = after(*state, seen, 1);
-        }
-        panic!("{state:?}");
-    }
-
-    #[test]
-    fn a_server_that_owes_and_says_nothing_for_too_long_is_stuck() {
-        let state = after(standing(), &seen(0, 0), 15);
-        assert!(state.limit_now(BOUNDS) > Some(LEAST));
-        let stuck = after(state, &seen(0, 0), 1);
-        assert_eq!(stuck.limit_now(BOUNDS), Some(LEAST));
-        assert!(stuck.limit(BOUNDS) > Some(LEAST), "as before, once it answers");
-        assert!(after(stuck, &seen(1, 1), 1).limit_now(BOUNDS) > Some(LEAST));
-        // It owes nothing: it is idle, not silent.
-        let idle = after(State::default(), &Seen { owed: 0, ..seen(0, 0) }, 100);
-        assert_eq!(idle.limit_now(BOUNDS), None);
-    }
-
-    #[test]
-    fn what_is_unread_and_what_is_owed_wait_no_longer_than_the_patience_together() {
-        let millis = |state: State, owed| state.unread(owed, BOUNDS).as_millis();
-        assert_eq!(millis(State::default(), 1000), 1500);
-        assert_eq!(millis(standing(), 500), 1000);
-        assert_eq!(millis(standing(), 5000), 250);
-        assert_eq!(millis(tight(), 0), 250);
     }
 }
