@@ -194,6 +194,7 @@ impl Ledger {
             return;
         }
         let kept = self.kept.get_or_insert_default();
+        kept.unacked.begin_answer();
         for given in given {
             kept.gave(given);
         }
@@ -307,7 +308,7 @@ impl Kept {
             Some(name) => name.clone(),
             None => given.conversation.as_str().into(),
         };
-        self.unacked.add(Id::answer(given.message_id), name, given.from, given.to);
+        self.unacked.add_answered(given.message_id, name, given.from, given.to);
     }
 
     /// What the session has that the mark does not cover.

@@ -1,5 +1,6 @@
 //! Single steps of a ledger; the model test plays whole lives of sessions.
 
+mod answers;
 mod model;
 
 use std::mem::size_of;
