@@ -10,7 +10,7 @@ use imago_proto::link::{Given, Mark, Place, Push, Reply};
 
 use crate::{
     answers::Answers,
-    ledger::{Ledger, Message, Missing, Verdict},
+    ledger::{AckBy, Ledger, Message, Missing, Verdict},
     metrics,
     outbox::{Deferred, Packet},
     redelivery::Redelivery,
@@ -149,8 +149,8 @@ impl Client {
     }
 
     /// What a message id acknowledges.
-    pub(crate) fn acks(&self, message_id: i64) -> Vec<Given> {
-        self.ledger().acks(message_id)
+    pub(crate) fn acks(&self, message_id: i64, by: AckBy) -> Vec<Given> {
+        self.ledger().acks(message_id, by)
     }
 }
 

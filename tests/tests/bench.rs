@@ -187,7 +187,11 @@ async fn overload_accounts_for_every_message_that_was_due() {
     assert!(number(memory, "most") > 0.0 && number(memory, "after") > 0.0, "{memory}");
     let rounds = figures["rounds"].as_array().unwrap();
     assert_eq!(rounds.len(), 2, "{figures}");
-    assert!(rounds.iter().all(|round| number(round, "share") > 0.0), "{figures}");
+    // A busy machine may answer nothing within half a second.
+    for round in rounds {
+        let share = number(round, "accepted_per_second") / number(round, "best_per_second");
+        assert!((number(round, "share") - share).abs() < 0.001 && share >= 0.0, "{round}");
+    }
     assert!(text.contains("ROUND") && text.contains("The median round of 2"), "{text}");
     assert!(text.contains("NOT SENT") && text.contains("recovered"), "{text}");
     assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<svg").count(), 3);

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, Unread};
 use crate::{
+    ledger::AckBy,
     memory::Holder,
     metrics,
     outbox::{Close, code},
@@ -114,13 +115,15 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
 /// Finds out what a request's message id acknowledges. A body that does not decode goes on as it is:
 /// the logic server refuses it.
 fn acking(client: &Client, request: Request) -> Request {
-    if !matches!(&*request.command, command::CHAT_TALK_ACK | command::CHAT_OFFLINE_INDEX) {
-        return request;
-    }
+    let by = match request.command.as_str() {
+        command::CHAT_TALK_ACK => AckBy::Talk,
+        command::CHAT_OFFLINE_INDEX => AckBy::Index,
+        _ => return request,
+    };
     // The id has the same field in both; what else there is, is skipped.
     match MessageIndexReq::decode(&*request.body) {
         Ok(MessageIndexReq { message_id }) if message_id > 0 => {
-            Request { acked: client.acks(message_id), ..request }
+            Request { acked: client.acks(message_id, by), ..request }
         }
         _ => request,
     }

@@ -96,6 +96,15 @@ pub(crate) enum Missing {
     Since { mark: Option<Mark>, have: Vec<Given> },
 }
 
+/// Which command a message id came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AckBy {
+    /// `chat.talk.ack`: mostly the id of a push.
+    Talk,
+    /// `chat.offline.index`: mostly the last id of the page before.
+    Index,
+}
+
 /// Takes packets for the client in their order.
 pub(crate) trait Hand: FnMut(Packet) {}
 impl<T: FnMut(Packet)> Hand for T {}
@@ -115,7 +124,7 @@ impl Ledger {
         match kept.move_floor(&self.since, message) {
             Moved::To(name) => {
                 hand(packet.clone());
-                kept.unacked.add(Id::new(place.message_id), name, place.seq, place.seq);
+                kept.unacked.add(Id::push(place.message_id), name, place.seq, place.seq);
                 kept.release(&self.since, &place.conversation, message.hash, hand);
                 Verdict::Given
             }
@@ -185,16 +194,19 @@ impl Ledger {
             return;
         }
         let kept = self.kept.get_or_insert_default();
+        kept.unacked.begin_answer();
         for given in given {
             kept.gave(given);
         }
     }
 
-    /// What a message id acknowledges: all that was written to the session up to the last time that
-    /// it was given that message.
-    pub(crate) fn acks(&self, message_id: i64) -> Vec<Given> {
-        let kept = self.kept.as_ref();
-        kept.map_or_else(Vec::new, |kept| kept.unacked.acknowledged_by(message_id))
+    /// What a message id acknowledges.
+    pub(crate) fn acks(&self, message_id: i64, by: AckBy) -> Vec<Given> {
+        let Some(kept) = &self.kept else { return Vec::new() };
+        match by {
+            AckBy::Talk => kept.unacked.up_to_push(message_id),
+            AckBy::Index => kept.unacked.up_to_answer(message_id),
+        }
     }
 
     /// How many bytes of pushes wait, where that has changed since the last time.
@@ -287,7 +299,7 @@ impl Kept {
         self.floors.set(&name, hash, seq, self.asks);
         if let Some(packet) = packet {
             hand(packet);
-            self.unacked.add(Id::new(message_id), name, seq, seq);
+            self.unacked.add(Id::push(message_id), name, seq, seq);
         }
     }
 
@@ -296,7 +308,7 @@ impl Kept {
             Some(name) => name.clone(),
             None => given.conversation.as_str().into(),
         };
-        self.unacked.add_again(Id::new(given.message_id), name, given.from, given.to);
+        self.unacked.add_answered(given.message_id, name, given.from, given.to);
     }
 
     /// What the session has that the mark does not cover.

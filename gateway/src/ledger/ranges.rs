@@ -51,6 +51,15 @@ impl Ranges {
         self.0.retain(|range| *range.name != *name || range.to > cursor);
     }
 
+    /// Forgets what is past these sequences; all of a conversation without one.
+    pub(super) fn cut(&mut self, until: impl Fn(&str) -> Option<u64>) {
+        self.0.retain_mut(|range| {
+            let Some(until) = until(&range.name) else { return false };
+            range.to = range.to.min(until);
+            range.from <= range.to
+        });
+    }
+
     pub(super) fn to_given(&self) -> Vec<Given> {
         let given = |range: &Range| Given {
             conversation: range.name.to_string(),

@@ -1,5 +1,6 @@
 //! Single steps of a ledger; the model test plays whole lives of sessions.
 
+mod answers;
 mod model;
 
 use std::mem::size_of;
@@ -100,7 +101,7 @@ fn a_session_without_messages_costs_a_mark_and_a_pointer() {
     assert_eq!(size_of::<Ledger>(), size_of::<Option<Mark>>() + size_of::<usize>());
     let mut session = Session::since(7);
     session.ledger.acked(&[given("a", 0, 9)]);
-    assert!(session.ledger.acks(5).is_empty());
+    assert!(session.ledger.acks(5, AckBy::Talk).is_empty());
     assert!(session.ledger.kept.is_none());
 }
 
@@ -277,7 +278,7 @@ fn what_is_told_fits_into_a_frame_and_the_rest_is_told_the_next_time() {
     session.ledger.gave(&given);
     let mut acked = 0;
     while acked < given.len() {
-        let some = session.ledger.acks(7);
+        let some = session.ledger.acks(7, AckBy::Index);
         assert!((1..=fit).contains(&some.len()));
         acked += some.len();
         session.ledger.acked(&some);
@@ -293,11 +294,11 @@ fn a_message_id_acknowledges_what_was_written_up_to_it() {
     session.own("a", 5);
     session.push("a", 6);
     session.push("c", 1);
-    let acks = |session: &Session, id| session.ledger.acks(id);
+    let acks = |session: &Session, id| session.ledger.acks(id, AckBy::Talk);
     assert_eq!(acks(&session, 104), [given("a", 4, 4)]);
     assert_eq!(acks(&session, 107), [given("a", 4, 4), given("b", 7, 7)]);
     assert_eq!(acks(&session, 106), [given("a", 4, 6), given("b", 7, 7)]);
-    assert_eq!(acks(&session, 105), [], "its own messages are acknowledged with others");
+    assert_eq!(acks(&session, 105), [], "an answer's id is no push's");
     assert_eq!(acks(&session, 999), []);
     for id in [0, -104] {
         assert_eq!(acks(&session, id), []);
@@ -316,31 +317,17 @@ fn an_answer_is_acknowledged_by_its_last_id() {
     session.ledger.gave(&page([given("b", 1, 3), given("c", 5, 9), given("a", 2, 4)], 104));
     session.push("d", 8);
     let all = [given("a", 2, 4), given("b", 1, 3), given("c", 5, 9)];
-    assert_eq!(session.ledger.acks(104), all);
-    assert_eq!(session.ledger.acks(108)[3], given("d", 8, 8));
+    assert_eq!(session.ledger.acks(104, AckBy::Index), all);
+    assert_eq!(session.ledger.acks(104, AckBy::Talk), [given("a", 4, 4)], "the push of it");
+    assert_eq!(session.ledger.acks(108, AckBy::Index)[3], given("d", 8, 8));
     // The part with the id is acknowledged otherwise: the rest goes with what comes next.
     session.ledger.acked(&[given("a", 0, 4)]);
-    assert_eq!(session.ledger.acks(104), []);
+    assert_eq!(session.ledger.acks(104, AckBy::Index), []);
     let rest = [given("b", 1, 3), given("c", 5, 9), given("d", 8, 8)];
-    assert_eq!(session.ledger.acks(108), rest);
+    assert_eq!(session.ledger.acks(108, AckBy::Index), rest);
     session.ledger.acked(&[given("b", 0, 3), given("c", 0, 9)]);
     session.ledger.gave(&[]);
-    assert_eq!(session.ledger.acks(108), [given("d", 8, 8)]);
-}
-
-#[test]
-fn what_an_answer_tells_again_counts_as_given_then() {
-    let mut session = Session::since(9);
-    session.push("a", 1);
-    let listed = |id, from, to| Given { message_id: id, ..given("a", from, to) };
-    for _ in 0..2 {
-        session.ledger.gave(&[listed(101, 1, 1), listed(103, 2, 3), listed(104, 4, 4)]);
-    }
-    assert_eq!(session.ledger.acks(101), [given("a", 1, 1)]);
-    assert_eq!(session.ledger.acks(103), [given("a", 1, 3)]);
-    // A part that was given with the message stays part of it.
-    session.ledger.gave(&[listed(103, 3, 3)]);
-    assert_eq!(session.ledger.acks(103), [given("a", 1, 4)]);
+    assert_eq!(session.ledger.acks(108, AckBy::Talk), [given("d", 8, 8)]);
 }
 
 #[test]
@@ -351,12 +338,12 @@ fn the_oldest_ids_are_forgotten_and_what_they_gave_is_not() {
         session.push_again("a", seq);
     }
     let id = |seq: u64| i64::try_from(seq).unwrap() + 100;
-    let acks = |seq| session.ledger.acks(id(seq));
+    let acks = |seq| session.ledger.acks(id(seq), AckBy::Talk);
     assert_eq!(acks(IDS_MAX as u64), []);
     assert_eq!(acks(IDS_MAX as u64 + 1), [given("a", 1, IDS_MAX as u64 + 1)]);
     assert_eq!(acks(last), [given("a", 1, last)]);
     session.ledger.acked(&[given("a", 0, last - 1)]);
-    assert_eq!(session.ledger.acks(id(last)), [given("a", last, last)]);
+    assert_eq!(session.ledger.acks(id(last), AckBy::Talk), [given("a", last, last)]);
 }
 
 #[test]
@@ -368,7 +355,7 @@ fn own_messages_alone_take_no_room() {
     }
     assert_eq!(session.ledger.kept.as_ref().unwrap().unacked.len(), 0);
     session.push("a", 10_001);
-    assert_eq!(session.ledger.acks(10_101), [given("a", 1, 10_001)]);
+    assert_eq!(session.ledger.acks(10_101, AckBy::Talk), [given("a", 1, 10_001)]);
 }
 
 #[test]
@@ -381,7 +368,7 @@ fn the_largest_numbers_break_nothing() {
     session.ledger.gave(&page([given("b", 0, u64::MAX), given("b", 1, u64::MAX)], i64::MIN));
     session.ledger.gave(&page([given("c", u64::MAX, 3)], i64::MAX));
     session.own("b", 9);
-    assert_eq!(session.ledger.acks(i64::MAX).len(), 3);
+    assert_eq!(session.ledger.acks(i64::MAX, AckBy::Talk).len(), 2);
     session.ledger.acked(&[given("b", 0, u64::MAX)]);
     session.have();
 }

@@ -127,7 +127,7 @@ impl Day {
     async fn comes(&mut self, cast: &Cast, device: usize, gateway: usize) {
         let (owner, name) = DEVICES[device];
         let account = self.names[owner].clone();
-        let life = self.model.comes(&account);
+        let life = self.model.comes(&account, device);
         let client = Client::builder([cast.gateways[gateway % 2].ws()])
             .token(cast.world.token_for(&account, "imago", name))
             .acks(AckMode::Manual)
@@ -166,7 +166,7 @@ impl Day {
     async fn leaves(&mut self, client: usize, is_sated: bool) {
         let Some(player) = self.gone(client) else { return };
         if is_sated {
-            player.is_sated().await;
+            player.is_sated(&self.model.lives[player.life].cursors).await;
         }
         if let Err(error) = player.client.logout().await {
             self.faults.push(format!("{} cannot log out: {error}", player.account));

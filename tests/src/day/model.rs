@@ -61,10 +61,43 @@ pub(super) struct Group {
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     pub(super) account: String,
+    /// Which device it is on.
+    pub(super) device: usize,
     pub(super) at: Tick,
-    /// What its account had acknowledged when it began.
-    pub(super) acked: BTreeMap<Talk, u64>,
+    /// Since when the store knows its device.
+    pub(super) known: Tick,
+    /// What its device had acknowledged when it began.
+    pub(super) cursors: Cursors,
     pub(super) is_over: bool,
+}
+
+/// How far a device has acknowledged a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// The store has it there, or further.
+    pub(super) stored: u64,
+    /// The client has said so; it may have ended before the store was told.
+    pub(super) sent: u64,
+}
+
+/// Cursors of a device.
+pub(super) type Cursors = BTreeMap<Talk, Cursor>;
+
+/// A device that the store knows.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) known: Tick,
+    pub(super) cursors: Cursors,
+}
+
+/// A client acknowledges a conversation up to a message of somebody else's, and the account's read mark
+/// is seen there.
+#[derive(Clone, Debug)]
+pub(super) struct Ack {
+    pub(super) account: String,
+    pub(super) device: usize,
+    pub(super) talk: Talk,
+    pub(super) seq: u64,
 }
 
 /// Everything that was asked.
@@ -75,8 +108,10 @@ pub(super) struct Model {
     pub(super) groups: BTreeMap<String, Group>,
     /// Of a group and an account, in their order.
     pub(super) changes: BTreeMap<(String, String), Vec<Change>>,
-    /// How far an account has acknowledged.
-    pub(super) acked: BTreeMap<(String, Talk), u64>,
+    /// How far an account has read, on any device.
+    pub(super) read: BTreeMap<(String, Talk), u64>,
+    /// Devices, by their numbers.
+    pub(super) devices: BTreeMap<usize, Device>,
     pub(super) lives: Vec<Life>,
     /// When servers were killed.
     pub(super) kills: BTreeSet<Tick>,
@@ -88,14 +123,23 @@ impl Model {
         self.now += 1;
     }
 
-    /// A client logs in; gives the number of its life.
-    pub(super) fn comes(&mut self, account: &str) -> usize {
-        let own = self.acked.iter().filter(|((who, _), _)| who == account);
-        let acked = own.map(|((_, talk), seq)| (talk.clone(), *seq)).collect();
-        let account = account.to_owned();
-        let life = Life { account, at: self.now, acked, is_over: false };
-        self.lives.push(life);
+    /// A client logs in on a device; gives the number of its life.
+    pub(super) fn comes(&mut self, account: &str, device: usize) -> usize {
+        let Device { known, cursors } = self.device(account, device).clone();
+        let (account, at) = (account.to_owned(), self.now);
+        self.lives.push(Life { account, device, at, known, cursors, is_over: false });
         self.lives.len() - 1
+    }
+
+    /// A device logs in: one that is new has acknowledged what its account has read.
+    pub(super) fn device(&mut self, account: &str, device: usize) -> &mut Device {
+        let (now, read) = (self.now, &self.read);
+        self.devices.entry(device).or_insert_with(|| {
+            let own = read.iter().filter(|((who, _), _)| who == account);
+            let cursor = |seq| Cursor { stored: seq, sent: seq };
+            let cursors = own.map(|((_, talk), seq)| (talk.clone(), cursor(*seq))).collect();
+            Device { known: now, cursors }
+        })
     }
 
     /// A life says something; gives its number.
@@ -147,13 +191,31 @@ impl Model {
         }
     }
 
-    pub(super) fn acks(&mut self, account: &str, talk: Talk, seq: u64) {
-        let acked = self.acked.entry((account.to_owned(), talk)).or_default();
-        *acked = seq.max(*acked);
+    /// Clients acknowledge these at the same time. Where the account's read mark was there before, or
+    /// another device has moved it, it does not tell that the cursor is stored.
+    pub(super) fn acks(&mut self, acks: &[Ack]) {
+        let before = self.read.clone();
+        for ack in acks {
+            let Ack { account, device, talk, seq } = ack;
+            let of = (account.clone(), talk.clone());
+            let others = acks.iter().filter(|other| {
+                (&other.account, &other.talk) == (account, talk) && other.device != *device
+            });
+            let others = others.map(|other| other.seq).chain(before.get(&of).copied()).max();
+            let is_stored = *seq > others.unwrap_or_default();
+            let read = self.read.entry(of).or_default();
+            *read = (*read).max(*seq);
+            let cursors = &mut self.device(account, *device).cursors;
+            let cursor = cursors.entry(talk.clone()).or_default();
+            cursor.sent = cursor.sent.max(*seq);
+            if is_stored {
+                cursor.stored = cursor.stored.max(*seq);
+            }
+        }
     }
 
-    pub(super) fn acked(&self, account: &str, talk: &Talk) -> u64 {
-        self.acked.get(&(account.to_owned(), talk.clone())).copied().unwrap_or_default()
+    pub(super) fn read(&self, account: &str, talk: &Talk) -> u64 {
+        self.read.get(&(account.to_owned(), talk.clone())).copied().unwrap_or_default()
     }
 
     /// Whether a server was killed about when this was said: it may have been pushed twice, or not

@@ -16,7 +16,7 @@ use imago_client::{
 
 use super::{
     cast::Day,
-    model::{Fate, Talk},
+    model::{Ack, Cursors, Fate, Talk},
     op::{ACCOUNTS, Act, Deed, GROUPS},
     verdict::Got,
     view::Seen,
@@ -142,7 +142,7 @@ impl Player {
         }
     }
 
-    /// Waits until the store has the cursor, and counts no message up to it as unread.
+    /// Waits until the account's read mark is there, and no message up to it counts as unread.
     async fn acked(&self, message: &Message) {
         eventually(PATIENCE, "messages are acknowledged", || async {
             let place = Place::Conversation(message.conversation.clone());
@@ -161,20 +161,21 @@ impl Player {
 
 impl Player {
     /// Waits until it has the newest message of each conversation that is neither its account's
-    /// own nor acknowledged.
-    pub(super) async fn is_sated(&self) {
+    /// own nor acknowledged by its device before.
+    pub(super) async fn is_sated(&self, before: &Cursors) {
         let what = format!("{} has got all that there is", self.account);
         eventually(PATIENCE / 2, &what, || async {
             let page = self.client.conversations(None).await.ok()?;
             let got = read(&self.log);
-            page.conversations.iter().all(|one| self.has_last(one, &got)).then_some(())
+            page.conversations.iter().all(|one| self.has_last(one, before, &got)).then_some(())
         })
         .await;
     }
 
-    fn has_last(&self, of: &Conversation, got: &Got) -> bool {
+    fn has_last(&self, of: &Conversation, before: &Cursors, got: &Got) -> bool {
         let Some(last) = &of.last else { return true };
-        let is_had = last.sender.as_str() == self.account || last.seq <= of.cursor;
+        let acked = before.get(&self.log.talk_of(last)).map_or(0, |cursor| cursor.sent);
+        let is_had = last.sender.as_str() == self.account || last.seq.0 <= acked;
         is_had || got.iter().any(|(_, seen)| seen.id == last.message_id)
     }
 }
@@ -211,9 +212,25 @@ impl Day {
             server.kill9().await;
         };
         let (done, ()) = tokio::join!(join_all(performed), killed);
+        let acks = tasks.iter().flat_map(|(at, task)| self.acks(*at, task));
+        let acks: Vec<Ack> = acks.collect();
+        self.model.acks(&acks);
         for ((at, task), done) in tasks.into_iter().zip(done) {
             self.record(at, task, done);
         }
+    }
+
+    /// What a client acknowledges by a task.
+    fn acks(&self, at: usize, task: &Task) -> Vec<Ack> {
+        let Task::Ack(marks) = task else { return Vec::new() };
+        let player = &self.online[at];
+        let ack = |(talk, message): &(Talk, Message)| Ack {
+            account: player.account.clone(),
+            device: player.device,
+            talk: talk.clone(),
+            seq: message.seq.0,
+        };
+        marks.iter().map(ack).collect()
     }
 
     /// Notes whose membership a deed may change.
@@ -312,11 +329,7 @@ impl Day {
                     self.model.changed(&group, &account, is_join);
                 }
             }
-            (Task::Ack(marks), Done::Acked) => {
-                for (talk, message) in marks {
-                    self.model.acks(&own, talk, message.seq.0);
-                }
-            }
+            (Task::Ack(_), Done::Acked) => {}
             _ => unreachable!("tasks end in their own way"),
         }
     }

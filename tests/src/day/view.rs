@@ -15,6 +15,9 @@ use prost::Message;
 use super::model::Talk;
 use crate::{RawClient, Server};
 
+/// Messages in a page of a synchronisation.
+pub(super) const SYNC_PAGE: usize = 5;
+
 /// A message as somebody saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -180,7 +183,7 @@ impl Asker {
         loop {
             let cursors_now =
                 cursors.iter().map(|(id, seq)| Cursor { conversation: (*id).clone(), seq: *seq });
-            let request = SyncReq { cursors: cursors_now.collect(), limit: 5 };
+            let request = SyncReq { cursors: cursors_now.collect(), limit: SYNC_PAGE as u32 };
             let page: Option<SyncResp> = self.ask(command::CHAT_SYNC, &request).await;
             let page = page.expect("everybody may synchronise");
             for push in page.messages {

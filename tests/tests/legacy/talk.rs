@@ -104,6 +104,33 @@ async fn messages_are_pushed_listed_read_and_acknowledged() {
     chat(&cluster, Port::Tcp).await;
 }
 
+/// Dan, who was away, acknowledges each message when he has looked at it, whatever he has read before.
+async fn one_by_one(cluster: &Cluster, port: Port) {
+    let mut ann = cluster.login(0, port, "ann").await;
+    let sent = ann.flood("dan", 4).await;
+    let mut dan = cluster.login(1, port, "dan").await;
+    assert_eq!(ids(&mut dan, 0).await, sent);
+    assert_eq!(bodies(&contents(&mut dan, sent.clone()).await), ["0", "1", "2", "3"]);
+    let () = dan.ask(command::CHAT_TALK_ACK, "", &MessageAckReq { message_id: sent[0] }).await;
+    assert_eq!(ids(&mut dan, 0).await, sent[1..]);
+    assert_eq!(ids(&mut dan, sent[1]).await, sent[2..]);
+    // An id of an earlier session, and one that nobody has.
+    let mut again = cluster.login(0, port, "dan").await;
+    for message_id in [sent[2], sent[3] + 1] {
+        let () = again.ask(command::CHAT_TALK_ACK, "", &MessageAckReq { message_id }).await;
+        assert_eq!(ids(&mut again, message_id).await, sent[2..]);
+    }
+    // They are listed by now.
+    assert_eq!(ids(&mut again, sent[2]).await, sent[3..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_is_acknowledged_one_by_one() {
+    let cluster = Cluster::start().await;
+    one_by_one(&cluster, Port::WebSocket).await;
+    one_by_one(&cluster, Port::Tcp).await;
+}
+
 async fn pages(cluster: &Cluster, port: Port) {
     const COUNT: u32 = 2050;
     let mut ann = cluster.login(0, port, "ann").await;
@@ -156,9 +183,13 @@ async fn accounts_of_two_apps_never_meet() {
         let read = contents(bob, vec![strange.message_id]).await;
         assert_eq!(bodies(&read), [""]);
     }
-    // Acknowledged by one, missed by the other.
-    let later = sent.message_id.max(other.message_id);
-    let () = bob.ask(command::CHAT_TALK_ACK, "", &MessageAckReq { message_id: later }).await;
+    // What it was never given is not a client's to acknowledge.
+    let acks = async |bob: &mut Legacy, message_id| {
+        let () = bob.ask(command::CHAT_TALK_ACK, "", &MessageAckReq { message_id }).await;
+    };
+    acks(&mut bob, other.message_id).await;
+    assert_eq!(ids(&mut bob, 0).await, [sent.message_id]);
+    acks(&mut bob, sent.message_id).await;
     assert_eq!(ids(&mut bob, 0).await, [0; 0]);
     assert_eq!(ids(&mut other_bob, 0).await, [other.message_id]);
 }

@@ -209,7 +209,7 @@ impl World {
                 }
             }
             Step::Ack => {
-                let given = self.session.ledger.acks(self.last_id);
+                let given = self.session.ledger.acks(self.last_id, AckBy::Talk);
                 self.ack(given);
             }
             Step::AckPosition { conversation } => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
-        model::{Life, Talk},
+        model::{Fate, Life, Talk},
         view::Seen,
     },
     Verdict,
@@ -57,29 +57,34 @@ impl Verdict<'_> {
         let mut due = Due::default();
         let shown = self.views.get(&life.account).and_then(|view| view.talks.get(talk));
         let Some(history) = shown.map(|shown| &shown.history) else { return due };
-        let before = life.acked.get(talk).copied().unwrap_or_default();
+        let cursor = life.cursors.get(talk).copied().unwrap_or_default();
         let is_others = |seen: &&Seen| seen.by != life.account;
-        let unread = history.iter().filter(is_others).find(|seen| seen.seq > before);
+        let unread = history.iter().filter(is_others).find(|seen| seen.seq > cursor.sent);
         let unread = unread.map_or(u64::MAX, |seen| seen.seq);
         for seen in history {
             let said = self.said(seen);
             if said.life == number {
                 continue;
             }
-            let is_own = seen.by == life.account;
             let is_shaken = self.model.is_shaken(said);
-            if seen.seq <= before {
+            if seen.seq <= cursor.stored {
                 // A repeat is pushed again, whoever has acknowledged it before this life.
                 if is_shaken || said.is_repeated {
                     due.may.insert(seen.seq);
                 }
                 continue;
             }
-            // Acknowledging passes over the account's own, when nothing stands before them.
-            let is_passed = is_own && said.at < life.at && seen.seq < unread;
-            // What a killed server did not push is pushed by another, unless the account has it.
-            let is_had = is_own || seen.seq <= self.model.acked(&life.account, talk);
-            match is_passed || (is_shaken && is_had) {
+            let is_own = seen.by == life.account;
+            let is_its = is_own && self.model.lives[said.life].device == life.device;
+            // Acknowledging passes over what the same client said, when nothing stands before it, and a
+            // new device begins where others of its account have come to.
+            let is_passed = is_own
+                && said.at < life.at
+                && seen.seq < unread
+                && (is_its || said.at < life.known);
+            // What a killed server did not push is pushed by another, but not to the device that said it.
+            let is_lost = is_its && is_shaken && said.fate == Fate::Unknown;
+            match is_passed || is_lost || seen.seq <= cursor.sent {
                 true => due.may.insert(seen.seq),
                 false => due.must.insert(seen.seq),
             };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     super::{
         model::{Change, Fate, Talk},
-        view::{Seen, Shown, View},
+        view::{SYNC_PAGE, Seen, Shown, View},
     },
     Verdict,
 };
@@ -54,7 +54,7 @@ impl Verdict<'_> {
         if !(low..=high).contains(&shown.head) {
             self.fault(format!("{name}: head {} is not in {low}..={high}", shown.head));
         }
-        let acked = self.model.acked(account, talk);
+        let acked = self.model.read(account, talk);
         let others: Vec<u64> =
             shown.history.iter().filter(|m| m.by != account).map(|m| m.seq).collect();
         let unread = others.iter().filter(|seq| **seq > acked).count();
@@ -108,22 +108,31 @@ impl Verdict<'_> {
         (low, high)
     }
 
-    /// Whoever has nothing is given everything, in the order of the messages' ids.
+    /// A client that has nothing is given everything, page by page: of each conversation in its order,
+    /// across conversations in the order of the messages' ids as far as that allows.
     fn synced(&mut self, account: &str, view: &View) {
-        let all = view.talks.iter().flat_map(|(talk, shown)| {
-            shown.history.iter().map(|seen| (talk.clone(), seen.clone()))
-        });
-        let mut all: Vec<_> = all.collect();
-        all.sort_by_key(|(_, seen)| seen.id);
+        let mut left: BTreeMap<&Talk, &[Seen]> = BTreeMap::new();
+        left.extend(view.talks.iter().map(|(talk, shown)| (talk, shown.history.as_slice())));
+        let mut all: Vec<(Talk, Seen)> = Vec::new();
+        loop {
+            let page = page(&left);
+            for (talk, seen) in &page {
+                left.entry(*talk).and_modify(|left| *left = &left[1..]);
+                all.push(((*talk).clone(), (*seen).clone()));
+            }
+            if page.is_empty() {
+                break;
+            }
+        }
         if all != view.synced {
             self.fault(format!("{account} is shown {all:?}, but synchronises {:?}", view.synced));
         }
     }
 
-    /// Old clients are told of what others said and nobody acknowledged.
+    /// A new device of an old client is told of what others said and the account has not read.
     fn unread(&mut self, account: &str, view: &View) {
         let unread = view.talks.iter().flat_map(|(talk, shown)| {
-            let acked = self.model.acked(account, talk);
+            let acked = self.model.read(account, talk);
             let unread = shown.history.iter().filter(move |m| m.by != account && m.seq > acked);
             unread.map(|seen| (talk.clone(), seen.seq))
         });
@@ -132,6 +141,20 @@ impl Verdict<'_> {
             self.fault(format!("{account} has {unread:?} unread, not {:?}", view.unread));
         }
     }
+}
+
+/// The next page of what is left of conversations. A message follows all that stand before it in its
+/// conversation, whatever their ids are.
+fn page<'a>(left: &BTreeMap<&'a Talk, &'a [Seen]>) -> Vec<(&'a Talk, &'a Seen)> {
+    let mut page: Vec<(i64, &Talk, &Seen)> = Vec::new();
+    for (talk, left) in left {
+        page.extend(left.iter().scan(0, |turn, seen| {
+            *turn = seen.id.max(*turn);
+            Some((*turn, *talk, seen))
+        }));
+    }
+    page.sort_by_key(|(turn, _, seen)| (*turn, seen.seq));
+    page.into_iter().take(SYNC_PAGE).map(|(_, talk, seen)| (talk, seen)).collect()
 }
 
 fn seqs(messages: &[Seen]) -> Vec<u64> {
