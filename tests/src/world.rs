@@ -3,6 +3,7 @@
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,6 +15,8 @@ use tempfile::TempDir;
 
 use crate::{ConsulAgent, Server, program};
 
+/// Has all servers run with clocks that are wrong by so many seconds.
+const CLOCKS: &str = "IMAGO_TEST_CLOCKS";
 /// Secret that the world's tokens are signed with.
 const JWT_SECRET: &str = "jwt-secret-of-this-test-world";
 /// Secret of the world's cluster.
@@ -23,6 +26,8 @@ pub(crate) const CLUSTER_SECRET: &str = "cluster-secret-of-this-test-world";
 pub struct World {
     folder: TempDir,
     registry: Registry,
+    /// Servers whose clocks were chosen.
+    clocks: AtomicU32,
 }
 
 enum Registry {
@@ -59,7 +64,8 @@ impl World {
     }
 
     fn with(registry: Registry) -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder can be made"), registry }
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self { folder, registry, clocks: AtomicU32::new(0) }
     }
 
     /// The world's Consul agent.
@@ -96,7 +102,7 @@ impl World {
 
     /// Starts a logic server by another program.
     pub async fn logic_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
-        self.start_logic(path, id, settings, &[]).await
+        self.start_logic(path, id, settings, &pairs(&self.clock())).await
     }
 
     /// Starts a logic server whose wall clock is ahead by `seconds`, behind where they are negative; its
@@ -107,6 +113,15 @@ impl World {
     pub async fn logic_ahead(&self, id: &str, seconds: i64, settings: &[(&str, &str)]) -> Server {
         let logic = program("logic").display().to_string();
         self.start_logic(&logic, id, settings, &pairs(&ahead_by(seconds))).await
+    }
+
+    /// What gives the next server its clock: that of this machine, or with `IMAGO_TEST_CLOCKS=SECONDS`
+    /// one that is ahead by so much, and one that is behind, by turns.
+    fn clock(&self) -> Vec<(&'static str, String)> {
+        let Ok(seconds) = std::env::var(CLOCKS) else { return Vec::new() };
+        let seconds: i64 = seconds.parse().expect("IMAGO_TEST_CLOCKS is a number of seconds");
+        let is_ahead = self.clocks.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        ahead_by(if is_ahead { seconds } else { -seconds }).into()
     }
 
     async fn start_logic(
@@ -136,7 +151,7 @@ impl World {
 
     /// Starts a gateway by another program.
     pub async fn gateway_by(&self, path: &str, id: &str, settings: &[(&str, &str)]) -> Server {
-        self.start_gateway(path, id, settings, &[]).await
+        self.start_gateway(path, id, settings, &pairs(&self.clock())).await
     }
 
     /// Starts a gateway whose wall clock is ahead by `seconds`, behind where they are negative; its timers
