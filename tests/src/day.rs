@@ -3,10 +3,11 @@
 
 mod cast;
 mod model;
+mod old;
 mod op;
 mod scene;
 mod verdict;
 mod view;
 
 pub use cast::Cast;
-pub use op::{Act, Deed, Op, Which, day};
+pub use op::{Act, Deed, Fetch, Op, Which, day};

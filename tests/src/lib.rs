@@ -25,7 +25,7 @@ mod world;
 
 pub use chronicle::{Arrival, Chronicle, DeviceId, Ending, Promise, Verdict};
 pub use consul::ConsulAgent;
-pub use day::{Act, Cast, Deed, Op, Which, day};
+pub use day::{Act, Cast, Deed, Fetch, Op, Which, day};
 pub use eventually::eventually;
 pub use fault_proxy::{FaultProxy, Pass, Way};
 pub use history::{History, Outcome};

@@ -13,7 +13,7 @@ use super::{
     op::{ACCOUNTS, Act, DEVICES, Deed, Op, Which},
     scene::{self, Player},
     verdict,
-    view::View,
+    view::{Asker, View},
 };
 use crate::{Server, World, eventually};
 
@@ -54,6 +54,12 @@ impl Cast {
             logic.ready().await;
             self.logics.push(logic);
         }
+    }
+
+    /// Logs in on a device of an account.
+    pub(super) async fn asker(&self, account: &str, device: usize, gateway: usize) -> Asker {
+        let token = self.world.token_for(account, "imago", DEVICES[device].1);
+        Asker::login(&self.gateways[gateway % 2], &token, account).await
     }
 
     /// Lives through a day with accounts of its own; gives what went wrong.
@@ -101,10 +107,8 @@ impl Day {
     async fn step(&mut self, cast: &mut Cast, op: &Op) {
         match op {
             Op::Come { device, gateway } => {
-                let is_online = |device: &usize| self.online.iter().any(|on| on.device == *device);
-                let offline: Vec<_> = (0..DEVICES.len()).filter(|one| !is_online(one)).collect();
-                if let Some(at) = device.checked_rem(offline.len()) {
-                    self.comes(cast, offline[at], *gateway).await;
+                if let Some(device) = self.offline(*device) {
+                    self.comes(cast, device, *gateway).await;
                 }
             }
             Op::Displace { client, gateway } => {
@@ -114,6 +118,7 @@ impl Day {
             }
             Op::Leave { client, is_sated } => self.leaves(*client, *is_sated).await,
             Op::Vanish { client, to, turns } => self.vanishes(*client, *to, *turns).await,
+            Op::Fetch(fetch) => self.fetches(cast, fetch).await,
             Op::Together(deeds) => self.together(deeds, None).await,
             Op::Kill { logic, answers, meanwhile } => {
                 self.model.kills.insert(self.model.now);
@@ -122,6 +127,18 @@ impl Day {
                 cast.fill_up().await;
             }
         }
+    }
+
+    /// Devices without a client.
+    fn all_offline(&self) -> Vec<usize> {
+        let is_online = |device: &usize| self.online.iter().any(|on| on.device == *device);
+        (0..DEVICES.len()).filter(|device| !is_online(device)).collect()
+    }
+
+    /// The device that is called so among those offline.
+    pub(super) fn offline(&self, number: usize) -> Option<usize> {
+        let offline = self.all_offline();
+        number.checked_rem(offline.len()).map(|at| offline[at])
     }
 
     async fn comes(&mut self, cast: &Cast, device: usize, gateway: usize) {
@@ -240,6 +257,13 @@ impl Day {
             let view = View::read(gateway, &token, account, self.model.groups.keys()).await;
             views.insert(account.clone(), view);
         }
-        verdict::faults(&self.model, &views, &got)
+        let mut listed = BTreeMap::new();
+        for device in self.all_offline() {
+            let account = &self.names[DEVICES[device].0];
+            let entries = cast.asker(account, device, device).await.index(0).await;
+            listed.insert(device, (account.clone(), entries));
+        }
+        let evidence = verdict::Evidence { views: &views, got: &got, listed: &listed };
+        verdict::faults(&self.model, &evidence)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::old::Entry;
+
 /// Place of an operation in the day: those of the same one happened at the same time.
 pub(super) type Tick = u64;
 
@@ -78,6 +80,9 @@ pub(super) struct Cursor {
     pub(super) stored: u64,
     /// The client has said so; it may have ended before the store was told.
     pub(super) sent: u64,
+    /// Up to here an old client was listed it: what its account itself said in a membership without
+    /// anything else to list stays unacknowledged.
+    pub(super) listed: u64,
 }
 
 /// Cursors of a device.
@@ -136,7 +141,7 @@ impl Model {
         let (now, read) = (self.now, &self.read);
         self.devices.entry(device).or_insert_with(|| {
             let own = read.iter().filter(|((who, _), _)| who == account);
-            let cursor = |seq| Cursor { stored: seq, sent: seq };
+            let cursor = |seq| Cursor { stored: seq, sent: seq, listed: seq };
             let cursors = own.map(|((_, talk), seq)| (talk.clone(), cursor(*seq))).collect();
             Device { known: now, cursors }
         })
@@ -210,6 +215,28 @@ impl Model {
             cursor.sent = cursor.sent.max(*seq);
             if is_stored {
                 cursor.stored = cursor.stored.max(*seq);
+            }
+        }
+    }
+
+    /// An old client has acknowledged what it was listed up to here.
+    pub(super) fn fetched(&mut self, account: &str, device: usize, entry: &Entry) {
+        let Entry { talk, seq, .. } = entry;
+        let read = self.read.entry((account.to_owned(), talk.clone())).or_default();
+        *read = (*read).max(*seq);
+        let cursor = self.device(account, device).cursors.entry(talk.clone()).or_default();
+        cursor.stored = cursor.stored.max(*seq);
+        cursor.sent = cursor.sent.max(*seq);
+        cursor.listed = cursor.listed.max(*seq);
+    }
+
+    /// How far a device has acknowledged a conversation.
+    pub(super) fn cursor(&self, account: &str, device: usize, talk: &Talk) -> Cursor {
+        match self.devices.get(&device) {
+            Some(known) => known.cursors.get(talk).copied().unwrap_or_default(),
+            None => {
+                let read = self.read(account, talk);
+                Cursor { stored: read, sent: read, listed: read }
             }
         }
     }

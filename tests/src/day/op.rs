@@ -44,6 +44,8 @@ pub enum Op {
         /// For how many turns of the scheduler it stays.
         turns: usize,
     },
+    /// An old client comes and goes.
+    Fetch(Fetch),
     /// Clients do something at the same time.
     Together(Vec<Deed>),
     /// The same, while a logic server is killed; another follows it.
@@ -55,6 +57,21 @@ pub enum Op {
         /// What is done.
         meanwhile: Vec<Deed>,
     },
+}
+
+/// What an old client does.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// On which of the devices offline.
+    pub device: usize,
+    /// At which gateway.
+    pub gateway: usize,
+    /// Which of the messages that it is listed it acknowledges.
+    pub entry: usize,
+    /// It has read the contents of all of them.
+    pub reads: bool,
+    /// It acknowledges by asking for what follows.
+    pub by_index: bool,
 }
 
 /// Something that a client does.
@@ -121,9 +138,21 @@ fn op(kills: u32) -> impl Strategy<Value = Op> {
             .prop_map(|(client, is_sated)| Op::Leave { client, is_sated }),
         2 => (client, 0..ACCOUNTS * 2, 0usize..40)
             .prop_map(|(client, to, turns)| Op::Vanish { client, to, turns }),
+        5 => fetch().prop_map(Op::Fetch),
         kills => (0usize..2, 0usize..4, vec(deed(), 4..=10))
             .prop_map(|(logic, answers, meanwhile)| Op::Kill { logic, answers, meanwhile }),
     ]
+}
+
+fn fetch() -> impl Strategy<Value = Fetch> {
+    let what = (0..DEVICES.len(), 0usize..2, 0usize..20, any::<bool>(), any::<bool>());
+    what.prop_map(|(device, gateway, entry, reads, by_index)| Fetch {
+        device,
+        gateway,
+        entry,
+        reads,
+        by_index,
+    })
 }
 
 fn deed() -> impl Strategy<Value = Deed> {

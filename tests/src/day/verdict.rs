@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     model::{Fate, Model, Said, Talk},
+    old::Entry,
+    op::DEVICES,
     view::{Seen, View},
 };
 
@@ -17,6 +19,16 @@ type Truth = BTreeMap<Talk, BTreeMap<u64, Seen>>;
 /// What a client got, in its order.
 pub(super) type Got = Vec<(Talk, Seen)>;
 
+/// What is judged.
+pub(super) struct Evidence<'a> {
+    /// By account.
+    pub(super) views: &'a BTreeMap<String, View>,
+    /// Of each life.
+    pub(super) got: &'a [Got],
+    /// What old clients of these accounts are listed on devices that are offline.
+    pub(super) listed: &'a BTreeMap<usize, (String, Vec<Entry>)>,
+}
+
 struct Verdict<'a> {
     model: &'a Model,
     views: &'a BTreeMap<String, View>,
@@ -24,8 +36,9 @@ struct Verdict<'a> {
     faults: Vec<String>,
 }
 
-/// Everything that is not as it has to be. `got` is of each life.
-pub(super) fn faults(model: &Model, views: &BTreeMap<String, View>, got: &[Got]) -> Vec<String> {
+/// Everything that is not as it has to be.
+pub(super) fn faults(model: &Model, evidence: &Evidence<'_>) -> Vec<String> {
+    let Evidence { views, got, listed } = evidence;
     let mut verdict = Verdict { model, views, truth: Truth::new(), faults: Vec::new() };
     verdict.gather();
     // All else builds on this.
@@ -37,6 +50,9 @@ pub(super) fn faults(model: &Model, views: &BTreeMap<String, View>, got: &[Got])
         verdict.groups();
         for (life, got) in got.iter().enumerate() {
             verdict.life(life, got);
+        }
+        for (device, (account, listed)) in *listed {
+            verdict.device(account, *device, listed);
         }
     }
     verdict.faults
@@ -102,6 +118,25 @@ impl Verdict<'_> {
     fn said(&self, seen: &Seen) -> &Said {
         let number: usize = seen.body.parse().expect("only numbers were found");
         &self.model.said[number]
+    }
+
+    /// An old client is listed what others said and its device has not acknowledged.
+    fn device(&mut self, account: &str, device: usize, listed: &[Entry]) {
+        let (_, name) = DEVICES[device];
+        let Some(view) = self.views.get(account) else { return };
+        for (talk, shown) in &view.talks {
+            let cursor = self.model.cursor(account, device, talk);
+            let others = shown.history.iter().filter(|seen| seen.by != account);
+            let others: BTreeSet<u64> = others.map(|seen| seen.seq).collect();
+            let of = listed.iter().filter(|entry| entry.talk == *talk);
+            let listed: BTreeSet<u64> = of.map(|entry| entry.seq).collect();
+            let must = others.range(cursor.sent + 1..).copied().collect::<BTreeSet<u64>>();
+            let may = others.range(cursor.stored + 1..).copied().collect::<BTreeSet<u64>>();
+            if !listed.is_superset(&must) || !listed.is_subset(&may) {
+                let what = format!("{account}'s {name} is listed {listed:?} of {talk:?}");
+                self.faults.push(format!("{what}, not {may:?}: {cursor:?}"));
+            }
+        }
     }
 
     /// Members and strangers of each group are shown what they may see of it.

@@ -6,8 +6,7 @@ use imago_proto::{
     command,
     msg::{
         Conversation, ConversationsReq, ConversationsResp, Cursor, Flag, GroupGetReq, GroupGetResp,
-        HistoryReq, HistoryResp, MessageIndex, MessageIndexReq, MessageIndexResp, MessagePush,
-        SyncReq, SyncResp,
+        HistoryReq, HistoryResp, MessagePush, SyncReq, SyncResp,
     },
 };
 use prost::Message;
@@ -54,7 +53,8 @@ pub(super) struct View {
     pub(super) refused: Vec<String>,
 }
 
-struct Asker {
+/// A client that asks one thing after another.
+pub(super) struct Asker {
     account: String,
     client: RawClient,
     sequence: u32,
@@ -68,8 +68,7 @@ impl View {
         account: &str,
         groups: impl Iterator<Item = &String>,
     ) -> Self {
-        let client = RawClient::login(gateway, token).await;
-        let mut asker = Asker { account: account.to_owned(), client, sequence: 1 };
+        let mut asker = Asker::login(gateway, token, account).await;
         let (mut view, mut ids) = (Self::default(), BTreeMap::new());
         for found in asker.conversations().await {
             let (id, talk) = (found.conversation.clone(), asker.talk_of(&found));
@@ -78,7 +77,8 @@ impl View {
             assert!(view.talks.insert(talk, shown).is_none(), "{account}: {id} is listed twice");
         }
         view.synced = asker.synced(&ids).await;
-        view.unread = asker.unread(&ids).await;
+        view.unread =
+            asker.index(0).await.into_iter().map(|entry| (entry.talk, entry.seq)).collect();
         for group in groups {
             let request = GroupGetReq { group_id: group.clone(), skip: 0 };
             if let Some(found) =
@@ -97,8 +97,17 @@ impl View {
 }
 
 impl Asker {
+    pub(super) async fn login(gateway: &Server, token: &str, account: &str) -> Self {
+        let client = RawClient::login(gateway, token).await;
+        Self { account: account.to_owned(), client, sequence: 1 }
+    }
+
+    pub(super) fn account(&self) -> &str {
+        &self.account
+    }
+
     /// The answer; `None` for a refusal that will stay one.
-    async fn ask<A: Message + Default>(
+    pub(super) async fn ask<A: Message + Default>(
         &mut self,
         command: &str,
         request: &impl Message,
@@ -195,18 +204,6 @@ impl Asker {
                 return all;
             }
         }
-    }
-}
-
-impl Asker {
-    async fn unread(&mut self, ids: &BTreeMap<String, Talk>) -> BTreeSet<(Talk, u64)> {
-        // Acknowledges nothing.
-        let request = MessageIndexReq { message_id: 0 };
-        let listed: Option<MessageIndexResp> =
-            self.ask(command::CHAT_OFFLINE_INDEX, &request).await;
-        let listed = listed.expect("everybody may ask").indexes.into_iter();
-        let place = |of: MessageIndex| Some((ids.get(&of.conversation)?.clone(), of.seq));
-        listed.filter_map(place).collect()
     }
 }
 

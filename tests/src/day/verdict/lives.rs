@@ -67,14 +67,16 @@ impl Verdict<'_> {
                 continue;
             }
             let is_shaken = self.model.is_shaken(said);
+            let is_own = seen.by == life.account;
             if seen.seq <= cursor.stored {
+                let is_unlisted = is_own && seen.seq <= cursor.listed;
+                let may_be_left = is_unlisted && matches!(talk, Talk::Group(_));
                 // A repeat is pushed again, whoever has acknowledged it before this life.
-                if is_shaken || said.is_repeated {
+                if is_shaken || said.is_repeated || may_be_left {
                     due.may.insert(seen.seq);
                 }
                 continue;
             }
-            let is_own = seen.by == life.account;
             let is_its = is_own && self.model.lives[said.life].device == life.device;
             // Acknowledging passes over what the same client said, when nothing stands before it, and a
             // new device begins where others of its account have come to.
