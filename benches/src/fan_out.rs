@@ -65,7 +65,7 @@ fn group() -> Run {
     let place = Place { conversation: "g1".to_owned(), seq: 7, message_id: 1, after: 1 };
     Run::batches(vec![(); MESSAGES], receivers.len(), move |()| {
         let receivers = receivers.iter().map(|receiver| &**receiver);
-        outlet::push(&Sink, receivers, Some(place.clone()), &packet);
+        outlet::push(&Sink, receivers, Some(&place), &packet);
     })
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Push {
     pub(crate) to: Receivers,
     /// Set where it is a message of a conversation.
-    pub(crate) place: Option<link::Place>,
+    pub(crate) place: Option<Arc<link::Place>>,
     pub(crate) packet: Planned,
 }
 
@@ -232,7 +232,7 @@ impl Context {
     pub(crate) fn push_message(
         &self,
         to: Receivers,
-        place: link::Place,
+        place: Arc<link::Place>,
         dest: &str,
         body: &impl Message,
     ) {
@@ -257,7 +257,7 @@ impl Context {
     pub(crate) fn push_message_to_any_others<M: Message + 'static>(
         &self,
         account: &Account,
-        place: link::Place,
+        place: Arc<link::Place>,
         body: M,
     ) {
         // Not the context itself: it would keep itself alive where its pushes are never taken.
@@ -318,7 +318,7 @@ mod tests {
         let inner = Arc::downgrade(&ctx.inner);
         ctx.push_message_to_any_others(
             &Account::from("ann"),
-            link::Place::default(),
+            Arc::default(),
             MessagePush::default(),
         );
         drop(ctx);

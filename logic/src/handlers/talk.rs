@@ -1,5 +1,7 @@
 //! Messages from one account to another, or to a group.
 
+use std::sync::Arc;
+
 use imago_proto::{
     Account, GroupId, Status, link,
     msg::{MessageReq, MessageResp},
@@ -65,7 +67,7 @@ fn check(ctx: &Context, req: &MessageReq, dest_max: usize) -> Result<(), Reject>
 struct Said {
     /// As it was stored the first time.
     stored: Stored,
-    place: link::Place,
+    place: Arc<link::Place>,
     /// Version of the group's members.
     members: u64,
 }
@@ -99,7 +101,7 @@ async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<Said, 
         sender,
         other,
     };
-    let place = link::Place { after: appended.after, ..place_of(&envelope) };
+    let place = Arc::new(link::Place { after: appended.after, ..place_of(&envelope) });
     ctx.note(|notes| notes.place = Some(place.clone()));
     Ok(Said { stored: Stored { envelope, content }, place, members: appended.members })
 }

@@ -101,6 +101,7 @@ pub(super) fn answer(
         (status, response) = packet(Err(Reject::failed("the answer is too large")));
     }
     let Notes { place, given, mark, acked } = notes;
+    let place = place.map(Arc::unwrap_or_clone);
     let reply = Reply {
         request: request.request,
         session: request.session,
@@ -118,7 +119,7 @@ pub(super) fn answer(
 pub(super) fn push<'a>(
     outlet: &dyn Outlet,
     sessions: impl IntoIterator<Item = &'a Session>,
-    place: Option<Place>,
+    place: Option<&Place>,
     packet: &Bytes,
 ) {
     if packet.len() > Limits::OUTBOUND_PAYLOAD {
@@ -128,11 +129,11 @@ pub(super) fn push<'a>(
     let mut sessions = sessions.into_iter().peekable();
     let Some(first) = sessions.next() else { return };
     if sessions.peek().is_none() {
-        let push = Push { sessions: vec![first.id.0], place, again: false };
+        let push = Push { sessions: vec![first.id.0], place: place.cloned(), again: false };
         return outlet.push(&first.gateway, push, packet.clone());
     }
     for (gateway, sessions) in by_gateway(iter::once(first).chain(sessions)) {
-        let push = Push { sessions, place: place.clone(), again: false };
+        let push = Push { sessions, place: place.cloned(), again: false };
         outlet.push(gateway, push, packet.clone());
     }
 }

@@ -306,7 +306,12 @@ impl Queues {
             let mut receivers =
                 sessions.filter(|session| is_for_caller || !is_caller(session)).peekable();
             if receivers.peek().is_some() {
-                outlet::push(&*self.outlet, receivers, push.place, &push.packet.encode());
+                outlet::push(
+                    &*self.outlet,
+                    receivers,
+                    push.place.as_deref(),
+                    &push.packet.encode(),
+                );
             }
         }
     }

@@ -35,7 +35,7 @@ struct Request {
 
 enum State {
     Begun(BoxFuture<'static, Handled>),
-    Handled(Box<Handled>),
+    Handled(Handled),
 }
 
 /// Requests of one session.
@@ -66,7 +66,7 @@ impl Running {
         cx: &mut TaskContext<'_>,
     ) {
         if self.requests.is_empty() {
-            self.chains = Chains::default();
+            self.chains.clear();
         }
         let Job { session, request, body } = job;
         let overlaps = routes.overlaps(&request.command);
@@ -86,7 +86,7 @@ impl Running {
         }
         let is_handled = |first: &mut Request| matches!(first.state, State::Handled(_));
         match self.requests.pop_front_if(is_handled) {
-            Some(Request { state: State::Handled(handled), .. }) => Poll::Ready(*handled),
+            Some(Request { state: State::Handled(handled), .. }) => Poll::Ready(handled),
             _ => Poll::Pending,
         }
     }
@@ -102,7 +102,7 @@ impl Request {
         if let State::Begun(handling) = &mut self.state
             && let Poll::Ready(handled) = Pin::new(handling).poll(cx)
         {
-            self.state = State::Handled(Box::new(handled));
+            self.state = State::Handled(handled);
         }
     }
 }

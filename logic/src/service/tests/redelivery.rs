@@ -144,7 +144,7 @@ async fn where_the_store_fails_the_gateway_is_told_to_ask_again() {
 async fn a_message_that_could_not_be_pushed_to_its_group_is_owed_to_the_members() {
     async fn say(ctx: Context, (): ()) -> Result<(), Reject> {
         let to = crate::context::Receivers::Members { group: "g1".into(), version: 1, seq: Seq(1) };
-        ctx.push_message(to, Place::default(), "g1", &());
+        ctx.push_message(to, Arc::default(), "g1", &());
         Ok(())
     }
     let (folder, broken) = (tempfile::tempdir().unwrap(), Arc::<Broken>::default());
