@@ -95,7 +95,7 @@ pub(super) struct Device {
     pub(super) cursors: Cursors,
 }
 
-/// A client acknowledges a conversation up to a message of somebody else's, and the account's read mark
+/// A client acknowledges a conversation up to a message of another account, and its own account's read mark
 /// is seen there.
 #[derive(Clone, Debug)]
 pub(super) struct Ack {

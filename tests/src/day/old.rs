@@ -45,7 +45,7 @@ impl Asker {
             },
             seq: of.seq,
         };
-        listed.expect("everybody may ask").indexes.into_iter().map(entry).collect()
+        listed.expect("an index is not refused").indexes.into_iter().map(entry).collect()
     }
 
     async fn reads(&mut self, entries: impl Iterator<Item = &Entry>) {
@@ -84,7 +84,7 @@ impl Day {
             false => {
                 let ack = MessageAckReq { message_id, ..MessageAckReq::default() };
                 let acked: Option<()> = asker.ask(command::CHAT_TALK_ACK, &ack).await;
-                acked.expect("everybody may acknowledge");
+                acked.expect("an acknowledgement is a success");
                 asker.index(0).await
             }
         };

@@ -104,7 +104,7 @@ async fn messages_are_pushed_listed_read_and_acknowledged() {
     chat(&cluster, Port::Tcp).await;
 }
 
-/// Dan, who was away, acknowledges each message when he has looked at it, whatever he has read before.
+/// Dan, who was away, acknowledges each message when he has looked at it, whatever he has read by then.
 async fn one_by_one(cluster: &Cluster, port: Port) {
     let mut ann = cluster.login(0, port, "ann").await;
     let sent = ann.flood("dan", 4).await;
@@ -114,7 +114,7 @@ async fn one_by_one(cluster: &Cluster, port: Port) {
     let () = dan.ask(command::CHAT_TALK_ACK, "", &MessageAckReq { message_id: sent[0] }).await;
     assert_eq!(ids(&mut dan, 0).await, sent[1..]);
     assert_eq!(ids(&mut dan, sent[1]).await, sent[2..]);
-    // An id of an earlier session, and one that nobody has.
+    // An id of an earlier session, and one of no message.
     let mut again = cluster.login(0, port, "dan").await;
     for message_id in [sent[2], sent[3] + 1] {
         let () = again.ask(command::CHAT_TALK_ACK, "", &MessageAckReq { message_id }).await;
