@@ -64,7 +64,7 @@ impl Day {
     /// An old client comes on a device that is offline, acknowledges one of the messages that it is
     /// listed, and goes.
     pub(super) async fn fetches(&mut self, cast: &Cast, fetch: &Fetch) {
-        // A message that is pushed as well may be acknowledged otherwise.
+        // Messages that come meanwhile would be listed the second time alone.
         let since = self.model.now.saturating_sub(CALM);
         let is_calm = self.model.kills.range(since..).next().is_none()
             && !self.model.said.iter().any(|said| said.fate == Fate::Unknown && said.at >= since);
@@ -88,11 +88,17 @@ impl Day {
                 asker.index(0).await
             }
         };
-        if left != listed[at + 1..] {
+        // An id that was pushed as well acknowledges what came up to the push.
+        let is_left = |entry: &Entry| left.contains(entry);
+        let is_right = match asker.was_pushed() {
+            true => left.iter().all(|entry| listed.contains(entry)),
+            false => left == listed[at + 1..],
+        };
+        if !is_right {
             let what = format!("{account} is listed {listed:?}, and {left:?} past {message_id}");
             self.faults.push(what);
         }
-        for entry in &listed[..=at] {
+        for entry in listed.iter().filter(|entry| !is_left(entry)) {
             self.model.fetched(&account, device, entry);
         }
     }

@@ -58,6 +58,8 @@ pub(super) struct Asker {
     account: String,
     client: RawClient,
     sequence: u32,
+    /// Pushes that it got.
+    pushed: usize,
 }
 
 impl View {
@@ -99,7 +101,11 @@ impl View {
 impl Asker {
     pub(super) async fn login(gateway: &Server, token: &str, account: &str) -> Self {
         let client = RawClient::login(gateway, token).await;
-        Self { account: account.to_owned(), client, sequence: 1 }
+        Self { account: account.to_owned(), client, sequence: 1, pushed: 0 }
+    }
+
+    pub(super) fn was_pushed(&self) -> bool {
+        self.pushed > 0
     }
 
     pub(super) fn account(&self) -> &str {
@@ -121,6 +127,7 @@ impl Asker {
                 if header.sequence == self.sequence && header.flag() == Flag::Response {
                     break packet;
                 }
+                self.pushed += usize::from(header.flag() == Flag::Push);
             };
             match answer.header.status {
                 0 => return Some(A::decode(answer.body).expect("answers decode")),
