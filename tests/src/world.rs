@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{ConsulAgent, Server, program};
 
-/// Has all servers run with clocks that are wrong by so many seconds.
+/// Has all servers run with clocks that are wrong by this number of seconds.
 const CLOCKS: &str = "IMAGO_TEST_CLOCKS";
 /// Secret that the world's tokens are signed with.
 const JWT_SECRET: &str = "jwt-secret-of-this-test-world";
