@@ -52,6 +52,12 @@ impl GatewayHandle {
         self.tell_all(Kind::SessionUp(SessionUp { session })).await;
     }
 
+    /// Waits until each logic server that is linked now knows the sessions that it was told of before,
+    /// or its link is over. Without a time limit: a server that stands still answers when it goes on.
+    pub async fn taken_in(&self) {
+        self.links.taken_in().await;
+    }
+
     /// Tells every linked logic server that a session is over. Waits as
     /// [`session_up`](Self::session_up) does.
     pub async fn session_down(&self, id: SessionId) {

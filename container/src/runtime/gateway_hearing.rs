@@ -33,6 +33,13 @@ impl Links {
         self.trust.unconfirmed()
     }
 
+    /// Waits until each logic server that is linked now has taken in what it was sent before: until it
+    /// answers a ping of now, or its link is over.
+    pub(crate) async fn taken_in(&self) {
+        let links = self.all();
+        join_all(links.iter().map(|link| link.hear(|| self.stamp()))).await;
+    }
+
     /// The stamp of a login that has just come. It is after those of all earlier logins that the
     /// logic servers have been told of, whatever the wall clocks of gateways say: each server tells its
     /// own stamp with the answer to a ping, and is asked anew for each login.

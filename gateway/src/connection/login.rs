@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use imago_container::Route;
 use imago_proto::{
@@ -11,17 +13,21 @@ use imago_proto::{
 use prost::Message;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout_at,
+    time::{timeout, timeout_at},
 };
 
 use super::{Connection, Online, Unread, evicted, going_away, inbound::request_of};
 use crate::{
     auth::{Identity, Unauthorized},
-    gateway::Doors,
+    gateway::{Doors, Shared},
     metrics,
     outbox::{Close, code},
     session::{Login, SessionGuard, refusal},
 };
+
+/// How long a login waits until the logic servers know its session: far longer than that takes, and
+/// short for a client when one of them stands still.
+const TOLD_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A login that is refused: what the client is answered, and how its connection ends.
 struct Refusal {
@@ -126,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         span.record("account", &client.session.account);
         // Every logic server learns of the session before any request of it.
         shared.handle.session_up(&client.session).await;
+        told(&shared, id).await;
         let lane = shared.handle.open_lane(id, route, client.clone());
         // The token has done its work: it goes no further.
         login.token.clear();
@@ -136,4 +143,20 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         self.online = Some(Online { client, lane, _session: session });
         Ok(())
     }
+}
+
+/// Waits until all logic servers know a session, so that each pushes to it what it stores after the
+/// session's mark is taken. Where one does not say so in time, the session is owed what that one stores
+/// until it does.
+async fn told(shared: &Arc<Shared>, id: SessionId) {
+    let handle = shared.handle.clone();
+    let mut told = Box::pin(async move { handle.taken_in().await });
+    if timeout(TOLD_PATIENCE, &mut told).await.is_ok() {
+        return;
+    }
+    let (late, stop) = (shared.clone(), shared.stop.clone());
+    shared.tasks.spawn(stop.run_until_cancelled_owned(async move {
+        told.await;
+        late.sessions.delivery.redelivery.owe(&[id.0]);
+    }));
 }

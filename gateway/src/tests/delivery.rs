@@ -61,6 +61,19 @@ async fn pushes_that_overtake_each_other_or_come_twice_are_put_in_order() {
     assert_eq!(world.logic.take_asked(), []);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_a_server_took_in_late_is_owed_what_that_one_stored_before() {
+    let world = World::start(&[]).await;
+    world.logic.stand_still(Duration::from_millis(300));
+    let _ann = client_since(&world, "ann", 3).await;
+    let asked = world.logic.next_asked().await;
+    assert_eq!((asked.mark, asked.have), (Some(Mark::up_to(3)), vec![]));
+    world.logic.stand_still(Duration::ZERO);
+    let mut bob = client_since(&world, "bob", 3).await;
+    bob.gets_no_more().await;
+    assert_eq!(world.logic.take_asked(), [], "all servers knew of it in time");
+}
+
 #[tokio::test]
 async fn a_lost_push_is_asked_for_and_newer_ones_wait_meanwhile() {
     let world = World::start(&[]).await;

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -34,6 +35,8 @@ pub(crate) struct FakeLogic {
     behind: Mutex<Option<(Vec<String>, Place)>>,
     /// Redeliveries that were asked for.
     asked: Mutex<Vec<Missing>>,
+    /// How long it stands still before it takes a session in.
+    still: Mutex<Duration>,
 }
 
 impl FakeLogic {
@@ -44,6 +47,7 @@ impl FakeLogic {
             sessions: Mutex::default(),
             forwards: Mutex::default(),
             released: Arc::new(Semaphore::new(0)),
+            still: Mutex::default(),
             notes: Mutex::default(),
             behind: Mutex::default(),
             asked: Mutex::default(),
@@ -125,6 +129,11 @@ impl FakeLogic {
             missing.have.sort_by(|a, b| a.conversation.cmp(&b.conversation));
         }
         asked
+    }
+
+    /// Stands still for this time before it takes each session in.
+    pub(crate) fn stand_still(&self, still: Duration) {
+        *self.still.lock().unwrap() = still;
     }
 
     /// Waits for the next question for a redelivery.
@@ -209,6 +218,8 @@ impl LogicRole for FakeLogic {
     fn sync_begin(&self, _: &PeerId) {}
 
     fn session_up(&self, gateway: &PeerId, session: Session) {
+        let still = *self.still.lock().unwrap();
+        std::thread::sleep(still);
         self.sessions.lock().unwrap().insert(session.id, (gateway.clone(), session));
     }
 
