@@ -283,7 +283,7 @@ fn channel_id(gateway: &str, account: &Account) -> ChannelId {
     ChannelId::made(gateway, &account, rand::random())
 }
 
-/// The session that a client had before. One with a name that is none is named by nobody.
+/// The session that a client had before. A name that no session can have is ignored.
 fn replaced(request: &LoginReq) -> String {
     let name = Some(&request.replaces).filter(|name| name.len() <= CHANNEL_MAX);
     name.cloned().unwrap_or_default()

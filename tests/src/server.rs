@@ -140,7 +140,7 @@ impl Server {
         ended.expect("a server leaves in time").expect("its status can be read").code()
     }
 
-    /// Lets it write no file past so many bytes; `None`: any length. As a full disk does, this makes
+    /// Lets it write no file past this number of bytes; `None`: any length. As a full disk does, this makes
     /// writes fail.
     ///
     /// # Panics

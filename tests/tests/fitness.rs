@@ -59,7 +59,7 @@ impl Talker {
         Self { client, sequence: 1 }
     }
 
-    /// Talks to somebody who is not there; gives the answer and how long it took.
+    /// Talks to an account that is not connected; gives the answer and how long it took.
     async fn talk(&mut self) -> (LogicPacket, Duration) {
         self.sequence += 1;
         let started = Instant::now();

@@ -152,7 +152,7 @@ async fn a_woken_gateway_is_ready_only_when_a_logic_server_has_answered() {
     frozen.freeze();
     tokio::time::sleep(FREEZE).await;
     frozen.thaw();
-    // Asked while nobody can have answered: the process may serve this before its own timers.
+    // Asked before any server can have answered: the process may serve this before its own timers.
     let (status, why) = frozen.monitor().ready().await.unwrap();
     assert!(status == 503 && why.contains("stood still"), "{status}: {why}");
     logic.thaw();

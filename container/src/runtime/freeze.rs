@@ -1,8 +1,8 @@
 //! Notices that this process stood still: it was stopped, or its machine was.
 //!
-//! Who wakes knows nothing of what happened meanwhile: its links may be gone on their other side, and
-//! timers are due whose time nobody had. So what is waited for gets the time anew, and links take
-//! requests again once something was heard over them. A task beats each [`TICK`](super::TICK), on the
+//! A process that wakes knows nothing of what happened meanwhile: its links may be gone on their other
+//! side, and timers are due although their time did not pass for the process. So what is waited for gets
+//! the time anew, and links take requests again once something was heard over them. A task beats each [`TICK`](super::TICK), on the
 //! monotonic clock, which goes on while a process is stopped. A request that is submitted between the
 //! wake and the first beat goes as before: where its link is dead, it comes back as lost.
 

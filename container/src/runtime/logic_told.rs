@@ -25,7 +25,7 @@ pub(super) async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8
         role.sessions_up(peer, &some, left);
         left = left.saturating_sub(some.len() as u64);
         // A worker looks at sockets between two tasks: else, while one link has more and more to
-        // tell, nobody would notice that the others have something too.
+        // tell, it would not be noticed that the others have something too.
         tokio::task::yield_now().await;
     }
 }

@@ -196,7 +196,7 @@ impl DirectoryCore {
     /// No wall clocks are compared: stamps of logins follow their order, where one is known (see
     /// `Links::login_stamp` in the container), and so all servers keep the same session, in whatever
     /// order they hear of them. A session outranks the one that it names although its stamp is lower
-    /// only where nobody who knew of the earlier login told of it in time. A third session with a
+    /// only where no server that knew of the earlier login told of it in time. A third session with a
     /// stamp between the two, within that same moment, is then judged by who hears of it when.
     fn settle(&mut self, rivals: Vec<Arc<Session>>) -> Vec<Kick> {
         let first =

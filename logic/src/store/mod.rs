@@ -212,8 +212,9 @@ pub trait MessageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Stored>>;
 
-    /// Messages, those of its account's other devices too, that the device has not acknowledged, that `mark` does not cover, and
-    /// that are not among those which it has, at most `limit`. Ordered as in [`sync`](Self::sync).
+    /// Messages, those of its account's other devices too, that the device has not acknowledged, that
+    /// `mark` does not cover, and that are not among those which it has, at most `limit`. Those that
+    /// the device itself sent are left out. Ordered as in [`sync`](Self::sync).
     async fn owed(
         &self,
         device: &Device,

@@ -48,7 +48,7 @@ fn pong(id: u64) -> Kind {
     Kind::Pong(Pong { id, stamp: 0 })
 }
 
-/// So many pushes, as they lie on the wire.
+/// A number of pushes, as they lie on the wire.
 fn pushes(count: u64) -> BytesMut {
     let mut bytes = BytesMut::new();
     for number in 0..count {

@@ -34,7 +34,7 @@ async fn it_hands_its_clients_over_until_it_is_linked_again() {
     let (gateway, _logic) = pair(&memory).await;
     eventually("the flag is up", || gateway.report.ready().is_ok()).await;
     let entry = memory.find("chat", &[]).await.unwrap().remove(0);
-    // Dialled from now on where nobody listens.
+    // Dialled from now on at a port without a listener.
     let mut astray = entry.clone();
     astray.port = 9;
     replace(&memory, &gateway, &astray).await;

@@ -150,7 +150,7 @@ async fn a_database_that_is_away_is_told_of_and_found_again() {
         assert!(matches!(&error, StoreError::Failed(_)), "{error}");
     }
     server.start_again().await;
-    // Connections that broke while nobody used them are found out one by one.
+    // Connections that broke while they were idle are found out one by one.
     eventually(Duration::from_secs(30), "a probe succeeds", || async { store.probe().await.ok() })
         .await;
     assert_eq!(send(&store, "a", "b", "2").await.seq, Seq(2));

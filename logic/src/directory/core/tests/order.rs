@@ -14,7 +14,7 @@ fn a_newer_login_of_the_same_device_ends_the_older_one() {
     assert_eq!(kicks.len(), 1);
     assert_eq!((kicks[0].loser.id, kicks[0].winner.gateway.clone()), (SessionId(1), b));
     assert_eq!(located(&core, "ann"), [("a".into(), 2), ("b".into(), 1)]);
-    // Its own end comes later, and takes nobody else along.
+    // Its own end comes later, and ends no other session.
     core.session_down(&a, SessionId(1));
     assert_eq!(located(&core, "ann"), [("a".into(), 2), ("b".into(), 1)]);
 }
@@ -34,7 +34,7 @@ fn an_older_login_that_is_heard_of_later_is_the_one_that_goes() {
     assert_eq!(kicks[0].loser.channel(), "a_ann_2");
 }
 
-/// The gateway of the first login had a clock far ahead, and nobody told the second one in time.
+/// The gateway of the first login had a clock far ahead, and no server told the second one in time.
 #[test]
 fn a_session_that_is_named_loses_whatever_the_stamps() {
     let (a, b) = (gateway("a", 1), gateway("b", 1));
