@@ -288,14 +288,19 @@ async fn clients_get_in_beside_connections_that_never_log_in() {
     assert!(begun.elapsed() < Duration::from_secs(10), "in after {:?}", begun.elapsed());
     chats(&mut alice, 2, "bob", &mut bob).await;
     assert_eq!(idle[0].closed().await, Some(1013));
+    // Connections may still wait in the kernel for a listener to take them.
+    let monitor = gateway.monitor();
+    eventually(PATIENCE, "three hundred are cut off", || async {
+        let evicted = monitor.metric("imago_unauthenticated_evicted_total").await.ok()?;
+        (evicted >= 300.0).then_some(())
+    })
+    .await;
     eventually(PATIENCE, "no more than a hundred are left", || async {
-        let open = gateway.monitor().metric("imago_connections_open").await.ok()?;
+        let open = monitor.metric("imago_connections_open").await.ok()?;
         (open <= 102.0).then_some(())
     })
     .await;
-    let monitor = gateway.monitor();
     assert!(monitor.metric("imago_connections_unauthenticated").await.unwrap() <= 100.0);
-    assert!(monitor.metric("imago_unauthenticated_evicted_total").await.unwrap() >= 300.0);
     drop((more, plain));
     chats(&mut alice, 3, "bob", &mut bob).await;
 }
