@@ -54,14 +54,15 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
             .collect();
         graph.insert(package["name"].as_str().unwrap(), ours);
     }
-    let servers = ["imago-container", "imago-naming", "imago-proto"];
+    let servers = ["imago-container", "imago-kit", "imago-naming", "imago-proto"];
     for (package, allowed) in [
-        ("imago-proto", &[][..]),
-        ("imago-naming", &[]),
-        ("imago-container", &["imago-naming", "imago-proto"]),
+        ("imago-kit", &[][..]),
+        ("imago-proto", &[]),
+        ("imago-naming", &["imago-kit"]),
+        ("imago-container", &["imago-kit", "imago-naming", "imago-proto"]),
         ("imago-gateway", &servers),
         ("imago-logic", &servers),
-        ("imago-client", &["imago-proto"]),
+        ("imago-client", &["imago-kit", "imago-proto"]),
         ("imago-benches", &["imago-container", "imago-logic", "imago-proto"]),
     ] {
         let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
