@@ -224,21 +224,35 @@ fn ack_and_offline_have_exactly_these_bytes() {
     check(offline_vectors());
 }
 
+/// Frames and basic packets: name and bytes.
+const FRAMES: [(&str, &str); 6] = [
+    ("basic ping", "c315a76500010000"),
+    ("basic pong", "c315a76500020000"),
+    (
+        "login request in a masked WebSocket frame, key 01020304",
+        "82a601020304c213a061010203140b0e6f6b666b6d2a726b646a686c1b050102030e0b016266622000736460",
+    ),
+    ("TCP ping", "0900000000"),
+    ("TCP pong", "0a00000000"),
+    ("TCP close", "0800000000"),
+];
+
+fn frame(name: &str) -> Bytes {
+    let found = FRAMES.iter().find(|(known, _)| *known == name);
+    unhex(found.expect("a known name").1)
+}
+
 #[test]
 fn basic_packets_have_exactly_these_bytes() {
-    for (hex, packet) in
-        [("c315a76500010000", BasicPacket::PING), ("c315a76500020000", BasicPacket::PONG)]
-    {
-        assert_eq!(Packet::decode(unhex(hex)), Ok(Packet::Basic(packet.clone())));
-        assert_eq!(packet.encode(), unhex(hex));
+    for (name, packet) in [("basic ping", BasicPacket::PING), ("basic pong", BasicPacket::PONG)] {
+        assert_eq!(Packet::decode(frame(name)), Ok(Packet::Basic(packet.clone())));
+        assert_eq!(packet.encode(), frame(name));
     }
 }
 
 #[test]
 fn a_masked_login_frame_has_exactly_these_bytes() {
-    let wire = unhex(
-        "82a601020304c213a061010203140b0e6f6b666b6d2a726b646a686c1b050102030e0b016266622000736460",
-    );
+    let wire = frame("login request in a masked WebSocket frame, key 01020304");
     let frame = Frame::binary(unhex(LOGIN_REQUEST));
     let mut decoder = ws::Decoder::new(ws::Peer::Client, Limits::default());
     let mut buffer = BytesMut::from(&*wire);
@@ -251,15 +265,45 @@ fn a_masked_login_frame_has_exactly_these_bytes() {
 
 #[test]
 fn tcp_control_frames_have_exactly_these_bytes() {
-    for (hex, opcode) in
-        [("0900000000", Opcode::Ping), ("0a00000000", Opcode::Pong), ("0800000000", Opcode::Close)]
+    for (name, opcode) in
+        [("TCP ping", Opcode::Ping), ("TCP pong", Opcode::Pong), ("TCP close", Opcode::Close)]
     {
-        let frame = Frame { opcode, payload: Bytes::new() };
-        let mut buffer = BytesMut::from(&*unhex(hex));
+        let (wire, frame) = (frame(name), Frame { opcode, payload: Bytes::new() });
+        let mut buffer = BytesMut::from(&*wire);
         let mut decoder = tcp::Decoder::new(Limits::default());
         assert_eq!(decoder.decode(&mut buffer), Ok(Some(frame.clone())));
         let mut encoded = BytesMut::new();
         tcp::encode(&frame, &mut encoded).expect("an empty payload fits");
-        assert_eq!(encoded, unhex(hex));
+        assert_eq!(encoded, wire);
     }
+}
+
+/// Returns `text` with what stands between the two markers of `part` replaced.
+fn with_part(text: &str, part: &str, content: &str) -> String {
+    let (begin, end) = (format!("<!-- begin {part} -->\n"), format!("<!-- end {part} -->"));
+    let (before, rest) = text.split_once(&begin).expect("the marker of the beginning");
+    let (_, after) = rest.split_once(&end).expect("the marker of the end");
+    format!("{before}{begin}{content}{end}{after}")
+}
+
+#[test]
+fn the_document_of_the_wire_holds_these_vectors_and_the_messages() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("../docs/wire.md");
+    let messages =
+        std::fs::read_to_string(root.join("proto/client.proto")).expect("a readable file");
+    let mut vectors = "| name | bytes |\n| --- | --- |\n".to_owned();
+    let packets = [login_vectors(), talk_vectors(), offline_vectors()];
+    let packets = packets.iter().flatten().map(|vector| (vector.name, vector.hex));
+    for (name, hex) in packets.chain(FRAMES) {
+        vectors.push_str(&format!("| {name} | `{hex}` |\n"));
+    }
+    let document = std::fs::read_to_string(&path).expect("a readable file");
+    let expected = with_part(&document, "vectors", &vectors);
+    let expected = with_part(&expected, "messages", &format!("```proto\n{messages}```\n"));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, expected).expect("a writable file");
+        return;
+    }
+    assert!(document == expected, "docs/wire.md is out of date: run this test with UPDATE_DOCS=1");
 }
