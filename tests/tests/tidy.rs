@@ -34,6 +34,27 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
+/// The crates of ARCHITECTURE.md's table: package, folder, and the packages it may depend on; None: all.
+fn table_of_crates() -> BTreeMap<String, (String, Option<BTreeSet<String>>)> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, section) = text.split_once("\n## Crates\n").expect("a section about crates");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let plain = |cell: &str| cell.trim_matches('`').trim_end_matches('/').to_owned();
+    let package_of: BTreeMap<String, String> =
+        rows.iter().map(|row| (plain(row[0]), plain(row[1]))).collect();
+    let allowed = |cell: &str| match cell {
+        "all" => None,
+        "nothing of ours" => Some(BTreeSet::new()),
+        names => Some(names.split(", ").map(|folder| package_of[folder].clone()).collect()),
+    };
+    rows.iter().map(|row| (plain(row[1]), (plain(row[0]), allowed(row[3])))).collect()
+}
+
 #[test]
 fn crates_depend_on_each_other_as_the_architecture_says() {
     let metadata = Command::new(env!("CARGO"))
@@ -42,33 +63,65 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
         .output()
         .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let mut graph = BTreeMap::new();
+    let mut table = table_of_crates();
     for package in metadata["packages"].as_array().unwrap() {
-        let ours: BTreeSet<&str> = package["dependencies"]
+        let name = package["name"].as_str().unwrap();
+        let row = table.remove(name);
+        let (folder, allowed) = row.unwrap_or_else(|| panic!("{name} is not in the table"));
+        let manifest = package["manifest_path"].as_str().unwrap();
+        assert_eq!(Path::new(manifest), root().join(folder).join("Cargo.toml"));
+        let Some(allowed) = allowed else { continue };
+        let used: BTreeSet<String> = package["dependencies"]
             .as_array()
             .unwrap()
             .iter()
             .filter(|dependency| dependency["kind"].is_null())
             .filter_map(|dependency| dependency["name"].as_str())
             .filter(|name| name.starts_with("imago"))
+            .map(ToOwned::to_owned)
             .collect();
-        graph.insert(package["name"].as_str().unwrap(), ours);
+        assert_eq!(used, allowed, "what {name} depends on, and what the table allows");
     }
-    let servers = ["imago-container", "imago-kit", "imago-naming", "imago-proto"];
-    for (package, allowed) in [
-        ("imago-kit", &[][..]),
-        ("imago-proto", &[]),
-        ("imago-naming", &["imago-kit"]),
-        ("imago-container", &["imago-kit", "imago-naming", "imago-proto"]),
-        ("imago-gateway", &servers),
-        ("imago-logic", &servers),
-        ("imago-client", &["imago-kit", "imago-proto"]),
-        ("imago-benches", &["imago-container", "imago-logic", "imago-proto"]),
-    ] {
-        let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
-        let used = graph.get(package).unwrap_or_else(|| panic!("no package {package}"));
-        assert!(used.is_subset(&allowed), "{package} depends on {used:?}, allowed are {allowed:?}");
+    assert!(table.is_empty(), "no such crates: {:?}", table.keys());
+}
+
+/// The headings of a page, without their marks.
+fn headings(page: &str) -> BTreeSet<String> {
+    let lines = page.lines().filter(|line| line.starts_with('#'));
+    lines.map(|line| line.trim_start_matches('#').trim().to_owned()).collect()
+}
+
+#[test]
+fn cited_pages_and_their_headings_exist() {
+    let mut faults = Vec::new();
+    let mut cited = 0;
+    for path in files(&[".rs", ".toml", ".proto", ".sql", ".md"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        // Comments wrap: their line breaks and marks count as one space.
+        let text =
+            text.lines().map(|line| line.trim().trim_start_matches(['/', '!', '#', '-']).trim());
+        let text = text.collect::<Vec<_>>().join(" ");
+        for (at, _) in text.match_indices("docs/") {
+            let rest = &text[at..];
+            let Some(end) = rest.find(".md").map(|end| end + ".md".len()) else { continue };
+            let page = &rest[..end];
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "-_/.".contains(c);
+            if !page.chars().all(is_name) {
+                continue;
+            }
+            cited += 1;
+            let Ok(content) = fs::read_to_string(root().join(page)) else {
+                faults.push(format!("{}: no {page}", path.display()));
+                continue;
+            };
+            let heading = rest[end..].strip_prefix(", \"").and_then(|rest| rest.split('"').next());
+            if heading.is_some_and(|heading| !headings(&content).contains(heading)) {
+                faults.push(format!("{}: no heading {heading:?} in {page}", path.display()));
+            }
+        }
     }
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(cited > 20, "only {cited} citations found");
 }
 
 #[test]
