@@ -3,6 +3,7 @@
 //!
 //! `gateway` and `logic` are built on this crate; [`GatewayRole`] and [`LogicRole`] are the seam.
 
+mod build_info;
 pub mod cli;
 mod clock;
 mod config;
@@ -16,6 +17,8 @@ mod log_context;
 mod meter;
 mod metrics;
 pub mod monitor;
+mod open_files;
+mod process;
 pub mod promotion;
 mod recorder;
 mod role;
@@ -27,6 +30,7 @@ pub mod settings;
 mod slots;
 pub mod telemetry;
 
+pub use build_info::{COMMIT, VERSION};
 pub use clock::unix_nanos;
 pub use config::{ContainerConfig, ServerInfo};
 pub use container::{Container, ContainerBuilder};
@@ -34,7 +38,8 @@ pub use error::Error;
 pub use forward::{ForwardConfig, Lane};
 pub use link::LinkConfig;
 pub use log_context::{LogContext, in_log_context};
-pub use meter::{HotCounter, HotGauge, HotHistogram};
+pub use meter::{Counter, CounterBy, Gauge, Histogram, HistogramBy, Info};
+pub use open_files::{FILES_RESERVED, raise_open_files};
 pub use recorder::{Recorded, metrics_recorder};
 pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
 pub use runtime::{Backoff, GatewayHandle, LogicHandle, Redelivery, Trouble};

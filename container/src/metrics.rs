@@ -1,193 +1,226 @@
-//! Metrics of the container, named and described in one place.
+//! Metrics of the container, declared in one place.
 
 use std::time::Duration;
 
-use crate::{HotCounter, HotGauge, unix_nanos};
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use crate::unix_nanos;
 
-/// Describes every metric to the recorder, for the `# HELP` lines.
-pub(crate) fn describe() {
-    describe_gauge!("imago_links_open", "Links that are up");
-    describe_counter!("imago_links_opened_total", "Links that came up");
-    describe_counter!("imago_links_lost_total", "Links that ended");
-    describe_counter!("imago_link_received_bytes_total", "Bytes received over links");
-    describe_counter!("imago_link_sent_bytes_total", "Bytes sent over links");
-    describe_counter!("imago_link_refused_total", "Handshakes refused by either side, by reason");
-    describe_gauge!(
-        "imago_link_handshakes_open",
-        "Connections on the link port in their handshake"
+/// Reasons for which a handshake is refused, as `reason_label` writes them.
+pub(crate) const REFUSED_REASONS: [&str; 8] =
+    ["unknown", "cluster", "version", "mac", "role", "duplicate", "malformed", "identity"];
+
+crate::meters! {
+    /// Shows all metrics of the container.
+    pub(crate) fn show;
+
+    static LINKS_OPEN: Gauge =
+        Gauge::new("imago_links_open", "Number of links that are up.");
+    static LINKS_OPENED: Counter =
+        Counter::new("imago_links_opened_total", "Number of links that came up.");
+    static LINKS_LOST: Counter =
+        Counter::new("imago_links_lost_total", "Number of links that ended.");
+    static LINK_RECEIVED: Counter = Counter::hot(
+        "imago_link_received_bytes_total",
+        "Number of bytes received over links.",
     );
-    describe_counter!(
-        "imago_link_handshakes_evicted_total",
-        "Handshakes broken off for want of room, for newer ones"
+    static LINK_SENT: Counter =
+        Counter::hot("imago_link_sent_bytes_total", "Number of bytes sent over links.");
+    static LINK_REFUSED: CounterBy = CounterBy::new(
+        "imago_link_refused_total",
+        "Number of link handshakes refused by either side, by reason.",
+        "reason",
+        &REFUSED_REASONS,
     );
-    describe_gauge!("imago_monitor_connections_open", "Connections on the monitor port");
-    describe_counter!(
-        "imago_monitor_evicted_total",
-        "Connections on the monitor port ended for want of room, for newer ones"
-    );
-    describe_counter!(
-        "imago_monitor_misdirected_total",
-        "Requests on the monitor port refused for their Host"
-    );
-    describe_counter!("imago_forwards_total", "Requests given to logic servers, retries included");
-    describe_counter!("imago_forwards_held_total", "Requests that waited for an Adult server");
-    describe_counter!(
-        "imago_forwards_refused_total",
-        "Requests answered \"busy\" because a logic server's answers are late"
-    );
-    describe_counter!("imago_answers_late_total", "Answers that nobody waited for any more");
-    describe_counter!("imago_pushes_parked_total", "Pushes queued while their gateway was away");
-    describe_counter!(
-        "imago_pushes_dropped_total",
-        "Pushes dropped for want of room, redelivered later"
-    );
-    describe_counter!("imago_registry_errors_total", "Failed operations of the registry");
-    describe_counter!(
-        "imago_registry_vanished_total",
-        "Servers that left the registry while their link was alive"
-    );
-    describe_counter!("imago_promotions_total", "Times that this server became Adult");
-    describe_counter!("imago_fences_total", "Times that this gateway was fenced");
-    describe_counter!(
-        "imago_freezes_total",
-        "Times that this process stood still for longer than a link may be silent"
-    );
-    describe_counter!(
-        "imago_isolations_total",
-        "Times that this gateway handed its clients over because it reached no logic server"
-    );
-    describe_counter!(
-        "imago_zone_fallbacks_total",
-        "Requests that left their zone because it has no server"
-    );
-    describe_gauge!(
-        "imago_adult_timestamp_seconds",
-        "When this server became Adult, in seconds since 1970"
-    );
-    describe_histogram!(
-        "imago_promotion_seconds",
-        metrics::Unit::Seconds,
-        "Time from start to Adult"
-    );
-    describe_histogram!(
-        "imago_promotion_linked_seconds",
-        metrics::Unit::Seconds,
-        "Time from the first link to Adult"
-    );
-    describe_histogram!(
+    static LINK_SYNC: Histogram = Histogram::new(
         "imago_link_sync_seconds",
-        metrics::Unit::Seconds,
-        "Time from the start of a link until its gateway has told all of its sessions"
+        "Time from the start of a link until its gateway has told all of its sessions, in seconds.",
     );
+    static HANDSHAKES_OPEN: Gauge = Gauge::hot(
+        "imago_link_handshakes_open",
+        "Number of connections on the link port that are in their handshake.",
+    );
+    static HANDSHAKES_EVICTED: Counter = Counter::new(
+        "imago_link_handshakes_evicted_total",
+        "Number of handshakes broken off to make room for newer ones (link.handshakes).",
+    );
+    static MONITOR_OPEN: Gauge = Gauge::hot(
+        "imago_monitor_connections_open",
+        "Number of open connections on the monitor port.",
+    );
+    static MONITOR_EVICTED: Counter = Counter::new(
+        "imago_monitor_evicted_total",
+        "Number of monitor connections ended to make room for newer ones (monitor.connections).",
+    );
+    static MONITOR_MISDIRECTED: Counter = Counter::new(
+        "imago_monitor_misdirected_total",
+        "Number of monitor requests refused for their Host (monitor.hosts).",
+    );
+    static FORWARDS: Counter = Counter::hot(
+        "imago_forwards_total",
+        "Number of requests that were queued for a logic server, retries included.",
+    );
+    static FORWARDS_HELD: Counter = Counter::new(
+        "imago_forwards_held_total",
+        "Number of requests that waited because no logic server could take them.",
+    );
+    static FORWARDS_REFUSED: Counter = Counter::hot(
+        "imago_forwards_refused_total",
+        "Number of requests answered \"busy\" because answers of the logic server are late.",
+    );
+    static ANSWERS_LATE: Counter = Counter::new(
+        "imago_answers_late_total",
+        "Number of answers of logic servers to requests that were no longer waiting.",
+    );
+    static PUSHES_PARKED: Counter = Counter::new(
+        "imago_pushes_parked_total",
+        "Number of pushes queued while the link with their gateway was down.",
+    );
+    static PUSHES_DROPPED: Counter = Counter::new(
+        "imago_pushes_dropped_total",
+        "Number of pushes dropped because a queue was full; they are redelivered later.",
+    );
+    static REGISTRY_ERRORS: Counter =
+        Counter::new("imago_registry_errors_total", "Number of failed registry operations.");
+    static REGISTRY_VANISHED: Counter = Counter::new(
+        "imago_registry_vanished_total",
+        "Number of servers that left the registry while their link was up.",
+    );
+    static PROMOTIONS: Counter =
+        Counter::new("imago_promotions_total", "Number of times that this server became Adult.");
+    static PROMOTION: Histogram = Histogram::new(
+        "imago_promotion_seconds",
+        "Time from the start of this server until it became Adult, in seconds.",
+    );
+    static PROMOTION_LINKED: Histogram = Histogram::new(
+        "imago_promotion_linked_seconds",
+        "Time from the first link of this server until it became Adult, in seconds.",
+    );
+    static ADULT_AT: Gauge = Gauge::new(
+        "imago_adult_timestamp_seconds",
+        "Time at which this server became Adult, in seconds since 1970; 0 before that.",
+    );
+    static FENCES: Counter =
+        Counter::new("imago_fences_total", "Number of times that this gateway was fenced.");
+    static FREEZES: Counter = Counter::new(
+        "imago_freezes_total",
+        "Number of times that this process stood still for longer than link.ping_timeout.",
+    );
+    static ISOLATIONS: Counter = Counter::new(
+        "imago_isolations_total",
+        "Number of times that this gateway handed its clients over because it reached no logic server.",
+    );
+    static ZONE_FALLBACKS: Counter = Counter::new(
+        "imago_zone_fallbacks_total",
+        "Number of requests that left their zone because it had no logic server.",
+    );
+    static BUILD: Info =
+        Info::new("imago_build_info", "Version and, where known, commit of this build; always 1.");
+}
+
+/// Tells which build runs.
+pub(crate) fn build(labels: &[(&'static str, &'static str)]) {
+    BUILD.tell(labels);
 }
 
 pub(crate) fn link_up() {
-    counter!("imago_links_opened_total").increment(1);
-    gauge!("imago_links_open").increment(1.0);
+    LINKS_OPENED.increment(1);
+    LINKS_OPEN.add(1.0);
 }
 
 pub(crate) fn link_down() {
-    counter!("imago_links_lost_total").increment(1);
-    gauge!("imago_links_open").decrement(1.0);
+    LINKS_LOST.increment(1);
+    LINKS_OPEN.add(-1.0);
 }
 
 pub(crate) fn link_bytes_received(bytes: usize) {
-    static COUNTER: HotCounter = HotCounter::new("imago_link_received_bytes_total");
-    COUNTER.increment(bytes as u64);
+    LINK_RECEIVED.increment(bytes as u64);
 }
 
 pub(crate) fn link_bytes_sent(bytes: usize) {
-    static COUNTER: HotCounter = HotCounter::new("imago_link_sent_bytes_total");
-    COUNTER.increment(bytes as u64);
+    LINK_SENT.increment(bytes as u64);
 }
 
 pub(crate) fn handshake_refused(reason: &'static str) {
-    counter!("imago_link_refused_total", "reason" => reason).increment(1);
+    LINK_REFUSED.increment(reason, 1);
 }
 
 pub(crate) fn handshakes_open(count: usize) {
-    static GAUGE: HotGauge = HotGauge::new("imago_link_handshakes_open");
-    GAUGE.set(count as f64);
+    HANDSHAKES_OPEN.set(count as f64);
 }
 
 pub(crate) fn handshake_evicted() {
-    counter!("imago_link_handshakes_evicted_total").increment(1);
+    HANDSHAKES_EVICTED.increment(1);
 }
 
 pub(crate) fn monitor_open(count: usize) {
-    static GAUGE: HotGauge = HotGauge::new("imago_monitor_connections_open");
-    GAUGE.set(count as f64);
+    MONITOR_OPEN.set(count as f64);
 }
 
 pub(crate) fn monitor_evicted() {
-    counter!("imago_monitor_evicted_total").increment(1);
+    MONITOR_EVICTED.increment(1);
 }
 
 pub(crate) fn misdirected() {
-    counter!("imago_monitor_misdirected_total").increment(1);
+    MONITOR_MISDIRECTED.increment(1);
 }
 
 pub(crate) fn forwarded() {
-    static COUNTER: HotCounter = HotCounter::new("imago_forwards_total");
-    COUNTER.increment(1);
+    FORWARDS.increment(1);
 }
 
 pub(crate) fn held() {
-    counter!("imago_forwards_held_total").increment(1);
+    FORWARDS_HELD.increment(1);
 }
 
 pub(crate) fn forward_refused() {
-    static COUNTER: HotCounter = HotCounter::new("imago_forwards_refused_total");
-    COUNTER.increment(1);
+    FORWARDS_REFUSED.increment(1);
 }
 
 pub(crate) fn late_answer() {
-    counter!("imago_answers_late_total").increment(1);
+    ANSWERS_LATE.increment(1);
 }
 
 pub(crate) fn push_parked() {
-    counter!("imago_pushes_parked_total").increment(1);
+    PUSHES_PARKED.increment(1);
 }
 
 pub(crate) fn push_dropped() {
-    counter!("imago_pushes_dropped_total").increment(1);
+    PUSHES_DROPPED.increment(1);
 }
 
 pub(crate) fn registry_error() {
-    counter!("imago_registry_errors_total").increment(1);
+    REGISTRY_ERRORS.increment(1);
 }
 
 pub(crate) fn registry_vanished() {
-    counter!("imago_registry_vanished_total").increment(1);
+    REGISTRY_VANISHED.increment(1);
 }
 
 /// `linked`: time since the first link, where there is one.
 pub(crate) fn promoted(after: Duration, linked: Option<Duration>) {
-    counter!("imago_promotions_total").increment(1);
-    gauge!("imago_adult_timestamp_seconds").set(unix_nanos() as f64 / 1e9);
-    histogram!("imago_promotion_seconds").record(after.as_secs_f64());
+    PROMOTIONS.increment(1);
+    ADULT_AT.set(unix_nanos() as f64 / 1e9);
+    PROMOTION.record(after.as_secs_f64());
     if let Some(linked) = linked {
-        histogram!("imago_promotion_linked_seconds").record(linked.as_secs_f64());
+        PROMOTION_LINKED.record(linked.as_secs_f64());
     }
 }
 
 pub(crate) fn link_synced(after: Duration) {
-    histogram!("imago_link_sync_seconds").record(after.as_secs_f64());
+    LINK_SYNC.record(after.as_secs_f64());
 }
 
 pub(crate) fn fenced() {
-    counter!("imago_fences_total").increment(1);
+    FENCES.increment(1);
 }
 
 pub(crate) fn stood_still() {
-    counter!("imago_freezes_total").increment(1);
+    FREEZES.increment(1);
 }
 
 pub(crate) fn isolated() {
-    counter!("imago_isolations_total").increment(1);
+    ISOLATIONS.increment(1);
 }
 
 pub(crate) fn zone_fallback() {
-    counter!("imago_zone_fallbacks_total").increment(1);
+    ZONE_FALLBACKS.increment(1);
 }

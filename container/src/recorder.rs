@@ -9,7 +9,7 @@ use ::metrics::{Counter, Gauge, Key, KeyName, Label, Metadata, SharedString, Uni
 use metrics_prometheus::failure::{self, strategy::Strategy};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
 
-use crate::metrics;
+use crate::{build_info, metrics, process};
 
 /// Bounds of the buckets of all histograms, in seconds.
 const BUCKETS: [f64; 16] = [
@@ -26,10 +26,12 @@ static RECORDER: OnceLock<Option<Recorded>> = OnceLock::new();
 pub struct Recorded(Registry);
 
 impl Recorded {
-    /// All metrics in the text format of Prometheus, version 0.0.4.
+    /// Returns all metrics, with those of the process, in the text format of Prometheus, version
+    /// 0.0.4. It may take some milliseconds.
     pub fn render(&self) -> String {
         let shown = TextEncoder::new().encode_to_string(&self.0.gather());
-        shown.unwrap_or_else(|error| format!("# cannot show the metrics: {error}\n"))
+        let shown = shown.unwrap_or_else(|error| format!("# cannot show the metrics: {error}\n"));
+        shown + &process::render()
     }
 }
 
@@ -40,7 +42,8 @@ pub fn metrics_recorder() -> Option<Recorded> {
     let recorded = RECORDER.get_or_init(|| {
         let (recorder, recorded) = recorder();
         let installed = ::metrics::set_global_recorder(recorder);
-        metrics::describe();
+        metrics::show();
+        build_info::show();
         installed.ok().map(|()| recorded)
     });
     recorded.clone()

@@ -3,25 +3,19 @@
 //! Where clients took the last one, the monitor port could accept no health check, and no link could be
 //! dialled.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use imago_container::FILES_RESERVED;
 
-/// Descriptors for all else: links, registry, listeners, clients that wait for a place.
-const OTHERS: usize = 256;
-
-/// Raises the limit of open files as far as the system allows, and returns how many clients fit beside
-/// `monitor` connections of the monitor port.
-pub(crate) fn clients(configured: usize, monitor: usize) -> usize {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    // Where that is refused, the limit is what it was.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let files = getrlimit(Resource::Nofile).current;
-    let fit = fitting(configured, files, OTHERS + monitor);
+/// Returns how many clients fit into `open_files` beside `monitor` connections of the monitor port, and
+/// warns where these are fewer than configured.
+pub(crate) fn clients(configured: usize, open_files: Option<u64>, monitor: usize) -> usize {
+    let fit = fitting(configured, open_files, FILES_RESERVED + monitor);
     if fit < configured {
-        tracing::info!(
+        tracing::warn!(
             configured,
             fit,
-            files,
-            "the limit of open files is below limits.connections"
+            open_files,
+            "the limit of open files leaves room for fewer clients than limits.connections: raise it \
+             (LimitNOFILE of systemd, ulimit -n), or lower limits.connections"
         );
     }
     fit

@@ -23,6 +23,7 @@ mod read_buffer;
 mod redelivery;
 mod server;
 mod session;
+mod start_line;
 #[cfg(test)]
 mod tests;
 mod transport;

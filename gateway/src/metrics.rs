@@ -1,51 +1,86 @@
-//! Metrics of a gateway, named and described in one place.
+//! Metrics of a gateway, declared in one place.
 
-use imago_container::{HotCounter, HotGauge};
 use imago_proto::Status;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-/// Describes every metric to the recorder, for the `# HELP` lines.
-pub(crate) fn describe() {
-    describe_gauge!("imago_connections_open", "Clients connected");
-    describe_counter!("imago_connections_total", "Clients that connected");
-    describe_gauge!("imago_sessions_open", "Clients logged in or logging in");
-    describe_counter!("imago_requests_total", "Requests of clients");
-    describe_counter!(
+/// Codes of all statuses but success.
+const REFUSALS: [&str; 8] = ["100", "101", "103", "105", "300", "301", "302", "404"];
+
+imago_container::meters! {
+    /// Shows all metrics of a gateway.
+    pub(crate) fn show;
+
+    static CONNECTIONS_OPEN: Gauge =
+        Gauge::new("imago_connections_open", "Number of open client connections.");
+    static CONNECTIONS: Counter =
+        Counter::new("imago_connections_total", "Number of client connections accepted.");
+    static SESSIONS_OPEN: Gauge = Gauge::new(
+        "imago_sessions_open",
+        "Number of clients that are logged in or are logging in.",
+    );
+    static REQUESTS: Counter =
+        Counter::hot("imago_requests_total", "Number of requests received from clients.");
+    static REQUESTS_REFUSED: CounterBy = CounterBy::new(
         "imago_requests_refused_total",
-        "Requests that this gateway refused, by status"
+        "Number of client requests that this gateway answered with an error, by status code.",
+        "status",
+        &REFUSALS,
     );
-    describe_counter!("imago_logins_refused_total", "Logins that this gateway refused, by status");
-    describe_counter!(
+    static LOGINS_REFUSED: CounterBy = CounterBy::new(
+        "imago_logins_refused_total",
+        "Number of logins that this gateway refused, by status code.",
+        "status",
+        &REFUSALS,
+    );
+    static PROTOCOL_ERRORS: Counter = Counter::new(
         "imago_protocol_errors_total",
-        "Connections ended because a client sent no frame, no packet, or too large a one"
+        "Number of connections ended for an invalid frame, an invalid packet, or one over the limit.",
     );
-    describe_gauge!("imago_connections_unauthenticated", "Connections that have not logged in");
-    describe_counter!(
+    static UNAUTHENTICATED: Gauge = Gauge::hot(
+        "imago_connections_unauthenticated",
+        "Number of open client connections that have not logged in.",
+    );
+    static UNAUTHENTICATED_EVICTED: Counter = Counter::new(
         "imago_unauthenticated_evicted_total",
-        "Connections closed for want of room because they had not logged in"
+        "Number of connections closed before their login to make room (limits.unauthenticated).",
     );
-    describe_gauge!("imago_input_bytes", "Bytes of packets that have not arrived in whole");
-    describe_counter!(
+    static INPUT_BYTES: Gauge = Gauge::hot(
+        "imago_input_bytes",
+        "Size of all packets that have arrived in part, in bytes.",
+    );
+    static INPUT_EVICTED: Counter = Counter::new(
         "imago_input_evicted_total",
-        "Clients closed because all of them hold too much of packets that have not arrived in whole"
+        "Number of clients closed because packets that arrived in part are over limits.input_total.",
     );
-    describe_gauge!("imago_queued_bytes", "Bytes that wait for clients");
-    describe_counter!(
+    static QUEUED_BYTES: Gauge =
+        Gauge::hot("imago_queued_bytes", "Size of all packets that wait for clients, in bytes.");
+    static QUEUE_EVICTED: Counter = Counter::new(
         "imago_queue_evicted_total",
-        "Clients cut off because too much waits for all of them together"
+        "Number of clients cut off because what waits for all clients is over limits.queue_total.",
     );
-    describe_counter!("imago_slow_readers_total", "Clients cut off because they read too slowly");
-    describe_counter!("imago_client_sent_bytes_total", "Bytes sent to clients");
-    describe_gauge!("imago_sessions_owed", "Sessions that pushes may be missing at");
-    describe_counter!("imago_redeliveries_total", "Redeliveries of a session asked for");
-    describe_counter!(
+    static SLOW_READERS: Counter = Counter::new(
+        "imago_slow_readers_total",
+        "Number of clients cut off because they read too slowly.",
+    );
+    static CLIENT_SENT: Counter =
+        Counter::hot("imago_client_sent_bytes_total", "Number of bytes sent to clients.");
+    static SESSIONS_OWED: Gauge = Gauge::hot(
+        "imago_sessions_owed",
+        "Number of sessions that may miss pushes until a redelivery.",
+    );
+    static REDELIVERIES: Counter = Counter::hot(
+        "imago_redeliveries_total",
+        "Number of redeliveries requested from logic servers, one for each session.",
+    );
+    static PUSHES_HELD: Counter = Counter::hot(
         "imago_pushes_held_total",
-        "Pushes that waited for one before them in their conversation"
+        "Number of pushes that waited for an earlier one of their conversation.",
     );
-    describe_counter!(
+    static PUSHES_SKIPPED: CounterBy = CounterBy::new(
         "imago_pushes_skipped_total",
-        "Pushes not given to a session: duplicates, and those that had no room to wait, which a \
-         redelivery brings"
+        "Number of pushes not given to a session, by reason: duplicate, or no_room to wait, which a \
+         redelivery brings.",
+        "reason",
+        &["duplicate", "no_room"],
     );
 }
 
@@ -54,109 +89,107 @@ pub(crate) struct OpenConnection(());
 
 impl OpenConnection {
     pub(crate) fn new() -> Self {
-        counter!("imago_connections_total").increment(1);
-        gauge!("imago_connections_open").increment(1.0);
+        CONNECTIONS.increment(1);
+        CONNECTIONS_OPEN.add(1.0);
         Self(())
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        gauge!("imago_connections_open").decrement(1.0);
+        CONNECTIONS_OPEN.add(-1.0);
     }
 }
 
 pub(crate) fn session_opened() {
-    gauge!("imago_sessions_open").increment(1.0);
+    SESSIONS_OPEN.add(1.0);
 }
 
 pub(crate) fn session_closed() {
-    gauge!("imago_sessions_open").decrement(1.0);
+    SESSIONS_OPEN.add(-1.0);
 }
 
 pub(crate) fn request() {
-    static COUNTER: HotCounter = HotCounter::new("imago_requests_total");
-    COUNTER.increment(1);
+    REQUESTS.increment(1);
 }
 
-/// Under overload, "busy" is said more often than anything else.
 pub(crate) fn refused(status: Status) {
-    static BUSY: HotCounter = HotCounter::labelled("imago_requests_refused_total", "status", "300");
-    if status == Status::SystemException {
-        return BUSY.increment(1);
-    }
-    counter!("imago_requests_refused_total", "status" => status.code().to_string()).increment(1);
+    REQUESTS_REFUSED.increment(code(status), 1);
 }
 
 pub(crate) fn login_refused(status: Status) {
-    counter!("imago_logins_refused_total", "status" => status.code().to_string()).increment(1);
+    LOGINS_REFUSED.increment(code(status), 1);
+}
+
+/// A status as a label.
+fn code(status: Status) -> &'static str {
+    match status {
+        Status::Success => "0",
+        Status::NoDestination => "100",
+        Status::InvalidPacketBody => "101",
+        Status::InvalidCommand => "103",
+        Status::Unauthorized => "105",
+        Status::SystemException => "300",
+        Status::NotImplemented => "301",
+        Status::ServiceNotFound => "302",
+        Status::SessionNotFound => "404",
+    }
 }
 
 pub(crate) fn protocol_error() {
-    counter!("imago_protocol_errors_total").increment(1);
+    PROTOCOL_ERRORS.increment(1);
 }
 
 pub(crate) fn unauthenticated(count: usize) {
-    static GAUGE: HotGauge = HotGauge::new("imago_connections_unauthenticated");
-    GAUGE.set(count as f64);
+    UNAUTHENTICATED.set(count as f64);
 }
 
 pub(crate) fn unauthenticated_evicted() {
-    counter!("imago_unauthenticated_evicted_total").increment(1);
+    UNAUTHENTICATED_EVICTED.increment(1);
 }
 
 pub(crate) fn input_bytes(by: f64) {
-    static GAUGE: HotGauge = HotGauge::new("imago_input_bytes");
-    GAUGE.add(by);
+    INPUT_BYTES.add(by);
 }
 
 pub(crate) fn input_evicted() {
-    counter!("imago_input_evicted_total").increment(1);
+    INPUT_EVICTED.increment(1);
 }
 
 pub(crate) fn queued_bytes(by: f64) {
-    static GAUGE: HotGauge = HotGauge::new("imago_queued_bytes");
-    GAUGE.add(by);
+    QUEUED_BYTES.add(by);
 }
 
 pub(crate) fn queue_evicted() {
-    counter!("imago_queue_evicted_total").increment(1);
+    QUEUE_EVICTED.increment(1);
 }
 
 pub(crate) fn slow_reader() {
-    counter!("imago_slow_readers_total").increment(1);
+    SLOW_READERS.increment(1);
 }
 
 pub(crate) fn sent(bytes: usize) {
-    static COUNTER: HotCounter = HotCounter::new("imago_client_sent_bytes_total");
-    COUNTER.increment(bytes as u64);
+    CLIENT_SENT.increment(bytes as u64);
 }
 
 pub(crate) fn sessions_owed(sessions: usize) {
-    static GAUGE: HotGauge = HotGauge::new("imago_sessions_owed");
-    GAUGE.set(sessions as f64);
+    SESSIONS_OWED.set(sessions as f64);
 }
 
 pub(crate) fn redeliveries(sessions: usize) {
-    static COUNTER: HotCounter = HotCounter::new("imago_redeliveries_total");
-    COUNTER.increment(sessions as u64);
+    REDELIVERIES.increment(sessions as u64);
 }
 
 pub(crate) fn push_held() {
-    static COUNTER: HotCounter = HotCounter::new("imago_pushes_held_total");
-    COUNTER.increment(1);
+    PUSHES_HELD.increment(1);
 }
 
 pub(crate) fn push_skipped() {
-    static COUNTER: HotCounter =
-        HotCounter::labelled("imago_pushes_skipped_total", "reason", "duplicate");
-    COUNTER.increment(1);
+    PUSHES_SKIPPED.increment("duplicate", 1);
 }
 
 pub(crate) fn push_without_room() {
-    static COUNTER: HotCounter =
-        HotCounter::labelled("imago_pushes_skipped_total", "reason", "no_room");
-    COUNTER.increment(1);
+    PUSHES_SKIPPED.increment("no_room", 1);
 }
 
 #[cfg(test)]
@@ -164,18 +197,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn busy_is_counted_where_every_other_refusal_is() {
+    fn every_refusal_is_counted_by_its_code_and_shown_before() {
         let recorder = imago_container::metrics_recorder().unwrap();
-        let count = |status: Status| {
-            let line = format!("imago_requests_refused_total{{status=\"{}\"}} ", status.code());
+        show();
+        let count = |metric: &str, status: Status| {
+            let line = format!("{metric}{{status=\"{}\"}} ", status.code());
             let text = recorder.render();
-            let shown = text.lines().find_map(|shown| shown.strip_prefix(&line)?.parse().ok());
-            shown.unwrap_or(0_u64)
+            text.lines().find_map(|shown| shown.strip_prefix(&line)?.parse::<u64>().ok())
         };
-        for status in [Status::SystemException, Status::InvalidCommand] {
-            let before = count(status);
-            refused(status);
-            assert!(count(status) > before, "{status:?}");
+        let statuses = (1..1000).filter_map(Status::from_code);
+        for status in statuses {
+            for (metric, increment) in [
+                ("imago_requests_refused_total", refused as fn(Status)),
+                ("imago_logins_refused_total", login_refused),
+            ] {
+                let before = count(metric, status);
+                increment(status);
+                // Other tests refuse, too.
+                let shown = before.is_some_and(|before| count(metric, status) > Some(before));
+                assert!(shown, "{metric} of {status:?}: {before:?}");
+            }
         }
     }
 }

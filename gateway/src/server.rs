@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use imago_container::{Container, cli::announce_ports, metrics_recorder};
+use imago_container::{Container, cli::announce_ports, metrics_recorder, raise_open_files};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -18,6 +18,7 @@ use crate::{
     limit::{AcceptAll, Acceptor, RateLimit, TokenBuckets},
     metrics,
     redelivery::Redelivery,
+    start_line::StartLine,
     transport::Transport,
 };
 
@@ -83,17 +84,20 @@ pub struct Server {
     ws: Option<SocketAddr>,
     tcp: Option<SocketAddr>,
     monitor: SocketAddr,
-    monitor_connections: usize,
+    /// Clients that there are open files for.
+    clients: usize,
 }
 
 // === impl Server ===
 
 impl Server {
-    /// Binds the listeners. Clients that connect wait in the backlog until the doors open.
+    /// Binds the listeners, and logs which gateway has started. Clients that connect wait in the backlog
+    /// until the doors open.
     ///
     /// # Errors
     /// When a port or the registry cannot be used.
     pub async fn bind(config: GatewayConfig, extensions: Extensions) -> anyhow::Result<Self> {
+        let open_files = raise_open_files();
         let ws = listen("listen.ws", config.listen_ws).await?;
         let tcp = listen("listen.tcp", config.listen_tcp).await?;
         let monitor = TcpListener::bind(config.monitor)
@@ -103,10 +107,11 @@ impl Server {
         let tcp_at = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
         let monitor_at = monitor.local_addr()?;
         metrics_recorder();
-        metrics::describe();
+        metrics::show();
         let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
 
         let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
+        let start_line = StartLine::of(&config, port, naming.describe());
         let redeliver_interval = config.container.timing.redeliver_interval;
         let pace = Pace { batch: config.drain_batch, pause: config.drain_pause };
         // The container makes the role, and with it what the connections share.
@@ -132,7 +137,10 @@ impl Server {
             .filter_map(|(listener, transport)| Some((listener?, transport)))
             .collect();
         let (ws, tcp, monitor) = (ws_at, tcp_at, monitor_at);
-        Ok(Self { container, shared, listeners, ws, tcp, monitor, monitor_connections })
+        let clients =
+            descriptors::clients(shared.limits.connections, open_files, monitor_connections);
+        start_line.log([ws, tcp, Some(monitor)], clients, open_files);
+        Ok(Self { container, shared, listeners, ws, tcp, monitor, clients })
     }
 
     /// Where WebSocket clients connect.
@@ -158,8 +166,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let shared = self.shared;
         let _stop = shared.stop.clone().drop_guard();
-        let clients = descriptors::clients(shared.limits.connections, self.monitor_connections);
-        let permits = Arc::new(Semaphore::new(clients));
+        let permits = Arc::new(Semaphore::new(self.clients));
         for (listener, transport) in self.listeners {
             let accepting = accept::run(listener, transport, shared.clone(), permits.clone());
             shared.tasks.spawn(shared.stop.clone().run_until_cancelled_owned(accepting));

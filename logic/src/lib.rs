@@ -15,6 +15,7 @@ mod notes;
 mod router;
 mod server;
 mod service;
+mod start_line;
 pub mod store;
 #[cfg(test)]
 mod support;

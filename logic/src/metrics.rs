@@ -1,140 +1,166 @@
-//! Metrics of a logic server, named and described in one place.
+//! Metrics of a logic server, declared in one place.
 
 use std::time::Duration;
 
-use imago_container::{HotCounter, HotGauge, HotHistogram};
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+imago_container::meters! {
+    /// Shows all metrics of a logic server but those of Redis.
+    pub(crate) fn show;
 
-/// Describes every metric to the recorder, for the `# HELP` lines.
-pub(crate) fn describe() {
-    describe_histogram!(
+    static HANDLER: HistogramBy = HistogramBy::new(
         "imago_handler_seconds",
-        metrics::Unit::Seconds,
-        "Time in a handler, by command"
+        "Time that a handler takes, by command, in seconds.",
+        "command",
     );
-    describe_counter!("imago_handler_panics_total", "Requests whose handler panicked");
-    describe_counter!(
-        "imago_requests_refused_total",
-        "Requests refused before their handler, by reason"
+    static HANDLER_PANICS: Counter =
+        Counter::new("imago_handler_panics_total", "Number of requests whose handler panicked.");
+    static HANDLER_TIMEOUTS: Counter = Counter::new(
+        "imago_handler_timeouts_total",
+        "Number of requests whose handler took longer than limits.handler_timeout.",
     );
-    describe_histogram!(
+    static HANDLER_REFUSALS: CounterBy = CounterBy::new(
+        "imago_handler_refusals_total",
+        "Number of requests answered with an error before their handler ran, by reason.",
+        "reason",
+        &["server_busy", "session_busy", "session_unknown"],
+    );
+    static STORE_COMMIT: Histogram = Histogram::hot(
         "imago_store_commit_seconds",
-        metrics::Unit::Seconds,
-        "Time of one commit of the message store, with all its writes"
+        "Time of one commit of the message store with all of its writes, in seconds.",
     );
-    describe_counter!("imago_store_writes_total", "Writes in these commits");
-    describe_gauge!("imago_store_fit", "Whether the message store can be written and read");
-    describe_counter!("imago_kicks_total", "Sessions ended for a newer login");
-    describe_counter!("imago_redelivered_messages_total", "Messages pushed again");
-    describe_counter!("imago_pruned_messages_total", "Messages removed after the retention");
-    describe_counter!("imago_handler_timeouts_total", "Requests whose handler took too long");
-    describe_counter!(
+    static STORE_WRITES: Counter =
+        Counter::hot("imago_store_writes_total", "Number of writes committed by the message store.");
+    static STORE_FIT: Gauge = Gauge::new(
+        "imago_store_fit",
+        "Whether the message store can be written and read: 1 if so, 0 if not.",
+    );
+    static KICKS: Counter =
+        Counter::new("imago_kicks_total", "Number of sessions ended by a newer login.");
+    static REDELIVERED: Counter =
+        Counter::new("imago_redelivered_messages_total", "Number of messages pushed again.");
+    static PRUNED: Counter = Counter::new(
+        "imago_pruned_messages_total",
+        "Number of messages removed because they are older than store.retention.",
+    );
+    static PUSHES_TOO_LARGE: Counter = Counter::new(
         "imago_pushes_too_large_total",
-        "Pushes of handlers that were dropped for their size"
+        "Number of pushes of handlers dropped because they are larger than a packet may be.",
     );
-    describe_counter!(
+    static FAN_OUTS_FAILED: Counter = Counter::new(
         "imago_fan_outs_failed_total",
-        "Group messages that were not pushed because the members could not be read"
+        "Number of group messages not pushed because the members could not be read.",
     );
-    describe_gauge!("imago_directory_sessions", "Sessions in the directory");
-    describe_gauge!(
+    static SESSIONS: Gauge =
+        Gauge::hot("imago_directory_sessions", "Number of sessions in the directory.");
+    static IN_FLIGHT: Gauge = Gauge::hot(
+        "imago_requests_in_flight",
+        "Number of requests that handlers work on or that wait for one.",
+    );
+}
+
+imago_container::meters! {
+    /// Shows the metrics of a directory in Redis. Without one they are not there: a gauge at 0 would
+    /// say that it is down.
+    pub(crate) fn show_redis;
+
+    static REDIS_UP: Gauge = Gauge::new(
         "imago_directory_redis_up",
-        "Whether Redis holds all sessions and is read, where the directory is there"
+        "Whether Redis holds all sessions and is read: 1 if so, 0 if not.",
     );
-    describe_counter!(
+    static REDIS_ERRORS: Counter = Counter::new(
         "imago_directory_redis_errors_total",
-        "Times that Redis was lost or not found"
+        "Number of times that Redis was lost or not found.",
     );
-    describe_gauge!(
+    static LEASES: Gauge = Gauge::new(
         "imago_directory_leases",
-        "Gateways whose sessions this server writes to Redis"
+        "Number of gateways whose sessions this server writes to Redis.",
     );
-    describe_gauge!("imago_directory_pending_writes", "Changes that wait to be written to Redis");
-    describe_counter!("imago_directory_writes_total", "Commands by which sessions were written");
-    describe_counter!(
+    static PENDING_WRITES: Gauge = Gauge::new(
+        "imago_directory_pending_writes",
+        "Number of changes that wait to be written to Redis.",
+    );
+    static WRITES: Counter = Counter::new(
+        "imago_directory_writes_total",
+        "Number of commands by which sessions were written to Redis.",
+    );
+    static WRITES_DROPPED: Counter = Counter::new(
         "imago_directory_writes_dropped_total",
-        "Changes that found the queue full, and were made good by writing everything again"
+        "Number of changes that found the queue to Redis full, which writes everything again.",
     );
-    describe_gauge!("imago_requests_in_flight", "Requests being worked on");
 }
 
 pub(crate) fn handler_timer(command: &str) -> metrics::Histogram {
-    histogram!("imago_handler_seconds", "command" => command.to_owned())
+    HANDLER.of(command)
 }
 
 pub(crate) fn handler_panic() {
-    counter!("imago_handler_panics_total").increment(1);
+    HANDLER_PANICS.increment(1);
 }
 
 pub(crate) fn handler_timeout() {
-    counter!("imago_handler_timeouts_total").increment(1);
+    HANDLER_TIMEOUTS.increment(1);
 }
 
 pub(crate) fn push_too_large() {
-    counter!("imago_pushes_too_large_total").increment(1);
+    PUSHES_TOO_LARGE.increment(1);
 }
 
 pub(crate) fn fan_out_failed() {
-    counter!("imago_fan_outs_failed_total").increment(1);
+    FAN_OUTS_FAILED.increment(1);
 }
 
 pub(crate) fn refused(reason: &'static str) {
-    counter!("imago_requests_refused_total", "reason" => reason).increment(1);
+    HANDLER_REFUSALS.increment(reason, 1);
 }
 
 pub(crate) fn store_commit(writes: usize, took: Duration) {
-    static SECONDS: HotHistogram = HotHistogram::new("imago_store_commit_seconds");
-    static COUNTER: HotCounter = HotCounter::new("imago_store_writes_total");
-    SECONDS.record(took.as_secs_f64());
-    COUNTER.increment(writes as u64);
+    STORE_COMMIT.record(took.as_secs_f64());
+    STORE_WRITES.increment(writes as u64);
 }
 
 pub(crate) fn store_fit(is_fit: bool) {
-    gauge!("imago_store_fit").set(if is_fit { 1.0 } else { 0.0 });
+    STORE_FIT.set(if is_fit { 1.0 } else { 0.0 });
 }
 
 pub(crate) fn kicked() {
-    counter!("imago_kicks_total").increment(1);
+    KICKS.increment(1);
 }
 
 pub(crate) fn redelivered(messages: usize) {
-    counter!("imago_redelivered_messages_total").increment(messages as u64);
+    REDELIVERED.increment(messages as u64);
 }
 
 pub(crate) fn pruned(messages: usize) {
-    counter!("imago_pruned_messages_total").increment(messages as u64);
+    PRUNED.increment(messages as u64);
 }
 
 pub(crate) fn sessions(count: usize) {
-    static GAUGE: HotGauge = HotGauge::new("imago_directory_sessions");
-    GAUGE.set(count as f64);
+    SESSIONS.set(count as f64);
 }
 
 pub(crate) fn in_flight(count: usize) {
-    static GAUGE: HotGauge = HotGauge::new("imago_requests_in_flight");
-    GAUGE.set(count as f64);
+    IN_FLIGHT.set(count as f64);
 }
 
 pub(crate) fn directory_redis_up(is_up: bool) {
-    gauge!("imago_directory_redis_up").set(if is_up { 1.0 } else { 0.0 });
+    REDIS_UP.set(if is_up { 1.0 } else { 0.0 });
 }
 
 pub(crate) fn directory_redis_error() {
-    counter!("imago_directory_redis_errors_total").increment(1);
+    REDIS_ERRORS.increment(1);
 }
 
 pub(crate) fn directory_leases(count: usize) {
-    gauge!("imago_directory_leases").set(count as f64);
+    LEASES.set(count as f64);
 }
 
 pub(crate) fn directory_pending_writes(count: usize) {
-    gauge!("imago_directory_pending_writes").set(count as f64);
+    PENDING_WRITES.set(count as f64);
 }
 
 pub(crate) fn directory_written(commands: usize) {
-    counter!("imago_directory_writes_total").increment(commands as u64);
+    WRITES.increment(commands as u64);
 }
 
 pub(crate) fn directory_write_dropped() {
-    counter!("imago_directory_writes_dropped_total").increment(1);
+    WRITES_DROPPED.increment(1);
 }

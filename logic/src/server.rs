@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use imago_container::{Container, cli::announce_ports, metrics_recorder, unix_nanos};
+use imago_container::{
+    Container, cli::announce_ports, metrics_recorder, raise_open_files, unix_nanos,
+};
 use tokio::net::TcpListener;
 use tokio_util::{
     sync::CancellationToken,
@@ -13,6 +15,7 @@ use tokio_util::{
 use crate::{
     LogicConfig, Router, directory, metrics,
     service::{LogicService, Means},
+    start_line::StartLine,
     store::{MessageStore, StoreState, StoreWatch},
 };
 
@@ -41,6 +44,7 @@ async fn run(
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let open_files = raise_open_files();
     let listen = |key: &'static str, address: SocketAddr| async move {
         TcpListener::bind(address)
             .await
@@ -48,16 +52,19 @@ async fn run(
     };
     let link = listen("listen.link", config.listen).await?;
     let monitor = listen("monitor.listen", config.monitor).await?;
-    let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
+    let (link_at, monitor_at) = (link.local_addr()?, monitor.local_addr()?);
+    let ports = [("link", Some(link_at)), ("monitor", Some(monitor_at))];
     let joining = async { imago_naming::open(&config.naming).await.context("naming.url") };
     let preparing = async {
         metrics_recorder();
-        metrics::describe();
+        metrics::show();
         config.store.open().await.context("store.url")
     };
     // The registry is asked first, and answers while the rest is made ready.
     let (naming, store) = tokio::try_join!(biased; joining, preparing)?;
 
+    metrics::store_fit(true);
+    let start_line = StartLine::of(&config, link_at, monitor_at, naming.describe());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);
     let patience = config.patience;
@@ -88,6 +95,7 @@ async fn run(
         })
         .build()?;
     tasks.spawn(prune(old_messages, retention, stop.clone()));
+    start_line.log(open_files);
     announce_ports(&service, &id, &ports);
     let ended = container.run(shutdown).await;
     stop.cancel();

@@ -367,6 +367,11 @@ impl Naming for Gossip {
     fn is_consistent(&self) -> bool {
         false
     }
+
+    fn describe(&self) -> String {
+        let seeds = if self.has_seeds { "through seeds" } else { "without a seed" };
+        format!("gossip at {}, {seeds}", self.address())
+    }
 }
 
 #[cfg(test)]

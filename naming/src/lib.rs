@@ -66,6 +66,12 @@ pub trait Naming: Send + Sync + 'static {
     /// Whether a read sees every write that returned before it, by whomever. Consul: yes; gossip:
     /// no, then a joining server may be seen late (nothing is lost, only later delivered).
     fn is_consistent(&self) -> bool;
+
+    /// Describes the registry in a few words for a log: its kind, and how it finds out that a server
+    /// is alive. Never with a secret.
+    fn describe(&self) -> String {
+        "a registry of another kind".to_owned()
+    }
 }
 
 /// Opens the registry that a URL names.

@@ -133,4 +133,8 @@ impl Naming for Memory {
     fn is_consistent(&self) -> bool {
         true
     }
+
+    fn describe(&self) -> String {
+        "memory of this process".to_owned()
+    }
 }

@@ -38,6 +38,14 @@ impl Monitor {
         self.http.get(format!("{}/peers", self.base)).send().await?.json().await
     }
 
+    /// What `/metrics` says.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> reqwest::Result<String> {
+        self.http.get(format!("{}/metrics", self.base)).send().await?.text().await
+    }
+
     /// Sum of a metric over all labels; 0 where it was never counted.
     ///
     /// # Errors
@@ -51,7 +59,7 @@ impl Monitor {
     /// # Errors
     /// When it does not answer.
     pub async fn metric_where(&self, name: &str, label: &str) -> reqwest::Result<f64> {
-        let text = self.http.get(format!("{}/metrics", self.base)).send().await?.text().await?;
+        let text = self.metrics().await?;
         let values = text.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (metric, labels) = series.split_once('{').unwrap_or((series, ""));

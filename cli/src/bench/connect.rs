@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, ops::Range};
 
 use anyhow::{Context, ensure};
+use imago_container::raise_open_files;
 use indicatif::ProgressBar;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 
 use super::{
@@ -73,11 +73,8 @@ async fn take(
     Ok(())
 }
 
-/// How many connections this process may have. Asks the system for all that it may.
+/// Returns how many connections this process may have, once it has raised its limit of open files.
 pub(super) fn room() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    // The system may say no; then it is as before.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = raise_open_files().unwrap_or(u64::MAX);
     usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(FILES_SPARE)
 }

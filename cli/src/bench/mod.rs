@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
+use imago_container::raise_open_files;
 
 use self::{cpu::Watched, report::FileArgs, tokens::Tokens};
 use crate::{
@@ -97,6 +98,8 @@ enum Scenario {
 
 /// Measures.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
+    // What a scenario needs beyond that, it says itself.
+    raise_open_files();
     match args.scenario {
         Scenario::Talk(args) => talk::run(args).await,
         Scenario::Group(args) => group::run(args).await,

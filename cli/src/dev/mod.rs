@@ -2,6 +2,7 @@
 
 mod child;
 pub(crate) mod state;
+mod welcome;
 
 use std::{
     io::IsTerminal,
@@ -11,7 +12,9 @@ use std::{
 
 use anyhow::bail;
 use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
-use imago_container::cli::shutdown_on_signal;
+use imago_container::{
+    FILES_RESERVED, cli::shutdown_on_signal, monitor::MonitorConfig, raise_open_files,
+};
 use imago_naming::{Gossip, GossipOptions};
 use indicatif::ProgressBar;
 use rand::RngExt;
@@ -19,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::child::{Launch, Server};
 use self::state::{DevState, Member};
-use crate::{table::table, token};
 
 /// Where the cluster keeps its files unless told otherwise.
 pub(crate) const DATA_DIR: &str = ".imago/dev";
 /// How long the cluster may take to grow up.
 const GROW_TIMEOUT: Duration = Duration::from_secs(60);
-/// Lifetime of the demo tokens.
-const DEMO_TTL: Duration = Duration::from_secs(7 * 86_400);
+/// Open files that this program takes for each server, and for all else.
+const FILES_EACH: u64 = 8;
+const FILES_ELSE: u64 = 64;
 
 /// Flags of `imago dev`.
 #[derive(Debug, clap::Args)]
@@ -67,6 +70,12 @@ pub(crate) struct DevArgs {
 /// Runs the cluster until Ctrl-C, or until one of its servers has ended.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signal()?;
+    // The servers inherit it.
+    let open_files = raise_open_files();
+    let needed = FILES_ELSE + FILES_EACH * u64::from(args.gateways + args.logics);
+    if let Some(limit) = open_files.filter(|limit| *limit < needed) {
+        eprintln!("warning: {needed} open files are needed, the limit is {limit} (ulimit -n)");
+    }
     let _lock = state::lock(&args.data)?;
     let data = args.data.canonicalize()?;
     let seed = match args.naming {
@@ -91,13 +100,13 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     };
     let started = Instant::now();
     let (servers, grown) = tokio::select! {
-        started = start(&args, &data, &mut state) => started?,
+        started = start(&args, &data, &mut state, open_files) => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let ended = match grown {
         Ok(()) => {
             state.write(&data)?;
-            print_welcome(&state, &args.data, started.elapsed())?;
+            welcome::print_welcome(&args, &state, started.elapsed(), open_files)?;
             watch(servers, &data, shutdown).await
         }
         Err(error) => {
@@ -129,6 +138,7 @@ async fn start(
     args: &DevArgs,
     data: &Path,
     state: &mut DevState,
+    open_files: Option<u64>,
 ) -> anyhow::Result<(Vec<Server>, anyhow::Result<()>)> {
     let progress = if std::io::stderr().is_terminal() {
         ProgressBar::new_spinner()
@@ -142,7 +152,7 @@ async fn start(
         starting.push(start_one(logic(state, args, number), data));
     }
     for number in 1..=args.gateways {
-        starting.push(start_one(gateway(state, args, number)?, data));
+        starting.push(start_one(gateway(state, args, number, open_files)?, data));
     }
     let mut servers = Vec::new();
     let mut failed = Ok(());
@@ -199,7 +209,12 @@ fn logic<'a>(state: &DevState, args: &DevArgs, number: u16) -> Launch<'a> {
     launch
 }
 
-fn gateway<'a>(state: &DevState, args: &DevArgs, number: u16) -> anyhow::Result<Launch<'a>> {
+fn gateway<'a>(
+    state: &DevState,
+    args: &DevArgs,
+    number: u16,
+    open_files: Option<u64>,
+) -> anyhow::Result<Launch<'a>> {
     let port = |first: Option<u16>| match first {
         None => Ok("127.0.0.1:0".to_owned()),
         Some(first) => match first.checked_add(number - 1) {
@@ -218,6 +233,7 @@ fn gateway<'a>(state: &DevState, args: &DevArgs, number: u16) -> anyhow::Result<
             // A cluster to try out, and to measure on this machine.
             ("limits.messages_per_second", "1000000".to_owned()),
             ("limits.message_burst", "1000000".to_owned()),
+            ("limits.connections", clients(open_files).to_string()),
             ("log.level", args.log.clone()),
         ],
         secrets: vec![
@@ -226,6 +242,13 @@ fn gateway<'a>(state: &DevState, args: &DevArgs, number: u16) -> anyhow::Result<
         ],
         id,
     })
+}
+
+/// As many clients as a gateway has open files for.
+fn clients(open_files: Option<u64>) -> u64 {
+    let others = FILES_RESERVED + MonitorConfig::default().connections;
+    let limit = open_files.unwrap_or(u64::MAX);
+    limit.saturating_sub(others as u64).max(limit / 2).clamp(1, 10_000_000)
 }
 
 async fn until_ready(members: &[Member], progress: &ProgressBar) -> anyhow::Result<()> {
@@ -263,50 +286,6 @@ async fn is_ready(http: &reqwest::Client, member: &Member) -> Result<(), String>
     }
     let ready = answer.json::<Ready>().await.map_err(|error| error.to_string())?;
     Err(ready.reasons.join("; "))
-}
-
-fn print_welcome(state: &DevState, data: &Path, took: Duration) -> anyhow::Result<()> {
-    let rows: Vec<Vec<String>> = state
-        .members
-        .iter()
-        .map(|member| {
-            let or_dash = |address: &Option<String>| address.clone().unwrap_or_else(|| "-".into());
-            vec![
-                member.id.clone(),
-                member.pid.to_string(),
-                "adult".to_owned(),
-                or_dash(&member.ws),
-                or_dash(&member.tcp),
-                member.monitor.clone(),
-            ]
-        })
-        .collect();
-    out!("{}", table(&["SERVER", "PID", "STATE", "WEBSOCKET", "TCP", "MONITOR"], &rows));
-    out!("grown up in {:.2} s; messages and logs in {}", took.as_secs_f64(), data.display());
-    for account in ["alice", "bob"] {
-        let token = token::make(&state.jwt_secret, account, "imago", "", DEMO_TTL)?;
-        out!("token of {account}: {token}");
-    }
-    let program = how_to_run();
-    let place = if data == Path::new(DATA_DIR) {
-        String::new()
-    } else {
-        format!(" --data {}", data.display())
-    };
-    out!("\nNow, in two other terminals in this directory:");
-    out!("  {program} chat{place} --as alice --to bob");
-    out!("  {program} chat{place} --as bob --to alice");
-    out!("Look at it with `{program} status{place}`. Ctrl-C ends everything.");
-    Ok(())
-}
-
-/// How whoever started us starts us again.
-fn how_to_run() -> String {
-    if std::env::var_os("CARGO").is_some() {
-        let release = if cfg!(debug_assertions) { "" } else { "--release " };
-        return format!("cargo run {release}--");
-    }
-    std::env::args().next().unwrap_or_else(|| "imago".to_owned())
 }
 
 /// Until the user ends it, or a server ends: that is told, and nothing is restarted.

@@ -192,11 +192,19 @@ async fn peers(State(monitor): State<Monitor>) -> Json<PeersReport> {
 }
 
 async fn metrics(State(monitor): State<Monitor>) -> Response {
-    let Some(recorder) = &monitor.recorder else {
+    let Some(recorder) = monitor.recorder.clone() else {
         return refuse(StatusCode::NOT_FOUND, "this process brought a metrics recorder of its own");
     };
-    let _turn = monitor.rendering.lock().await;
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], recorder.render()).into_response()
+    let turn = monitor.rendering.lock_owned().await;
+    let render = move || {
+        let _turn = turn;
+        recorder.render()
+    };
+    // Before Linux 6.2, each open file takes time, for which a worker would do nothing else.
+    let Ok(text) = tokio::task::spawn_blocking(render).await else {
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "cannot show the metrics");
+    };
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 async fn exclude(

@@ -181,3 +181,18 @@ pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
         RefusedReason::Identity => "identity",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_a_declared_label() {
+        let reasons = (0..64).filter_map(|number| RefusedReason::try_from(number).ok());
+        let mut labels: Vec<_> = reasons.map(reason_label).collect();
+        let mut declared = metrics::REFUSED_REASONS;
+        labels.sort_unstable();
+        declared.sort_unstable();
+        assert_eq!(labels, declared);
+    }
+}

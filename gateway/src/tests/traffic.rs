@@ -146,6 +146,13 @@ async fn more_requests_than_the_window_are_all_answered() {
 
 #[tokio::test]
 async fn what_waits_unread_for_too_long_while_others_wait_too_is_refused() {
+    let recorder = imago_container::metrics_recorder().unwrap();
+    let counted = || {
+        let text = recorder.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("imago_forwards_refused_total "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let before = counted();
     let world = World::start(&[]).await;
     let mut clients = Vec::new();
     for number in 0..5 {
@@ -163,6 +170,7 @@ async fn what_waits_unread_for_too_long_while_others_wait_too_is_refused() {
             assert_eq!((status, why.as_str()), (300, "busy, try again later"));
         }
     }
+    assert!(counted() >= before + 5 * 16);
     world.logic.release(5 * 64);
     for client in &mut clients {
         for _ in 0..64 {

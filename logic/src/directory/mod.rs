@@ -11,7 +11,7 @@ mod redis;
 mod replicated;
 mod session;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use imago_container::PeerId;
@@ -91,6 +91,16 @@ impl DirectoryKind {
             return Ok(Self::Replicated);
         }
         RedisOptions::parse(text).map(Self::Redis)
+    }
+}
+
+/// The URL as it may be shown: without user and password.
+impl fmt::Display for DirectoryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replicated => f.write_str("replicated"),
+            Self::Redis(options) => f.write_str(&options.shown()),
+        }
     }
 }
 

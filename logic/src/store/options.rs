@@ -1,6 +1,6 @@
 //! Which store a URL names, and how it is used.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     MessageStore, Result, StoreError,
@@ -74,6 +74,17 @@ impl StoreOptions {
     }
 }
 
+/// The URL as it may be shown: without user and password.
+impl fmt::Display for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(options) => write!(f, "sqlite://{}", options.path.display()),
+            Self::Postgres(options) => f.write_str(&options.shown()),
+            Self::Null => f.write_str("null://"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +96,13 @@ mod tests {
             assert!(matches!(StoreOptions::parse(url), Ok(StoreOptions::Postgres(_))), "{url}");
         }
         assert!(matches!(StoreOptions::parse("null://"), Ok(StoreOptions::Null)));
+        for (url, shown) in [
+            ("sqlite:///var/x.db", "sqlite:///var/x.db"),
+            ("postgres://me:hidden@db/x?application_name=hidden", "postgres://db:5432/x"),
+            ("null://", "null://"),
+        ] {
+            assert_eq!(StoreOptions::parse(url).unwrap().to_string(), shown);
+        }
         for url in ["mysql://me:hidden@db/x", "hidden", ""] {
             let text = StoreOptions::parse(url).unwrap_err().to_string();
             assert!(text.contains("sqlite://FILE or postgres://"), "{text}");

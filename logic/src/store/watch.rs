@@ -100,7 +100,6 @@ pub(crate) struct StoreWatch<S: ?Sized> {
 impl<S: Watched + ?Sized> StoreWatch<S> {
     /// Probes until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        metrics::store_fit(true);
         let mut judge = Judge::new(self.patience, Instant::now());
         let mut was_away = false;
         loop {

@@ -232,6 +232,10 @@ impl Naming for Consul {
     fn is_consistent(&self) -> bool {
         true
     }
+
+    fn describe(&self) -> String {
+        self.shared.api.options.describe()
+    }
 }
 
 #[cfg(test)]

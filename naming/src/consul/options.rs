@@ -79,6 +79,14 @@ impl ConsulOptions {
         }
     }
 
+    /// Who finds out that a server is alive, and how often.
+    pub(crate) fn describe(&self) -> String {
+        match self.check {
+            Check::Http => format!("Consul asks every {:?}", self.check_interval),
+            Check::Ttl => format!("Consul, ttl check of {:?}", self.ttl),
+        }
+    }
+
     /// Reads a `consul://` or `consul+https://` URL.
     pub(crate) fn parse(url: &Url) -> Result<Self> {
         let scheme = if url.scheme() == "consul+https" { "https" } else { "http" };
@@ -116,5 +124,21 @@ impl ConsulOptions {
              verify_interval, wait, empty_grace or visible_timeout",
         )?;
         Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_is_described_with_its_time() {
+        let described = |url: &str| {
+            let options = ConsulOptions::parse(&Url::parse(url).unwrap()).unwrap();
+            options.describe()
+        };
+        assert_eq!(described("consul://h?token=hidden"), "Consul asks every 10s");
+        assert_eq!(described("consul://h?check_interval=500ms"), "Consul asks every 500ms");
+        assert_eq!(described("consul://h?check=ttl&ttl=7s"), "Consul, ttl check of 7s");
     }
 }

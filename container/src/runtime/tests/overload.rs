@@ -6,7 +6,7 @@ use imago_naming::Memory;
 use imago_proto::{SessionId, Status, command};
 
 use super::support::*;
-use crate::{Lane, Request, Route};
+use crate::{Lane, Request, Route, metrics_recorder};
 
 const BUSY: u32 = Status::SystemException.code();
 
@@ -21,8 +21,16 @@ impl Answers {
     }
 }
 
+/// How often this process has answered "busy" in place of a logic server.
+fn refused() -> u64 {
+    let text = metrics_recorder().unwrap().render();
+    let line = text.lines().find_map(|line| line.strip_prefix("imago_forwards_refused_total "));
+    line.expect("it is there from the start").parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_to_a_stuck_server_are_soon_refused_at_once_and_served_when_it_goes_on() {
+    let before = refused();
     let (gateway, logic) = pair(&Memory::new()).await;
     let owner = Arc::new(Answers::default());
     let lane = lane(&gateway, &owner);
@@ -40,6 +48,9 @@ async fn requests_to_a_stuck_server_are_soon_refused_at_once_and_served_when_it_
     let waiting = lane.in_flight();
     (6000..7000).for_each(|number| lane.submit(request(number)));
     assert_eq!(lane.in_flight(), waiting);
+    // Other tests of this process are refused, too.
+    let (counted, told) = (refused() - before, owner.with(BUSY) as u64);
+    assert!(told > 1000 && counted >= told, "{counted} counted, {told} told");
 
     logic.role.is_stuck.send_replace(false);
     eventually("all that were let through are answered", || owner.with(0) >= waiting).await;

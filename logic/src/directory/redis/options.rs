@@ -2,7 +2,8 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use imago_kit::authority;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 /// Port of nodes that name none.
 const DEFAULT_PORT: u16 = 6379;
@@ -88,6 +89,21 @@ impl RedisOptions {
             options.set(pair)?;
         }
         Ok(options)
+    }
+
+    /// The URL as it may be shown: without user and password.
+    pub(crate) fn shown(&self) -> String {
+        let nodes = self.nodes.iter().map(|node| match node.addr() {
+            ConnectionAddr::Tcp(host, port) => authority(host, *port),
+            other => other.to_string(),
+        });
+        let nodes = nodes.collect::<Vec<_>>().join(",");
+        let database = self.nodes.first().map_or(0, |node| node.redis_settings().db());
+        let lease = humantime::format_duration(self.lease);
+        match self.is_cluster {
+            true => format!("redis+cluster://{nodes}?lease={lease}"),
+            false => format!("redis://{nodes}/{database}?lease={lease}"),
+        }
     }
 
     fn set(&mut self, pair: &str) -> Result<(), String> {
@@ -191,5 +207,8 @@ mod tests {
         }
         let options = RedisOptions::parse("redis+cluster://me:hunter2@h").unwrap();
         assert!(!format!("{options:?}").contains("hunter2"));
+        assert_eq!(options.shown(), "redis+cluster://h:6379?lease=15s");
+        let options = RedisOptions::parse("redis://me:hunter2@[::1]:7000/3?lease=2s").unwrap();
+        assert_eq!(options.shown(), "redis://[::1]:7000/3?lease=2s");
     }
 }

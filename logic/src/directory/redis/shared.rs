@@ -45,6 +45,7 @@ struct State {
 
 impl Shared {
     pub(super) fn new(options: RedisOptions, keys: Keys, local: Replicated) -> Self {
+        metrics::show_redis();
         metrics::directory_redis_up(false);
         Self {
             options,

@@ -97,7 +97,7 @@ impl PostgresOptions {
     }
 
     /// The URL as it may be shown: without the password.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let hosts =
             self.config.get_hosts().iter().zip(ports(&self.config)).map(
                 |(host, port)| match host {

@@ -1,0 +1,83 @@
+//! The line of the log that says which logic server has started.
+
+use std::net::SocketAddr;
+
+use imago_container::{COMMIT, FILES_RESERVED, VERSION};
+use imago_kit::{Redacted, authority};
+
+use crate::LogicConfig;
+
+/// What it tells.
+pub(crate) struct StartLine {
+    service: String,
+    id: String,
+    cluster: String,
+    link: SocketAddr,
+    monitor: SocketAddr,
+    /// Where the registry says that this server is.
+    address: String,
+    registry: String,
+    registry_form: String,
+    store: String,
+    directory: String,
+    /// Open files that the configured bounds need.
+    needed_files: usize,
+}
+
+impl StartLine {
+    /// `link` and `monitor`: where the server listens.
+    pub(crate) fn of(
+        config: &LogicConfig,
+        link: SocketAddr,
+        monitor: SocketAddr,
+        registry_form: String,
+    ) -> Self {
+        let port = if config.info.port == 0 { link.port() } else { config.info.port };
+        let container = &config.container;
+        Self {
+            service: config.info.service.clone(),
+            id: config.info.id.to_string(),
+            cluster: config.cluster.clone(),
+            link,
+            monitor,
+            address: authority(&config.info.address, port),
+            registry: Redacted(&config.naming).to_string(),
+            registry_form,
+            store: config.store.to_string(),
+            directory: config.directory.kind.to_string(),
+            needed_files: FILES_RESERVED
+                + container.link.handshakes
+                + container.monitor.connections,
+        }
+    }
+
+    /// Logs the line, and warns of a limit of open files that is too low. Programs read the line: its
+    /// fields keep their names.
+    pub(crate) fn log(&self, open_files: Option<u64>) {
+        tracing::info!(
+            version = VERSION,
+            commit = COMMIT,
+            service = self.service,
+            id = self.id,
+            cluster = self.cluster,
+            link = %self.link,
+            monitor = %self.monitor,
+            address = self.address,
+            registry = self.registry,
+            registry_form = self.registry_form,
+            store = self.store,
+            directory = self.directory,
+            open_files,
+            "logic server started"
+        );
+        let needed = self.needed_files;
+        if open_files.is_some_and(|limit| limit < needed as u64) {
+            tracing::warn!(
+                open_files,
+                needed,
+                "the limit of open files is below what link.handshakes and monitor.connections need: \
+                 raise it (LimitNOFILE of systemd, ulimit -n), or lower these"
+            );
+        }
+    }
+}
