@@ -140,6 +140,7 @@ fn registered(instance: &Instance) -> PeerReport {
         health: match instance.health {
             Health::Passing => "passing",
             Health::Warning => "warning",
+            Health::Maintenance => "maintenance",
             Health::Critical { .. } => "critical",
         }
         .to_owned(),
