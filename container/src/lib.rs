@@ -11,6 +11,7 @@ mod error;
 mod forward;
 mod hlc;
 pub mod io;
+mod library_log;
 mod link;
 mod log_context;
 mod meter;
@@ -28,7 +29,7 @@ mod slots;
 pub mod telemetry;
 
 pub use clock::unix_nanos;
-pub use config::{ContainerConfig, ServerInfo};
+pub use config::{ContainerConfig, ServerInfo, naming_url};
 pub use container::{Container, ContainerBuilder};
 pub use error::Error;
 pub use forward::{ForwardConfig, Lane};

@@ -47,6 +47,15 @@ pub(crate) fn describe() {
         "imago_registry_vanished_total",
         "Servers that left the registry while their link was alive"
     );
+    describe_counter!(
+        "imago_registry_foreign_entries_total",
+        "Entries of the registry that are no servers of ours, ignored"
+    );
+    describe_counter!(
+        "imago_log_lines_left_out_total",
+        "Lines of libraries that were not logged, since others of their cause were just before"
+    );
+    imago_naming::describe_metrics();
     describe_counter!("imago_promotions_total", "Times that this server became Adult");
     describe_counter!("imago_fences_total", "Times that this gateway was fenced");
     describe_counter!(
@@ -160,6 +169,14 @@ pub(crate) fn registry_error() {
 
 pub(crate) fn registry_vanished() {
     counter!("imago_registry_vanished_total").increment(1);
+}
+
+pub(crate) fn foreign_entry() {
+    counter!("imago_registry_foreign_entries_total").increment(1);
+}
+
+pub(crate) fn log_line_left_out() {
+    counter!("imago_log_lines_left_out_total").increment(1);
 }
 
 /// `linked`: time since the first link, where there is one.
