@@ -114,3 +114,89 @@ impl RegistryLog {
 pub(super) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
     instances.iter().filter(|instance| instance.health == Health::Maintenance)
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+    use crate::log_context::tests::Log;
+
+    fn entry(id: &str, meta: &[(&str, &str)], health: Health) -> Instance {
+        let mut service = ServiceRegistration::new(id, "chat", "127.0.0.1", 1);
+        for (key, value) in meta {
+            service = service.with_meta(*key, *value);
+        }
+        Instance { service, health }
+    }
+
+    /// A server of ours.
+    fn server(id: &str, health: Health) -> Instance {
+        let meta = [("protocol", "imago-link"), ("incarnation", "00000000000000aa")];
+        entry(id, &meta, health)
+    }
+
+    /// The log of these answers, one after the other, over and over.
+    fn logged(answers: &[Snapshot]) -> Vec<String> {
+        let (log, lines) = (RegistryLog::default(), Log::default());
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::INFO)
+            .with_writer(lines.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for answer in answers.iter().cycle().take(100) {
+                log.look(answer, &"own".into());
+            }
+        });
+        lines.lines()
+    }
+
+    fn lists(instances: &[Instance]) -> Snapshot {
+        Snapshot { instances: instances.to_vec().into(), error: None }
+    }
+
+    #[test]
+    fn what_is_no_server_of_ours_is_named_once() {
+        let passing = Health::Passing;
+        let lines = logged(&[lists(&[
+            server("fine", passing),
+            entry("own", &[], passing),
+            entry("bare", &[], passing),
+            entry("lifeless", &[("protocol", "imago-link")], passing),
+            entry("speechless", &[("incarnation", "00000000000000aa")], passing),
+            entry("mute", &[("incarnation", "00000000000000aa"), ("protocol", "")], passing),
+            entry("other", &[("incarnation", "soon"), ("protocol", "http")], passing),
+        ])]);
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        for id in ["bare", "lifeless", "speechless", "mute", "other"] {
+            let named = |line: &&String| line.contains(&format!("entry=\"{id}\""));
+            let line = lines.iter().find(named).unwrap_or_else(|| panic!("{id}: {lines:#?}"));
+            assert!(line.contains("not a server of ours"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_not_known_is_taken_for_young_and_named_once() {
+        let mut strange = server("strange", Health::Passing);
+        strange.service = strange.service.with_meta(meta_key::SERVICE_STATE, "ADULT");
+        let lines = logged(&[lists(&[strange])]);
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].contains("taken for young") && lines[0].contains("ADULT"), "{lines:#?}");
+    }
+
+    #[test]
+    fn maintenance_and_failed_reads_that_flap_are_told_once_each() {
+        let error = Some("500: no leader".into());
+        let answers = [
+            lists(&[server("a", Health::Maintenance)]),
+            lists(&[server("a", Health::Passing)]),
+            Snapshot { error, ..lists(&[server("a", Health::Passing)]) },
+        ];
+        let lines = logged(&answers);
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(lines[0].contains("maintenance begins"), "{lines:#?}");
+        assert!(lines[1].contains("maintenance ends"), "{lines:#?}");
+        assert!(lines[2].contains("500: no leader"), "{lines:#?}");
+    }
+}
