@@ -59,7 +59,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::log_context::{JsonLines, TextFields, tests::Log};
+    use crate::log_context::{JsonLines, Log, TextFields};
 
     /// Logs as the library does, and as others do.
     fn log_much(limit: LibraryLog, subscriber: impl Subscriber + Send + Sync + 'static) {

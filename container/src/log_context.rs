@@ -100,7 +100,10 @@ where
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(crate) use self::tests::Log;
+
+#[cfg(test)]
+mod tests {
     use std::{
         io,
         sync::{Mutex, PoisonError},

@@ -120,7 +120,7 @@ mod tests {
     use tracing::Level;
 
     use super::*;
-    use crate::log_context::tests::Log;
+    use crate::log_context::Log;
 
     fn entry(id: &str, meta: &[(&str, &str)], health: Health) -> Instance {
         let mut service = ServiceRegistration::new(id, "chat", "127.0.0.1", 1);
