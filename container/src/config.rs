@@ -86,6 +86,15 @@ impl ServerInfo {
     }
 }
 
+/// Reads the URL of the registry, as far as that asks nobody. Errors are collected in `settings`.
+pub fn naming_url(settings: &mut Settings) -> String {
+    let url = settings.text("naming.url");
+    if let Err(error) = imago_naming::check(&url) {
+        settings.reject("naming.url", &error.to_string());
+    }
+    url
+}
+
 /// Limits and times of a container.
 #[derive(Clone, Debug)]
 pub struct ContainerConfig {

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use imago_kit::Suppressed;
 use tokio::task::futures::TaskLocalFuture;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
@@ -17,6 +18,8 @@ use tracing_subscriber::{
     },
     registry::LookupSpan,
 };
+
+use crate::library_log::left_out;
 
 tokio::task_local! {
     static CURRENT: Arc<dyn LogContext>;
@@ -54,7 +57,7 @@ impl<'writer> FormatFields<'writer> for TextFields {
         };
         // Without one there is nothing to be said.
         let _ = CURRENT.try_with(write);
-        written
+        written.and_then(|()| write!(writer, "{}", left_out()))
     }
 }
 
@@ -82,15 +85,22 @@ where
             });
         };
         let _ = CURRENT.try_with(collect);
+        let mut members = String::new();
+        if !request.is_empty() {
+            members = format!(",\"request\":{}", serde_json::Value::Object(request));
+        }
+        if let Suppressed(lines @ 1..) = left_out() {
+            members = format!("{members},\"left_out\":{lines}");
+        }
         match line.trim_end().strip_suffix('}') {
-            Some(open) if !request.is_empty() => {
-                let request = serde_json::Value::Object(request);
-                writeln!(writer, "{open},\"request\":{request}}}")
-            }
+            Some(open) if !members.is_empty() => writeln!(writer, "{open}{members}}}"),
             _ => writer.write_str(&line),
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) use self::tests::Log;
 
 #[cfg(test)]
 mod tests {
@@ -113,7 +123,7 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -135,7 +145,7 @@ mod tests {
     }
 
     impl Log {
-        fn lines(&self) -> Vec<String> {
+        pub(crate) fn lines(&self) -> Vec<String> {
             let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
             text.lines().map(str::to_owned).collect()
         }

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use crate::unix_nanos;
+use imago_kit::Recorded;
+
+use crate::{build_info, unix_nanos};
 
 /// Reasons for which a handshake is refused, as `reason_label` writes them.
 pub(crate) const REFUSED_REASONS: [&str; 8] =
     ["unknown", "cluster", "version", "mac", "role", "duplicate", "malformed", "identity"];
 
-crate::meters! {
+imago_kit::meters! {
     /// Shows all metrics of the container.
-    pub(crate) fn show;
+    fn show;
 
     static LINKS_OPEN: Gauge =
         Gauge::new("imago_links_open", "Number of links that are up.");
@@ -84,6 +86,14 @@ crate::meters! {
         "imago_registry_vanished_total",
         "Number of servers that left the registry while their link was up.",
     );
+    static REGISTRY_FOREIGN: Counter = Counter::new(
+        "imago_registry_foreign_entries_total",
+        "Number of registry entries that were ignored because they are no servers of this project.",
+    );
+    static LOG_LEFT_OUT: Counter = Counter::new(
+        "imago_log_lines_left_out_total",
+        "Number of log lines of libraries left out because others of their cause had just been written.",
+    );
     static PROMOTIONS: Counter =
         Counter::new("imago_promotions_total", "Number of times that this server became Adult.");
     static PROMOTION: Histogram = Histogram::new(
@@ -114,6 +124,17 @@ crate::meters! {
     );
     static BUILD: Info =
         Info::new("imago_build_info", "Version and, where known, commit of this build; always 1.");
+}
+
+/// Installs the recorder of this process unless it has one, and shows what containers and registries
+/// count. Returns what reads the recorder; `None` where the process brought one of its own. What was
+/// counted before is lost, so this belongs at the start; the monitor port calls it.
+pub fn metrics_recorder() -> Option<Recorded> {
+    let recorded = imago_kit::metrics_recorder();
+    show();
+    imago_naming::show_metrics();
+    build_info::show();
+    recorded
 }
 
 /// Tells which build runs.
@@ -193,6 +214,14 @@ pub(crate) fn registry_error() {
 
 pub(crate) fn registry_vanished() {
     REGISTRY_VANISHED.increment(1);
+}
+
+pub(crate) fn foreign_entry() {
+    REGISTRY_FOREIGN.increment(1);
+}
+
+pub(crate) fn log_line_left_out() {
+    LOG_LEFT_OUT.increment(1);
 }
 
 /// `linked`: time since the first link, where there is one.

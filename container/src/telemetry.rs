@@ -2,9 +2,13 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::DefaultFields};
+use tracing_subscriber::{
+    EnvFilter, filter::LevelFilter, fmt::format::DefaultFields, layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
+    library_log::LibraryLog,
     log_context::{JsonLines, TextFields},
     settings::Settings,
 };
@@ -43,11 +47,12 @@ impl LogConfig {
             // Told on standard error, too, which would panic: on a full disk, a server that logs to it
             // must go on.
             .log_internal_errors(false);
+        let limit = LibraryLog::default();
         // Fails only where this process logs already.
         let _ = if self.json {
-            logs.json().map_event_format(JsonLines).try_init()
+            logs.json().map_event_format(JsonLines).finish().with(limit).try_init()
         } else {
-            logs.fmt_fields(TextFields(DefaultFields::new())).try_init()
+            logs.fmt_fields(TextFields(DefaultFields::new())).finish().with(limit).try_init()
         };
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use imago_container::{
-    ContainerConfig, ServerInfo,
+    ContainerConfig, ServerInfo, naming_url,
     selector::{self, Selector},
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
@@ -110,7 +110,7 @@ impl GatewayConfig {
             container: ContainerConfig::read_gateway(s),
             cluster: s.text("cluster.name"),
             secret: s.secret("cluster.secret", SECRET_MIN),
-            naming: s.text("naming.url"),
+            naming: naming_url(s),
             logic_service: s.text("forward.service"),
             listen_ws: s.address("listen.ws"),
             listen_tcp: s.address("listen.tcp"),

@@ -5,7 +5,7 @@ use imago_proto::Status;
 /// Codes of all statuses but success.
 const REFUSALS: [&str; 8] = ["100", "101", "103", "105", "300", "301", "302", "404"];
 
-imago_container::meters! {
+imago_kit::meters! {
     /// Shows all metrics of a gateway.
     pub(crate) fn show;
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use imago_container::{
-    ContainerConfig, ServerInfo,
+    ContainerConfig, ServerInfo, naming_url,
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
@@ -76,8 +76,11 @@ impl LogicConfig {
         let secs = Duration::from_secs;
         let localhost = SocketAddr::from(([127, 0, 0, 1], 0));
         let store_url = s.text("store.url");
-        let mut store = StoreOptions::parse(&store_url).unwrap_or_else(|error| {
-            s.reject("store.url", &error.to_string());
+        let store = StoreOptions::parse(&store_url);
+        let store = store.and_then(|options| options.check().map(|()| options));
+        let mut store = store.unwrap_or_else(|error| {
+            // The line shows the URL already.
+            s.reject("store.url", &error.reason());
             StoreOptions::Sqlite(SqliteOptions::new(""))
         });
         store.bound(
@@ -92,7 +95,7 @@ impl LogicConfig {
             container: ContainerConfig::read(s),
             cluster: s.text("cluster.name"),
             secret: Secret(s.secret("cluster.secret", SECRET_MIN)),
-            naming: s.text("naming.url"),
+            naming: naming_url(s),
             listen: s.address("listen.link").unwrap_or(localhost),
             monitor: s.address("monitor.listen").unwrap_or(localhost),
             admin_token: admin_token.map(Secret),

@@ -62,7 +62,7 @@ impl Layer for Timing {
 
 struct Timed {
     next: Arc<dyn Handler>,
-    timer: ::metrics::Histogram,
+    timer: imago_kit::HistogramHandle,
 }
 
 impl Handler for Timed {

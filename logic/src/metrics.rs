@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-imago_container::meters! {
+imago_kit::meters! {
     /// Shows all metrics of a logic server but those of Redis.
     pub(crate) fn show;
 
@@ -57,7 +57,7 @@ imago_container::meters! {
     );
 }
 
-imago_container::meters! {
+imago_kit::meters! {
     /// Shows the metrics of a directory in Redis. Without one they are not there: a gauge at 0 would
     /// say that it is down.
     pub(crate) fn show_redis;
@@ -88,7 +88,7 @@ imago_container::meters! {
     );
 }
 
-pub(crate) fn handler_timer(command: &str) -> metrics::Histogram {
+pub(crate) fn handler_timer(command: &str) -> imago_kit::HistogramHandle {
     HANDLER.of(command)
 }
 

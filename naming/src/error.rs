@@ -7,8 +7,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL of a backend cannot be used.
-    #[error("naming url: {0}")]
+    /// The URL of a backend cannot be used: what in it, and what was expected.
+    #[error("{0}")]
     Url(String),
     /// A field of a registration cannot be sent to the registry.
     #[error("service registration: {field}: {reason}")]
@@ -25,11 +25,13 @@ pub enum Error {
     #[error("registry unavailable: {0}")]
     Unavailable(String),
     /// A registration did not become visible in time.
-    #[error("registration of {service_id} is not visible after {waited:?}")]
+    #[error("registration of {service_id} is not visible after {waited:?}: {why}")]
     NotVisible {
         /// Id of the registered service.
         service_id: String,
         /// How long it was looked for.
         waited: std::time::Duration,
+        /// What the last read of the registry showed in its place, or why it failed.
+        why: String,
     },
 }

@@ -5,6 +5,8 @@
 //! up without a gateway that it has not heard of. Nothing is lost then, only delivered later. The
 //! gossip itself is neither encrypted nor authenticated: keep its UDP port within a private network.
 
+mod options;
+mod socket;
 mod told;
 
 use std::{
@@ -18,7 +20,6 @@ use async_trait::async_trait;
 use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
     spawn_chitchat,
-    transport::{Socket, Transport, UdpSocket},
 };
 use rand::{RngExt, seq::IteratorRandom};
 use tokio::{
@@ -26,12 +27,15 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use url::Url;
 
-use self::told::{KEY_PREFIX, told_by};
+pub use self::options::GossipOptions;
+use self::{
+    socket::Bound,
+    told::{KEY_PREFIX, told_by},
+};
 use crate::{
     Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub,
-    params::Params,
+    pace::Pace, unreadable::Unreadable,
 };
 
 /// How often members gossip.
@@ -48,6 +52,10 @@ const TOLD_AT_ONCE: usize = 32;
 const ACQUAINTANCE_ROUNDS: u32 = 3;
 /// How often the view is looked at even where no key has changed, for members that fell silent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Looks that may follow each other without a pause, and the time between further ones: members that
+/// change without end cost no more.
+const LOOKS_AT_ONCE: u32 = 32;
+const LOOK_PACE: Duration = Duration::from_millis(50);
 /// How long a silent member is remembered as critical before it is gone.
 const DEAD_GRACE: Duration = Duration::from_secs(60);
 /// How long a removed registration is remembered as removed.
@@ -70,48 +78,9 @@ struct Shared {
     changed: Notify,
     /// Somebody has told of a service.
     told: Notify,
+    unreadable: Unreadable,
     /// When a member was first seen critical.
     critical_since: Mutex<HashMap<String, SystemTime>>,
-}
-
-/// How a member joins.
-#[derive(Clone, Debug)]
-pub struct GossipOptions {
-    /// UDP address to listen on; port 0: any free one.
-    pub listen: SocketAddr,
-    /// Address under which the others reach this member; the one listened on otherwise.
-    pub advertise: Option<SocketAddr>,
-    /// `host:port` of members to join through.
-    pub seeds: Vec<String>,
-    /// Members of another cluster are ignored.
-    pub cluster: String,
-}
-
-impl GossipOptions {
-    /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
-    pub(crate) fn parse(url: &Url) -> Result<Self> {
-        let host = url.host_str().unwrap_or("0.0.0.0").trim_matches(['[', ']']);
-        let ip = host.parse().map_err(|_| {
-            Error::Url(format!("host {host}: expected an IP address to listen on, such as 0.0.0.0"))
-        })?;
-        let mut params = Params::of(url);
-        let advertise = params.text("advertise").map(|text| {
-            text.parse().map_err(|_| Error::Url(format!("advertise={text}: expected ip:port")))
-        });
-        let options = Self {
-            listen: SocketAddr::new(ip, url.port().unwrap_or(0)),
-            advertise: advertise.transpose()?,
-            seeds: params.all("seed"),
-            cluster: params.text("cluster").unwrap_or_else(|| "imago".to_owned()),
-        };
-        for seed in &options.seeds {
-            if seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
-                return Err(Error::Url(format!("seed={seed}: expected host:port")));
-            }
-        }
-        params.finish("seed, advertise or cluster")?;
-        Ok(options)
-    }
 }
 
 impl Gossip {
@@ -127,8 +96,7 @@ impl Gossip {
     /// Joins, and gossips by itself this often.
     async fn join_every(interval: Duration, options: GossipOptions) -> Result<Self> {
         let unavailable = |error: anyhow::Error| Error::Unavailable(format!("{error:#}"));
-        let socket = UdpSocket::open(options.listen).await.map_err(unavailable)?;
-        let bound = socket.local_addr().map_err(unavailable)?;
+        let (transport, bound) = Bound::open(options.listen).await?;
         let advertise = options.advertise.unwrap_or_else(|| reachable(bound));
         let now = unix_millis();
         let node_id = format!("{:016x}", rand::rng().random::<u64>());
@@ -149,7 +117,6 @@ impl Gossip {
             protocol_version: ProtocolVersion::V0,
         };
         let has_seeds = !config.seed_nodes.is_empty();
-        let transport = BoundTransport(Mutex::new(Some(socket)));
         let handle = spawn_chitchat(config, Vec::new(), &transport).await.map_err(unavailable)?;
         let shared = Arc::new(Shared {
             acquainted: Instant::now() + interval * ACQUAINTANCE_ROUNDS,
@@ -157,6 +124,7 @@ impl Gossip {
             hub: Hub::default(),
             changed: Notify::new(),
             told: Notify::new(),
+            unreadable: Unreadable::of("gossip"),
             critical_since: Mutex::default(),
         });
         shared.listen().await;
@@ -218,21 +186,15 @@ fn unix_millis() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Hands over a socket that is bound already, so that its port is known before the first gossip.
-struct BoundTransport(Mutex<Option<UdpSocket>>);
-
-#[async_trait]
-impl Transport for BoundTransport {
-    async fn open(&self, _: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Box::new(socket.ok_or_else(|| anyhow::anyhow!("the socket was handed over before"))?))
-    }
-}
-
 /// Publishes changes until stopped.
 async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut pace = Pace::new(LOOKS_AT_ONCE, LOOK_PACE);
     loop {
+        tokio::select! {
+            () = pace.turn() => {}
+            () = stop.cancelled() => return,
+        }
         tokio::select! {
             () = shared.changed.notified() => {}
             _ = look.tick() => {}
@@ -245,11 +207,14 @@ async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 impl Shared {
-    /// Has every change of a service noticed.
+    /// Has every change of a service noticed, and told of where it cannot be read.
     async fn listen(self: &Arc<Self>) {
         let weak = Arc::downgrade(self);
-        let listener = self.chitchat.lock().await.subscribe_event(KEY_PREFIX, move |_| {
+        let listener = self.chitchat.lock().await.subscribe_event(KEY_PREFIX, move |event| {
             if let Some(shared) = weak.upgrade() {
+                if let Err(skipped) = told::read(event.key, event.value) {
+                    shared.unreadable.skip(&skipped);
+                }
                 shared.changed.notify_one();
                 shared.told.notify_one();
             }
@@ -326,6 +291,7 @@ impl Shared {
 #[async_trait]
 impl Naming for Gossip {
     async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+        service.check()?;
         told::tell(&mut *self.shared.chitchat.lock().await, service, unix_millis())?;
         self.shared.changed.notify_one();
         self.heard().await;

@@ -6,10 +6,14 @@ mod consul;
 mod error;
 mod gossip;
 mod hub;
+mod location;
 mod memory;
+mod metrics;
+mod pace;
 mod params;
 mod service;
 mod subscription;
+mod unreadable;
 
 use std::sync::Arc;
 
@@ -17,11 +21,13 @@ pub use consul::{Check, Consul, ConsulOptions};
 pub use error::{Error, Result};
 pub use gossip::{Gossip, GossipOptions};
 pub use memory::Memory;
+pub use metrics::show_metrics;
 pub use service::{Health, Instance, ServiceRegistration, ServiceState, meta_key};
 pub use subscription::{Publisher, Snapshot, Subscription};
 
 use async_trait::async_trait;
-use url::Url;
+
+use location::Location;
 
 /// A service registry.
 ///
@@ -80,27 +86,25 @@ pub trait Naming: Send + Sync + 'static {
 /// | --- | --- |
 /// | `memory://name` | within this process |
 /// | `gossip://0.0.0.0:7946?seed=host:port` | none needed: members tell each other |
-/// | `consul://host:8500?token=…&dc=…` | Consul, see [`ConsulOptions`] |
+/// | `consul://host:8500/path?token=…&dc=…` | Consul, see [`ConsulOptions`] |
 ///
 /// # Errors
-/// When the URL names no registry, or has a parameter that is unknown or out of range.
+/// As [`check`], and when a local port cannot be used.
 pub async fn open(url: &str) -> Result<Arc<dyn Naming>> {
-    let parsed = Url::parse(url).map_err(|error| {
-        Error::Url(format!("expected scheme://host:port, got {url:?}: {error}"))
-    })?;
-    Ok(match parsed.scheme() {
-        "memory" => {
-            params::Params::of(&parsed).finish("no parameters")?;
-            Arc::new(Memory::named(parsed.host_str().unwrap_or_default()))
-        }
-        "gossip" => Arc::new(Gossip::join(GossipOptions::parse(&parsed)?).await?),
-        "consul" | "consul+https" => Arc::new(Consul::connect(ConsulOptions::parse(&parsed)?)?),
-        other => {
-            return Err(Error::Url(format!(
-                "unknown scheme {other}, expected memory, gossip, consul or consul+https"
-            )));
-        }
+    Ok(match Location::parse(url)? {
+        Location::Memory(name) => Arc::new(Memory::named(&name)),
+        Location::Gossip(options) => Arc::new(Gossip::join(options).await?),
+        Location::Consul(options) => Arc::new(Consul::connect(*options)?),
     })
+}
+
+/// Checks the URL of a registry as [`open`] reads it, without opening anything.
+///
+/// # Errors
+/// When the URL names no registry, carries a part that its registry does not use, or has a parameter
+/// that is unknown, given twice, or out of range.
+pub fn check(url: &str) -> Result<()> {
+    Location::parse(url).map(drop)
 }
 
 /// What `find` returns of all instances.

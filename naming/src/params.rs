@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::{Error, Result};
 
@@ -12,9 +12,18 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    pub(crate) fn of(url: &Url) -> Self {
-        let pairs = url.query_pairs();
-        Self { pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect() }
+    pub(crate) fn of(url: &Url) -> Result<Self> {
+        let query = url.query().unwrap_or_default();
+        let pieces = query.split('&').filter(|piece| !piece.is_empty());
+        let pairs = pieces.map(|piece| {
+            // Without a name, it may be a secret.
+            let is_pair = piece.find('=').is_some_and(|at| at > 0);
+            let pair = form_urlencoded::parse(piece.as_bytes()).into_owned().next();
+            pair.filter(|_| is_pair).ok_or_else(|| {
+                Error::Url("parameters: expected name=value, joined by &".to_owned())
+            })
+        });
+        Ok(Self { pairs: pairs.collect::<Result<_>>()? })
     }
 
     /// All values of a name.
@@ -26,25 +35,39 @@ impl Params {
         taken.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// The last value of a name.
-    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        self.all(name).pop()
+    /// The value of a name that is given once at most.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>> {
+        let mut values = self.all(name);
+        if values.len() > 1 {
+            let count = values.len();
+            return Err(Error::Url(format!(
+                "parameter {name}: expected it once, got it {count} times"
+            )));
+        }
+        Ok(values.pop())
     }
 
-    /// A time such as `10s` or `500ms`.
-    pub(crate) fn duration(&mut self, name: &str, default: Duration) -> Result<Duration> {
-        let Some(text) = self.text(name) else { return Ok(default) };
+    /// A time such as `10s` or `500ms`, of at least `least`.
+    pub(crate) fn duration(
+        &mut self,
+        name: &str,
+        default: Duration,
+        least: Duration,
+    ) -> Result<Duration> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let Some(text) = self.text(name)? else { return Ok(default) };
         let parsed = text
             .strip_suffix("ms")
             .map(|number| (number, 1))
             .or_else(|| text.strip_suffix('s').map(|number| (number, 1000)));
         parsed
             .and_then(|(number, factor)| number.parse::<u64>().ok()?.checked_mul(factor))
-            .filter(|millis| (1..=86_400_000).contains(millis))
             .map(Duration::from_millis)
+            .filter(|time| (least..=DAY).contains(time))
             .ok_or_else(|| {
+                let least = least.as_millis();
                 Error::Url(format!(
-                    "{name}={text}: expected a time like 500ms or 10s, at most a day"
+                    "{name}={text}: expected a time like 500ms or 10s, from {least}ms to a day"
                 ))
             })
     }

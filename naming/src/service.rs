@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
+use imago_kit::check_host;
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// Keys of [`ServiceRegistration::meta`] that Imago reads.
 pub mod meta_key {
@@ -83,6 +86,24 @@ impl ServiceRegistration {
         self.meta(meta_key::SERVICE_STATE).map_or(ServiceState::Young, ServiceState::parse)
     }
 
+    /// Checks what every registry needs: an id, a name, and an address that others can connect to.
+    pub(crate) fn check(&self) -> Result<()> {
+        let invalid =
+            |field: &str, reason: String| Err(Error::Invalid { field: field.to_owned(), reason });
+        for (field, value) in [("id", &self.id), ("name", &self.name), ("address", &self.address)] {
+            if value.is_empty() {
+                return invalid(field, "expected a value, got none".to_owned());
+            }
+        }
+        if let Err(expected) = check_host(&self.address) {
+            return invalid("address", format!("{expected}, got {:?}", self.address));
+        }
+        if self.port == 0 {
+            return invalid("port", "expected 1 to 65535, got 0".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether the registration carries every one of `tags`, in any case.
     pub fn has_tags(&self, tags: &[&str]) -> bool {
         tags.iter().all(|tag| self.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
@@ -125,6 +146,8 @@ impl ServiceState {
 pub enum Health {
     /// Healthy.
     Passing,
+    /// Taken out of use by an operator, and alive as far as its checks tell: nothing new goes to it.
+    Maintenance,
     /// Alive, but complains.
     Warning,
     /// Fails its check since that time, as far as this process has seen.

@@ -57,6 +57,29 @@ impl ConsulAgent {
         format!("127.0.0.1:{}", self.ports.numbers[0])
     }
 
+    /// Puts `body` to a path of its HTTP API.
+    ///
+    /// # Panics
+    /// When it does not answer, or with another status than 200.
+    pub async fn put(&self, path: &str, body: impl Into<String>) -> String {
+        self.put_as("", path, body).await
+    }
+
+    /// The same, with an ACL token.
+    ///
+    /// # Panics
+    /// When it does not answer, or with another status than 200.
+    pub async fn put_as(&self, token: &str, path: &str, body: impl Into<String>) -> String {
+        let http = reqwest::Client::builder().no_proxy().build().expect("HTTP can be set up");
+        let request = http.put(format!("http://{}{path}", self.address()));
+        let answer = request.header("X-Consul-Token", token).body(body.into()).send().await;
+        let answer = answer.expect("the agent answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("the agent's answer is a text");
+        assert!(status.is_success(), "{path}: {status}: {text}");
+        text
+    }
+
     /// Kills it at once; a development agent forgets everything.
     ///
     /// # Panics

@@ -116,6 +116,71 @@ fn secrets_are_neither_taken_from_flags_nor_shown() {
     assert!(text.contains("cluster.secret") && !text.contains("hush"), "{text}");
 }
 
+/// What a check says of a URL under this key.
+fn check_url(name: &str, key: &str, url: &str) -> Output {
+    let variable = format!("IMAGO_{}", key.to_uppercase().replace('.', "__"));
+    run(name, &["--check"], &[&secrets(name)[..], &[(&variable, url)]].concat())
+}
+
+#[test]
+fn a_check_reads_every_url_as_a_start_does() {
+    let naming = [
+        ("http://x", "unknown scheme http, expected memory, gossip, consul or consul+https"),
+        ("no url", "expected scheme://host:port"),
+        ("consul://me:hunter2@h:8500", "password: not used"),
+        ("consul://hunter2@h:8500", "user: not used"),
+        ("consul://h:8500#hunter2", "fragment"),
+        ("consul://a,b", "several hosts"),
+        ("consul://h?tokn=hunter2", "unknown parameter tokn"),
+        ("consul+https://h/a/b?wait=1", "expected a time like"),
+        ("gossip://127.0.0.1:0/path", "path"),
+        ("gossip://localhost:0", "expected an IP address"),
+        ("gossip://127.0.0.1:0?seed=nowhere", "seed=nowhere: expected host:port"),
+        ("memory://a?x=hunter2", "unknown parameter x"),
+    ];
+    let store = [
+        ("sqlite://a.db?cache=hunter2", "parameters, what follows ?"),
+        ("sqlite://a.db#f", "fragment"),
+        ("sqlite://me:hunter2@h/a.db", "user or password"),
+        ("sqlite:///tmp", "this is a folder"),
+        ("postgres://me:hunter2@db/imago#f", "fragment"),
+        ("postgres://me:hunter2@db/imago/x", "path"),
+        (
+            "postgres://me:hunter2@db/imago?sslrootcert=/nowhere",
+            "sslrootcert: cannot read /nowhere",
+        ),
+        ("null://x", "expected sqlite://FILE or postgres://"),
+    ];
+    let directory = [
+        ("redis://:hunter2@h/1#f", "fragment"),
+        ("redis://:hunter2@h?lease=1s&lease=2s", "parameter lease: expected it once"),
+        ("redis://:hunter2@h/1/2", "database 1/2"),
+    ];
+    let cases = naming.map(|case| ("gateway", "naming.url", case)).into_iter();
+    let cases = cases.chain(naming.map(|case| ("logic", "naming.url", case)));
+    let cases = cases.chain(store.map(|case| ("logic", "store.url", case)));
+    let cases = cases.chain(directory.map(|case| ("logic", "directory.url", case)));
+    for (name, key, (url, part)) in cases {
+        let checked = check_url(name, key, url);
+        let text = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{name}: {key} = {url} was taken");
+        assert!(text.starts_with("error: 1 error in the configuration"), "{text}");
+        assert!(text.contains(part), "{url}: {part:?} is not in\n{text}");
+        assert_eq!(text.matches(key).count(), 1, "{text}");
+        assert!(!text.contains("naming url"), "{text}");
+    }
+    for (key, url) in [
+        ("naming.url", "consul://h:8500/consul/?token=abc&dc=x"),
+        ("naming.url", "memory://name"),
+        ("store.url", "sqlite:///tmp/imago@1/imago.db"),
+        ("store.url", "postgres://me:a@db,other:1/imago?sslmode=disable"),
+        ("directory.url", "redis+cluster://:a@h:1,h:2?lease=2s"),
+    ] {
+        let checked = check_url("logic", key, url);
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

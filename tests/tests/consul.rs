@@ -92,20 +92,6 @@ async fn a_ttl_check_passes_while_its_server_lives_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn maintenance_is_critical() {
-    let agent = ConsulAgent::start().await;
-    let servers = client(&agent);
-    servers.register(&server("a")).await.unwrap();
-    let mut subscription = servers.subscribe(SERVICE).await.unwrap();
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let path = "/v1/agent/service/maintenance/a?enable=true";
-    http.put(format!("http://{}{path}", agent.address())).send().await.unwrap();
-    let is_critical = |seen: &Snapshot| matches!(seen.instances[0].health, Health::Critical { .. });
-    sees(&mut subscription, "the maintenance", is_critical, |seen| seen.instances.len() == 1).await;
-    assert_eq!(servers.find(SERVICE, &[]).await.unwrap(), []);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_acl_lets_the_token_in_and_names_what_it_refuses() {
     let rules =
         r#"acl { enabled = true, default_policy = "deny", tokens { master = "a-secret" } }"#;

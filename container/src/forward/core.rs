@@ -72,8 +72,8 @@ pub(crate) enum Availability {
 
 /// The servers, as a lane sees them.
 pub(crate) trait Servers {
-    /// A server for a session with nothing in flight.
-    fn pick(&self) -> Option<PeerId>;
+    /// A server for a session with nothing in flight; `last` has answered its last request.
+    fn pick(&self, last: Option<&PeerId>) -> Option<PeerId>;
     /// Whether a server with requests in flight takes further ones.
     fn availability(&self, server: &PeerId) -> Availability;
     /// Gives it a request of a session that waits for `own` answers of it already.
@@ -238,7 +238,7 @@ impl LaneCore {
     /// The server of the requests in flight, or a new one where there are none.
     fn choose(&mut self, servers: &dyn Servers) -> Option<PeerId> {
         if self.sent == 0 {
-            self.server = servers.pick();
+            self.server = servers.pick(self.server.as_ref());
             return self.server.clone();
         }
         let server = self.server.clone()?;

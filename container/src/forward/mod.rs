@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
+use imago_kit::LogLimit;
 use imago_proto::{
     SessionId,
     link::{Drained, Missing, Redeliver, Reply, ServerState, frame::Kind},
@@ -36,6 +37,8 @@ use crate::{
     LaneOwner, PeerId, Route, link::Link, metrics, promotion::Fitness, selector::Selector,
 };
 
+/// How often late answers of one server are logged.
+const LATE_LOG: Duration = Duration::from_secs(10);
 /// Deadline of a lane without requests.
 const NEVER: u64 = u64::MAX;
 
@@ -59,6 +62,7 @@ pub(crate) struct Forwarder {
     earliest: AtomicU64,
     /// Milliseconds since the start at which the last tick was.
     ticked: AtomicU64,
+    late: LogLimit,
 }
 
 struct LaneShared {
@@ -89,6 +93,7 @@ impl Forwarder {
             started: Instant::now(),
             earliest: AtomicU64::new(NEVER),
             ticked: AtomicU64::new(0),
+            late: LogLimit::every(LATE_LOG),
         })
     }
 
@@ -226,14 +231,13 @@ impl Forwarder {
         let bounds = self.bounds();
         for link in &self.links {
             let (peer, owed) = (&link.peer, link.pending());
-            match link.admission.look(elapsed, owed, bounds) {
-                Some(true) => {
-                    tracing::warn!(%peer, owed, "answers are late: refusing what would be too much")
+            let Some(refuses) = link.admission.look(elapsed, owed, bounds) else { continue };
+            let Some(more) = self.late.allow(&format!("{peer} {refuses}")) else { continue };
+            match refuses {
+                true => {
+                    tracing::warn!(%peer, owed, "answers are late: refusing what would be too much{more}")
                 }
-                Some(false) => {
-                    tracing::info!(%peer, owed, "refusing nothing any more")
-                }
-                None => {}
+                false => tracing::info!(%peer, owed, "refusing nothing any more{more}"),
             }
         }
     }
@@ -262,6 +266,17 @@ impl Forwarder {
 fn fittest(usable: &[Arc<Link>]) -> Vec<&Arc<Link>> {
     let best = usable.iter().filter_map(|link| link.fitness()).max();
     usable.iter().filter(|link| best.is_some() && link.fitness() == best).collect()
+}
+
+/// Those of these links that a session may go over which `last` served: servers in maintenance keep their
+/// sessions, and get no others unless all are in maintenance.
+fn offered<'a>(links: Vec<&'a Arc<Link>>, last: Option<&PeerId>) -> Vec<&'a Arc<Link>> {
+    let is_offered = |link: &Arc<Link>| !link.is_resting() || last == Some(&link.peer);
+    if links.iter().all(|link| is_offered(link)) {
+        return links;
+    }
+    let some: Vec<_> = links.iter().copied().filter(|link| is_offered(link)).collect();
+    if some.is_empty() { links } else { some }
 }
 
 /// A leaving server waits for this before it goes.

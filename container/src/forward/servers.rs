@@ -10,7 +10,7 @@ use imago_proto::{
 use super::{
     LaneShared,
     core::{Availability, Sent, Servers},
-    fittest, send_drained_if_idle,
+    fittest, offered, send_drained_if_idle,
 };
 use crate::{
     PeerId, Request,
@@ -20,9 +20,9 @@ use crate::{
 };
 
 impl Servers for LaneShared {
-    fn pick(&self) -> Option<PeerId> {
+    fn pick(&self, last: Option<&PeerId>) -> Option<PeerId> {
         let usable = self.forwarder.usable.load();
-        let links = fittest(&usable);
+        let links = offered(fittest(&usable), last);
         let candidates: Vec<Candidate> = links
             .iter()
             .map(|link| Candidate {

@@ -59,7 +59,7 @@ impl Fake {
 }
 
 impl Servers for Fake {
-    fn pick(&self) -> Option<PeerId> {
+    fn pick(&self, _: Option<&PeerId>) -> Option<PeerId> {
         let draining = self.draining.borrow();
         self.up.borrow().iter().find(|up| !draining.contains(up)).cloned()
     }

@@ -80,6 +80,8 @@ pub(crate) struct Link {
     /// What the peer said of itself, as `ServerState`.
     state: AtomicU8,
     synced: AtomicBool,
+    /// The peer is in maintenance.
+    resting: AtomicBool,
     echo: Echo,
     /// Requests that the peer has not answered.
     pending: AtomicUsize,
@@ -99,6 +101,7 @@ impl Link {
             ended: CancellationToken::new(),
             state: AtomicU8::new(ServerState::Young as u8),
             synced: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             echo: Echo::new(),
             pending: AtomicUsize::new(0),
             admission: Admission::default(),
@@ -204,6 +207,15 @@ impl Link {
 
     pub(crate) fn set_synced(&self) {
         self.synced.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the peer is in maintenance: it gets no new sessions.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_resting(&self, is_resting: bool) {
+        self.resting.store(is_resting, Ordering::SeqCst);
     }
 
     /// Whether requests may go to the peer: it said that it is Adult, has our sessions, and was heard

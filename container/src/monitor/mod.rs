@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use imago_kit::{LogLimit, Recorded};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
@@ -27,10 +28,10 @@ use connection::{BoundedListener, Bounds, Caller};
 use hosts::Hosts;
 pub use report::{PeerReport, PeersReport, SelfReport, Waiting};
 
-use crate::{
-    metrics as meters,
-    recorder::{Recorded, metrics_recorder},
-};
+use crate::{metrics as meters, metrics_recorder};
+
+/// How often refused admin requests of one address are logged.
+const REFUSED_LOG: Duration = Duration::from_secs(60);
 
 const ROUTES: &str =
     "GET /health, GET /ready, GET /peers, GET /metrics, POST /admin/promotion/exclude/{gateway}";
@@ -60,6 +61,7 @@ struct Monitor {
     /// Held while metrics are written out: else those who ask for them in numbers would stand in the
     /// runtime's queue before a health check.
     rendering: Arc<Mutex<()>>,
+    refused: Arc<LogLimit>,
 }
 
 impl Monitor {
@@ -67,7 +69,8 @@ impl Monitor {
         // An empty token would admit everybody who sends an empty one.
         let admin_token = admin_token.filter(|token| !token.is_empty()).map(Into::into);
         let recorder = metrics_recorder();
-        Self { source, admin_token, recorder, hosts, rendering: Arc::default() }
+        let refused = Arc::new(LogLimit::every(REFUSED_LOG));
+        Self { source, admin_token, recorder, hosts, rendering: Arc::default(), refused }
     }
 }
 
@@ -214,7 +217,9 @@ async fn exclude(
     gateway: Result<Path<String>, PathRejection>,
 ) -> Response {
     if let Err(refused) = admin::admit(monitor.admin_token.as_deref(), remote, &headers) {
-        tracing::warn!(%remote, why = refused.why(), "admin request refused");
+        if let Some(more) = monitor.refused.allow(&format!("{} {}", remote.ip(), refused.why())) {
+            tracing::warn!(%remote, why = refused.why(), "admin request refused{more}");
+        }
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (challenge, refuse(refused.status(), refused.why())).into_response();
     }

@@ -23,6 +23,7 @@ use super::{
     ours,
     registrar::Registrar,
     registration,
+    registry_log::{RegistryLog, in_maintenance},
     report::{GatewayReport, excluded_of},
     subscribe,
 };
@@ -53,6 +54,7 @@ pub(crate) struct GatewayRuntime {
     pub(crate) events: mpsc::Receiver<GatewayEvent>,
     pub(crate) links: Arc<Links>,
     pub(crate) report: Arc<GatewayReport>,
+    pub(crate) registry_log: RegistryLog,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -96,6 +98,12 @@ impl GatewayRuntime {
             () = shutdown.cancelled() => return None,
         }
         core.on(GatewayEvent::Visible, Instant::now());
+        self.tasks.spawn(follow_own(
+            self.naming.clone(),
+            self.info.service.clone(),
+            self.report.clone(),
+            self.stop.clone(),
+        ));
         let mut subscription = subscribe(&self.naming, &self.logic_service, shutdown).await?;
         let mut snapshot = subscription.current_and_seen();
         let mut tick = tokio::time::interval(TICK);
@@ -131,10 +139,9 @@ impl GatewayRuntime {
     }
 
     fn seen(&self, snapshot: &Snapshot) -> GatewayEvent {
-        if let Some(error) = &snapshot.error {
-            metrics::registry_error();
-            tracing::warn!(%error, "registry cannot be read, keeping what it said last");
-        }
+        self.registry_log.look(snapshot, &self.info.id);
+        let resting = in_maintenance(&snapshot.instances);
+        self.links.rest(resting.map(|it| ServiceId::from(it.service.id.as_str())).collect());
         let records = logic_records(&snapshot.instances, &self.info.id);
         match snapshot.error {
             None => GatewayEvent::Snapshot(records),
@@ -188,7 +195,7 @@ impl GatewayRuntime {
             GatewayAction::Redeliver => role.owed(&[], self.config.redeliver_jitter),
             GatewayAction::Vanished(server) => {
                 metrics::registry_vanished();
-                tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it");
+                self.registry_log.vanished(&server);
             }
         }
     }
@@ -304,6 +311,24 @@ fn logic_records(instances: &[Instance], own: &ServiceId) -> Vec<LogicRecord> {
             excluded: excluded_of(&instance.service).collect(),
         })
         .collect()
+}
+
+/// Follows the gateway's own entry: its maintenance is told to the gateway by the registry alone.
+async fn follow_own(
+    naming: Arc<dyn Naming>,
+    service: String,
+    report: Arc<GatewayReport>,
+    stop: CancellationToken,
+) {
+    let Some(mut subscription) = subscribe(&naming, &service, &stop).await else { return };
+    let mut snapshot = subscription.current_and_seen();
+    loop {
+        report.set_maintenance(&snapshot.instances);
+        snapshot = tokio::select! {
+            changed = subscription.changed() => changed,
+            () = stop.cancelled() => return,
+        };
+    }
 }
 
 async fn tick_forwarder(links: Arc<Links>, stop: CancellationToken) {

@@ -1,7 +1,7 @@
 //! A gateway's links: dials each registered logic server, and again after every loss.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -66,6 +66,8 @@ pub(crate) struct Links {
     links: DashMap<ServiceId, Arc<Link>>,
     dialling: Mutex<HashMap<ServiceId, Dialling>>,
     refused: RefusedLog,
+    /// Servers in maintenance.
+    resting: Mutex<BTreeSet<ServiceId>>,
     /// Our own state, told to every link.
     state: Mutex<State>,
 }
@@ -101,6 +103,7 @@ impl Links {
             links: DashMap::new(),
             dialling: Mutex::default(),
             refused: RefusedLog::default(),
+            resting: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -130,6 +133,19 @@ impl Links {
             // No room at all: the registry and the end of the link tell it too.
             let _ = link.try_send_urgent(Kind::State(state.clone()));
         }
+    }
+
+    /// These servers, and no others, get no new sessions from now on.
+    pub(super) fn rest(&self, servers: BTreeSet<ServiceId>) {
+        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+        for link in self.all() {
+            self.mark_resting(&link);
+        }
+    }
+
+    fn mark_resting(&self, link: &Link) {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        link.set_resting(resting.contains(&link.peer.service_id));
     }
 
     /// Dials a server until told to stop; a new address or life is used from the next dial on.
@@ -238,6 +254,7 @@ impl Links {
         if let Some(old) = self.links.insert(peer.service_id.clone(), link.clone()) {
             old.close();
         }
+        self.mark_resting(&link);
         // What was announced before the link was in its place.
         let now = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if now != own && link.try_send(Kind::State(now)).is_err() {

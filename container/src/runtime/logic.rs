@@ -22,6 +22,7 @@ use super::{
     ours,
     registrar::Registrar,
     registration,
+    registry_log::RegistryLog,
     report::{LogicReport, excluded_of},
     subscribe,
 };
@@ -44,6 +45,7 @@ pub(crate) struct LogicRuntime {
     pub(crate) events_in: mpsc::Sender<LogicEvent>,
     pub(crate) gateways: Arc<Gateways>,
     pub(crate) report: Arc<LogicReport>,
+    pub(crate) registry_log: Arc<RegistryLog>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -146,10 +148,7 @@ impl LogicRuntime {
     }
 
     fn seen(&self, snapshot: &Snapshot) -> LogicEvent {
-        if let Some(error) = &snapshot.error {
-            metrics::registry_error();
-            tracing::warn!(%error, "registry cannot be read, keeping what it said last");
-        }
+        self.registry_log.look(snapshot, &self.info.id);
         LogicEvent::Snapshot(gateway_records(&snapshot.instances, &self.info.id))
     }
 
@@ -164,6 +163,7 @@ impl LogicRuntime {
                     self.gateway_service.clone(),
                     self.info.id.clone(),
                     self.events_in.clone(),
+                    self.registry_log.clone(),
                     self.stop.clone(),
                 ));
             }
@@ -248,6 +248,7 @@ async fn reread(
     service: String,
     own: ServiceId,
     events: mpsc::Sender<LogicEvent>,
+    log: Arc<RegistryLog>,
     stop: CancellationToken,
 ) {
     let read = tokio::select! {
@@ -257,9 +258,9 @@ async fn reread(
     let gateways = match read {
         Ok(Ok(instances)) => Some(gateway_records(&instances, &own)),
         failed => {
-            metrics::registry_error();
-            let error = failed.map_or_else(|_| "no answer".to_owned(), |read| format!("{read:?}"));
-            tracing::warn!(%error, "cannot read the gateways once more before promotion");
+            let error = failed.ok().and_then(Result::err);
+            let error = error.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+            log.failed(&error, "cannot read the gateways once more before promotion");
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
                 () = stop.cancelled() => return,

@@ -1,12 +1,8 @@
 //! Accepts links from gateways, and runs each until it ends.
 
-use std::{
-    collections::HashSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use imago_kit::LogLimit;
 use imago_proto::link::RefusedReason;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -28,8 +24,12 @@ use crate::{
     slots::{Slot, Slots},
 };
 
-/// Refused peers that are remembered so as to be logged once. Overflow policy: logged again.
-const REFUSED_MAX: usize = 1024;
+/// How long after a first refusal a second one of the same peer and reason is logged, and the longest time
+/// between further ones.
+const REFUSED_FIRST: Duration = Duration::from_secs(60);
+const REFUSED_LONGEST: Duration = Duration::from_secs(3600);
+/// How often an error of the listener is logged.
+const ACCEPT_LOG: Duration = Duration::from_secs(60);
 
 /// Accepts links until it is stopped.
 pub(crate) struct Acceptor {
@@ -56,6 +56,7 @@ impl Acceptor {
         let handshakes =
             Slots::new(self.links.config.handshakes, Duration::ZERO, metrics::handshakes_open);
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        let log = LogLimit::every(ACCEPT_LOG);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -69,7 +70,9 @@ impl Acceptor {
                     self.links.tasks.spawn(links.serve(stream, remote, slot).instrument(span));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a link");
+                    if let Some(more) = log.allow("accept") {
+                        tracing::warn!(%error, "cannot accept a link{more}");
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(backoff.next_delay()) => {}
                         () = self.links.stop.cancelled() => return,
@@ -142,10 +145,14 @@ impl LinkServer {
     }
 }
 
-/// Logs refused handshakes, at `warn` once a peer, and counts them all.
-#[derive(Clone, Default)]
-pub(crate) struct RefusedLog {
-    seen: Arc<Mutex<HashSet<(String, &'static str)>>>,
+/// Logs refused handshakes, at `warn` now and then for each peer and reason, and counts them all.
+#[derive(Clone, Debug)]
+pub(crate) struct RefusedLog(Arc<LogLimit>);
+
+impl Default for RefusedLog {
+    fn default() -> Self {
+        Self(Arc::new(LogLimit::growing(REFUSED_FIRST, REFUSED_LONGEST)))
+    }
 }
 
 impl RefusedLog {
@@ -156,14 +163,9 @@ impl RefusedLog {
             HandshakeError::Io(error) => return tracing::debug!(%error, "handshake broke off"),
         };
         metrics::handshake_refused(reason);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= REFUSED_MAX {
-            seen.clear();
-        }
-        if seen.insert((peer.to_owned(), reason)) {
-            tracing::warn!(peer, reason, %error, "no link with this peer");
-        } else {
-            tracing::debug!(peer, reason, %error, "no link with this peer");
+        match self.0.allow(&format!("{peer} {reason}")) {
+            Some(more) => tracing::warn!(peer, reason, %error, "no link with this peer{more}"),
+            None => tracing::debug!(peer, reason, %error, "no link with this peer"),
         }
     }
 }

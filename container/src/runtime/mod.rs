@@ -13,6 +13,7 @@ mod logic_links;
 mod logic_told;
 mod redelivery;
 mod registrar;
+mod registry_log;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use trouble::Trouble;
 use self::{
     gateway_dial::Links,
     logic_accept::{LinkServer, RefusedLog},
+    registry_log::RegistryLog,
     report::{GatewayReport, LogicReport},
     trouble::TroubleCell,
 };
@@ -109,6 +111,7 @@ pub(crate) fn gateway(
         events,
         links,
         report,
+        registry_log: RegistryLog::default(),
         tasks: common.tasks,
         stop: common.stop,
     };
@@ -158,6 +161,7 @@ pub(crate) fn logic(
         events_in,
         gateways,
         report: Arc::new(report),
+        registry_log: Arc::default(),
         tasks: common.tasks,
         stop: common.stop,
     };
@@ -199,25 +203,18 @@ fn registration(
 
 /// Which life of which server an entry stands for; `None` for an entry that is not one of ours.
 fn peer_of(service: &ServiceRegistration) -> Option<PeerId> {
+    service.meta(meta_key::PROTOCOL).filter(|protocol| !protocol.is_empty())?;
     let incarnation = service.meta(meta_key::INCARNATION)?.parse::<Incarnation>().ok()?;
     Some(PeerId { service_id: ServiceId::from(service.id.as_str()), incarnation })
 }
 
-/// Entries of other servers that are ours to talk to; says which are not.
+/// Entries of other servers that are ours to talk to.
 fn ours<'a>(
     instances: &'a [Instance],
     own: &'a ServiceId,
 ) -> impl Iterator<Item = (PeerId, &'a Instance)> {
-    instances.iter().filter(|instance| instance.service.id != own.as_str()).filter_map(|instance| {
-        let peer = peer_of(&instance.service);
-        if peer.is_none() {
-            tracing::warn!(
-                service = %instance.service.id,
-                "registry entry has no incarnation in its meta: not a server of ours, ignored"
-            );
-        }
-        Some((peer?, instance))
-    })
+    let others = instances.iter().filter(|instance| instance.service.id != own.as_str());
+    others.filter_map(|instance| Some((peer_of(&instance.service)?, instance)))
 }
 
 /// A moment of the wall clock on the clock that the cores use.

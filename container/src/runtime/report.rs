@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     iter,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,10 @@ use imago_naming::{Health, Instance, ServiceRegistration, Snapshot, meta_key};
 use imago_proto::{ServiceId, link::ServerState};
 use tokio::sync::mpsc;
 
-use super::{gateway_dial::Links, logic_links::Gateways, peer_of, trouble::TroubleCell};
+use super::{
+    gateway_dial::Links, logic_links::Gateways, peer_of, registry_log::in_maintenance,
+    trouble::TroubleCell,
+};
 use crate::{
     ServerInfo,
     link::Link,
@@ -140,6 +146,7 @@ fn registered(instance: &Instance) -> PeerReport {
         health: match instance.health {
             Health::Passing => "passing",
             Health::Warning => "warning",
+            Health::Maintenance => "maintenance",
             Health::Critical { .. } => "critical",
         }
         .to_owned(),
@@ -252,11 +259,28 @@ impl MonitorSource for LogicReport {
 pub(crate) struct GatewayReport {
     common: Common,
     links: Arc<Links>,
+    /// An operator keeps new clients away, as the registry says.
+    in_maintenance: AtomicBool,
 }
 
 impl GatewayReport {
     pub(super) fn new(info: ServerInfo, port: u16, links: Arc<Links>) -> Self {
-        Self { common: Common::new(info, port), links }
+        Self { common: Common::new(info, port), links, in_maintenance: AtomicBool::new(false) }
+    }
+
+    /// Notes whether this gateway is among those in maintenance, and logs where that changes.
+    pub(super) fn set_maintenance(&self, instances: &[Instance]) {
+        let own = self.common.info.id.as_str();
+        let is_now = in_maintenance(instances).any(|instance| instance.service.id == own);
+        if self.in_maintenance.swap(is_now, Ordering::SeqCst) == is_now {
+            return;
+        }
+        match is_now {
+            true => tracing::info!(
+                "maintenance begins for this gateway: not ready for new clients, serving those that it has"
+            ),
+            false => tracing::info!("maintenance ends for this gateway"),
+        }
     }
 
     /// Time since the start.
@@ -305,6 +329,9 @@ impl MonitorSource for GatewayReport {
             }
             (state, _) => vec![format!("{state}: accepts no clients")],
         };
+        if self.in_maintenance.load(Ordering::SeqCst) {
+            reasons.push("maintenance: an operator keeps new clients away".to_owned());
+        }
         if state != "leaving" {
             reasons.extend(self.common.reasons());
             // Right after the wake, this may be asked before the first beat.

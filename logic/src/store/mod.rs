@@ -163,6 +163,16 @@ pub enum StoreError {
     Denied(#[from] Denied),
 }
 
+impl StoreError {
+    /// What is wrong, without the URL of the store.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Open { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 

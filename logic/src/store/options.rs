@@ -41,6 +41,18 @@ impl StoreOptions {
         }
     }
 
+    /// Checks what opening the store needs of this machine: the files that the URL names.
+    ///
+    /// # Errors
+    /// When such a file cannot be read, or does not hold what it is for.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Postgres(options) => options.check(),
+            Self::Sqlite(options) => options.check(),
+            Self::Null => Ok(()),
+        }
+    }
+
     /// Sets how much is written in one go, how much may wait, and how many read at once.
     pub fn bound(&mut self, batch: usize, queue: usize, readers: usize) {
         let (own_batch, own_queue, own_readers) = match self {

@@ -1,9 +1,9 @@
 //! The parts of Consul's HTTP API that are used, and their limits.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use serde::Deserialize;
+use imago_kit::Redacted;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::options::{Check, ConsulOptions};
@@ -17,6 +17,8 @@ const META_KEY_MAX: usize = 128;
 const META_VALUE_MAX: usize = 512;
 /// How long a plain request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read, in bytes: some 10,000 instances.
+const ANSWER_MAX: usize = 64 << 20;
 /// Added to the longest time that a blocking query may take.
 const WAIT_SLACK: Duration = Duration::from_secs(5);
 
@@ -27,49 +29,14 @@ pub(super) struct Api {
     pub(super) options: ConsulOptions,
 }
 
-/// Services with their health, and the index to wait behind.
+/// What a read of a service's instances was answered.
 pub(super) struct Answer {
-    pub(super) entries: Vec<Entry>,
+    /// The instances, unread.
+    pub(super) entries: Vec<Value>,
+    /// The index to wait behind; 0 where the answer has none.
     pub(super) index: u64,
-}
-
-/// One instance as `/v1/health/service` gives it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Entry {
-    pub(super) node: Node,
-    pub(super) service: Service,
-    #[serde(default)]
-    pub(super) checks: Vec<CheckState>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Node {
-    #[serde(default)]
-    pub(super) address: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Service {
-    #[serde(rename = "ID")]
-    pub(super) id: String,
-    #[serde(rename = "Service")]
-    pub(super) name: String,
-    #[serde(rename = "Address", default)]
-    pub(super) address: String,
-    #[serde(rename = "Port", default)]
-    pub(super) port: u16,
-    #[serde(rename = "Tags", default)]
-    pub(super) tags: Option<Vec<String>>,
-    #[serde(rename = "Meta", default)]
-    pub(super) meta: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct CheckState {
-    pub(super) status: String,
+    /// Whether Consul says that it left out what the token may not read.
+    pub(super) is_filtered: bool,
 }
 
 impl Api {
@@ -83,7 +50,7 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}{path}", self.options.base);
+        let url = format!("{}{path}", self.options.base.trim_end_matches('/'));
         let mut request = self.client.request(method, url).timeout(REQUEST_TIMEOUT);
         if let Some(token) = &self.options.token {
             request = request.header("X-Consul-Token", token);
@@ -95,7 +62,7 @@ impl Api {
     }
 
     /// Sends a request; an answer other than 200 is an error.
-    async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response> {
+    async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let response = request.send().await.map_err(|error| self.unavailable(&error))?;
         let status = response.status();
         if status == StatusCode::OK {
@@ -155,10 +122,30 @@ impl Api {
                 .timeout(wait + wait / 16 + WAIT_SLACK);
         }
         let response = self.send(request).await?;
-        let index = response.headers().get("X-Consul-Index");
-        let index = index.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let entries = response.json().await.map_err(|error| self.unavailable(&error))?;
-        Ok(Answer { entries, index })
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let index = header("X-Consul-Index").and_then(|index| index.parse().ok()).unwrap_or(0);
+        let is_filtered = header("X-Consul-Results-Filtered-By-ACLs") == Some("true");
+        let bytes = self.read_whole(response).await?;
+        // Entries are read later, one by one.
+        let entries: Option<Vec<Value>> = serde_json::from_slice(&bytes)
+            .map_err(|error| self.unusable(&format!("expected a list of instances: {error}")))?;
+        Ok(Answer { entries: entries.unwrap_or_default(), index, is_filtered })
+    }
+
+    async fn read_whole(&self, mut response: Response) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unavailable(&error))? {
+            if bytes.len() + chunk.len() > ANSWER_MAX {
+                return Err(self.unusable(&format!("expected at most {ANSWER_MAX} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn unusable(&self, why: &str) -> Error {
+        let base = Redacted(&self.options.base);
+        Error::Unavailable(format!("consul at {base}: no usable answer: {why}"))
     }
 
     /// Tells the cause and the agent's address; never the URL, which may hold more.
@@ -167,8 +154,11 @@ impl Api {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        let kind = if error.is_timeout() { "no answer in time" } else { "no usable answer" };
-        Error::Unavailable(format!("consul at {}: {kind}: {cause}", self.options.base))
+        if !error.is_timeout() {
+            return self.unusable(&cause.to_string());
+        }
+        let base = Redacted(&self.options.base);
+        Error::Unavailable(format!("consul at {base}: no answer in time: {cause}"))
     }
 
     fn body(&self, service: &ServiceRegistration) -> Result<Value> {
@@ -217,21 +207,16 @@ fn encode(text: &str) -> String {
 
 /// Checks what Consul refuses or, worse, takes and cuts.
 pub(super) fn validate(service: &ServiceRegistration) -> Result<()> {
-    let invalid = |field: String, reason: String| Err(Error::Invalid { field, reason });
-    for (field, value) in
-        [("id", &service.id), ("name", &service.name), ("address", &service.address)]
-    {
-        if value.is_empty() {
-            return invalid(field.into(), "expected a value, got none".into());
-        }
-    }
-    if service.port == 0 {
-        return invalid("port".into(), "expected 1 to 65535, got 0".into());
-    }
+    service.check()?;
+    check_meta(service).map_err(|(field, reason)| Error::Invalid { field, reason })
+}
+
+/// Checks the limits of meta; otherwise, the field and what is expected of it.
+pub(super) fn check_meta(service: &ServiceRegistration) -> Result<(), (String, String)> {
     if service.meta.len() > META_PAIRS_MAX {
         let reason =
             format!("expected at most {META_PAIRS_MAX} entries, got {}", service.meta.len());
-        return invalid("meta".into(), reason);
+        return Err(("meta".to_owned(), reason));
     }
     for (key, value) in &service.meta {
         let is_plain =
@@ -239,12 +224,12 @@ pub(super) fn validate(service: &ServiceRegistration) -> Result<()> {
         if key.is_empty() || key.len() > META_KEY_MAX || !is_plain {
             let reason =
                 format!("expected a key of 1 to {META_KEY_MAX} characters of A-Z a-z 0-9 _ -");
-            return invalid(format!("meta.{key}"), reason);
+            return Err((format!("meta.{key}"), reason));
         }
         let len = value.len();
         if len > META_VALUE_MAX {
             let reason = format!("expected at most {META_VALUE_MAX} bytes, got {len}");
-            return invalid(format!("meta.{key}"), reason);
+            return Err((format!("meta.{key}"), reason));
         }
     }
     Ok(())

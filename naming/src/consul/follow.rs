@@ -7,11 +7,17 @@ use std::{
 
 use tokio::time::{Instant, interval, sleep};
 
-use super::{FIRST_CAP, Shared, jittered};
-use crate::Instance;
+use super::{FIRST_CAP, NEEDED, Read, Shared, jittered};
+use crate::{Instance, pace::Pace};
 
 /// How often a watch looks whether anybody still wants it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Reads that may follow each other without a pause after a quiet time: changes of a promotion come in
+/// bursts.
+const READS_AT_ONCE: u32 = 10;
+/// Time between further reads: a service that changes without end, or answers without an index to wait
+/// behind, cost no more.
+const READ_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs until nobody subscribes to the service any more.
 pub(super) async fn run(shared: Arc<Shared>, service: String, first: Vec<Instance>, index: u64) {
@@ -33,22 +39,29 @@ async fn unwanted(shared: &Shared, service: &str) {
 
 async fn follow(shared: &Shared, service: &str, first: Vec<Instance>, mut index: u64) {
     let mut cap = FIRST_CAP;
+    let mut pace = Pace::new(READS_AT_ONCE, READ_INTERVAL);
     let mut doubt = Doubt { had_any: !first.is_empty(), empty_since: None };
     loop {
+        pace.turn().await;
         match shared.read(service, Some(index)).await {
-            Ok((instances, now_at)) => {
+            Ok(read) => {
                 cap = FIRST_CAP;
+                if read.index == 0
+                    && let Some(more) = shared.log.allow("index")
+                {
+                    tracing::warn!(
+                        service,
+                        "answers have no X-Consul-Index: reading again and again instead of waiting for changes{more}"
+                    );
+                }
                 // After a restart of the agent the index begins again; waiting behind the old one
                 // would sleep through every change.
-                index = if now_at < index { 0 } else { now_at };
+                index = if read.index < index { 0 } else { read.index };
                 let grace = shared.api.options.empty_grace;
-                if doubt.believes(&instances, grace, Instant::now()) {
-                    shared.publish(service, instances, now_at);
+                if doubt.believes(&read.instances, grace, Instant::now()) {
+                    shared.publish(service, read.instances, read.index);
                 } else {
-                    shared.hub.fail(
-                        service,
-                        "consul lists nobody all of a sudden: a lost registration, or a missing read permission? keeping the last list for now",
-                    );
+                    shared.hub.fail(service, &doubted(&read));
                     // The list may stay as it is, so no blocking query would wake us in time.
                     index = 0;
                     sleep((grace / 10).min(Duration::from_millis(500))).await;
@@ -61,6 +74,16 @@ async fn follow(shared: &Shared, service: &str, first: Vec<Instance>, mut index:
             }
         }
     }
+}
+
+/// Why a sudden empty list is doubted.
+fn doubted(read: &Read) -> String {
+    let perhaps = if read.is_filtered {
+        format!("it leaves out what the token may not read: {NEEDED}")
+    } else {
+        format!("a lost registration, or a missing permission, where {NEEDED}?")
+    };
+    format!("consul lists nobody all of a sudden: {perhaps}; keeping the last list for now")
 }
 
 /// Doubts a list that is suddenly empty: an agent that restarted has no registrations, and one

@@ -45,10 +45,18 @@ async fn verify_all(shared: &Shared) {
 async fn register_again(shared: &Shared, id: &str) {
     // Deregistered meanwhile: stays so.
     let Some(service) = shared.registered().get(id).cloned() else { return };
-    match shared.api.register(&service).await {
-        Ok(()) => tracing::warn!(service = id, "consul had lost this registration, made it again"),
-        Err(error) => {
-            tracing::warn!(service = id, %error, "consul lost this registration, and does not take it again")
+    let registered = shared.api.register(&service).await;
+    if let Some(more) = shared.log.allow(&format!("lost {id} {}", registered.is_ok())) {
+        match registered {
+            Ok(()) => {
+                tracing::warn!(
+                    service = id,
+                    "consul had lost this registration, made it again{more}"
+                )
+            }
+            Err(error) => {
+                tracing::warn!(service = id, %error, "consul lost this registration, and does not take it again{more}")
+            }
         }
     }
     if !shared.registered().contains_key(id)

@@ -1,6 +1,7 @@
 //! Consul as the registry, over its HTTP API.
 
 mod api;
+mod entry;
 mod follow;
 mod keeper;
 mod options;
@@ -15,13 +16,26 @@ use std::{
 };
 
 use async_trait::async_trait;
+use imago_kit::LogLimit;
 use rand::RngExt;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::api::{Answer, Api, Entry};
 pub use self::options::{Check, ConsulOptions};
-use crate::{Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub};
+use self::{
+    api::{Answer, Api},
+    entry::CriticalSince,
+};
+use crate::{
+    Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription,
+    hub::Hub,
+    unreadable::{Skipped, Unreadable},
+};
+
+/// What a token that may not read enough lacks.
+const NEEDED: &str = "its token needs service:read and node:read";
+/// How often a line of one cause is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Consul as the registry. Dropping it ends its tasks; registrations stay.
 #[derive(Debug)]
@@ -37,10 +51,12 @@ struct Shared {
     /// What this process has registered, to be made again when an agent forgets it.
     registered: Mutex<HashMap<String, ServiceRegistration>>,
     /// By service, then by id.
-    critical_since: Mutex<HashMap<String, HashMap<String, SystemTime>>>,
+    critical_since: Mutex<HashMap<String, CriticalSince>>,
     watches: AtomicUsize,
     /// What subscribers were told last, by service, with its index. Locked before the hub.
     published: Mutex<HashMap<String, Published>>,
+    unreadable: Unreadable,
+    log: LogLimit,
     stop: CancellationToken,
 }
 
@@ -64,6 +80,8 @@ impl Consul {
             critical_since: Mutex::default(),
             watches: AtomicUsize::new(0),
             published: Mutex::default(),
+            unreadable: Unreadable::of("consul"),
+            log: LogLimit::every(LOG_INTERVAL),
             stop: stop.clone(),
         });
         tokio::spawn(keeper::run(shared.clone()));
@@ -114,17 +132,30 @@ impl Shared {
         is_retired
     }
 
-    async fn read(&self, service: &str, behind: Option<u64>) -> Result<(Vec<Instance>, u64)> {
-        let Answer { entries, index } = self.api.health(service, behind).await?;
+    async fn read(&self, service: &str, behind: Option<u64>) -> Result<Read> {
+        let Answer { entries, index, is_filtered } = self.api.health(service, behind).await?;
+        if is_filtered && let Some(more) = self.log.allow("filtered") {
+            tracing::warn!(
+                service,
+                "consul leaves out what the token may not read: {NEEDED}{more}"
+            );
+        }
         let mut services = self.critical_since.lock().unwrap_or_else(PoisonError::into_inner);
         let before = services.remove(service).unwrap_or_default();
-        let instances: Vec<Instance> =
-            entries.into_iter().map(|entry| instance(entry, &before)).collect();
-        let since: HashMap<String, SystemTime> = instances.iter().filter_map(critical).collect();
+        let mut read = Read { instances: Vec::new(), skipped: Vec::new(), index, is_filtered };
+        for entry in &entries {
+            match entry::read(entry, &before) {
+                Ok(instance) => read.instances.push(instance),
+                Err(skipped) => read.skipped.push(skipped),
+            }
+        }
+        let since: CriticalSince = read.instances.iter().filter_map(critical).collect();
         if !since.is_empty() {
             services.insert(service.to_owned(), since);
         }
-        Ok((instances, index))
+        drop(services);
+        read.skipped.iter().for_each(|skipped| self.unreadable.skip(skipped));
+        Ok(read)
     }
 
     /// Waits until the registry shows a registration as it was written. A 200 on the write is not
@@ -135,13 +166,20 @@ impl Shared {
         let mut pause = Duration::from_millis(5);
         loop {
             // A failed read is like one that does not show it yet.
-            if let Ok((instances, _)) = self.read(&service.name, None).await
-                && instances.iter().any(|instance| is_same(&instance.service, service))
-            {
-                return Ok(());
-            }
+            let why = match self.read(&service.name, None).await {
+                Ok(read) => match read.why_missing(service) {
+                    None => return Ok(()),
+                    Some(why) => why,
+                },
+                Err(error) => {
+                    if let Some(more) = self.log.allow("visible") {
+                        tracing::warn!(service = %service.id, %error, "cannot look for the own registration{more}");
+                    }
+                    error.to_string()
+                }
+            };
             if Instant::now() >= deadline {
-                return Err(Error::NotVisible { service_id: service.id.clone(), waited });
+                return Err(Error::NotVisible { service_id: service.id.clone(), waited, why });
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));
@@ -149,31 +187,45 @@ impl Shared {
     }
 }
 
+/// What a read showed.
+struct Read {
+    instances: Vec<Instance>,
+    /// Entries that cannot be read.
+    skipped: Vec<Skipped>,
+    index: u64,
+    /// Whether Consul left out what the token may not read.
+    is_filtered: bool,
+}
+
+impl Read {
+    /// Why the registration is not shown as it was written; `None` where it is.
+    fn why_missing(&self, service: &ServiceRegistration) -> Option<String> {
+        let mut same_id = self.instances.iter().filter(|it| it.service.id == service.id).peekable();
+        let is_other = same_id.peek().is_some();
+        if same_id.any(|it| is_same(&it.service, service)) {
+            return None;
+        }
+        if let Some(skipped) = self.skipped.iter().find(|skipped| skipped.id == service.id) {
+            return Some(format!(
+                "consul shows it in a form that cannot be read: {}",
+                skipped.reason
+            ));
+        }
+        if is_other {
+            return Some("consul shows another registration under this id".to_owned());
+        }
+        let lists_nobody = self.instances.is_empty() && self.skipped.is_empty();
+        Some(match (self.is_filtered, lists_nobody) {
+            (true, _) => format!("consul leaves out what the token may not read: {NEEDED}"),
+            (_, true) => format!("consul lists nobody; where it has ACLs, {NEEDED}"),
+            _ => "consul lists others, and not this one".to_owned(),
+        })
+    }
+}
+
 /// Tags come back in any order.
 fn is_same(a: &ServiceRegistration, b: &ServiceRegistration) -> bool {
     a.id == b.id && a.address == b.address && a.port == b.port && a.meta == b.meta
-}
-
-/// Consul's statuses of all checks, node and maintenance included, made one: the worst counts.
-fn instance(entry: Entry, critical_since: &HashMap<String, SystemTime>) -> Instance {
-    let Entry { node, service, checks } = entry;
-    let health = if checks.iter().any(|check| check.status == "critical") {
-        let since = critical_since.get(&service.id).copied();
-        Health::Critical { since: since.unwrap_or_else(SystemTime::now) }
-    } else {
-        let passing = checks.iter().all(|check| check.status == "passing");
-        if passing { Health::Passing } else { Health::Warning }
-    };
-    let address = if service.address.is_empty() { node.address } else { service.address };
-    let service = ServiceRegistration {
-        id: service.id,
-        name: service.name,
-        address,
-        port: service.port,
-        tags: service.tags.unwrap_or_default(),
-        meta: service.meta.unwrap_or_default(),
-    };
-    Instance { service, health }
 }
 
 /// Since when it is critical, if it is.
@@ -213,15 +265,15 @@ impl Naming for Consul {
     }
 
     async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        Ok(crate::passing(self.shared.read(service, None).await?.0, tags))
+        Ok(crate::passing(self.shared.read(service, None).await?.instances, tags))
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
-        Ok(self.shared.read(service, None).await?.0)
+        Ok(self.shared.read(service, None).await?.instances)
     }
 
     async fn subscribe(&self, service: &str) -> Result<Subscription> {
-        let (first, index) = self.shared.read(service, None).await?;
+        let Read { instances: first, index, .. } = self.shared.read(service, None).await?;
         let (subscription, is_new) = self.shared.join(service, &first, index);
         if is_new {
             tokio::spawn(follow::run(self.shared.clone(), service.to_owned(), first, index));
@@ -239,47 +291,4 @@ impl Naming for Consul {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn health_of(statuses: &[&str], critical_since: &HashMap<String, SystemTime>) -> Health {
-        let checks: Vec<_> = statuses.iter().map(|status| json!({ "Status": status })).collect();
-        let entry = json!({
-            "Node": { "Address": "10.0.0.1" },
-            "Service": { "ID": "a", "Service": "chat", "Port": 1 },
-            "Checks": checks,
-        });
-        let instance = instance(serde_json::from_value(entry).unwrap(), critical_since);
-        assert_eq!(instance.service.address, "10.0.0.1", "the node's, where the service has none");
-        instance.health
-    }
-
-    #[test]
-    fn the_worst_of_all_checks_counts() {
-        let nobody = HashMap::new();
-        assert_eq!(health_of(&[], &nobody), Health::Passing);
-        assert_eq!(health_of(&["passing", "passing"], &nobody), Health::Passing);
-        assert_eq!(health_of(&["passing", "warning"], &nobody), Health::Warning);
-        let critical = health_of(&["warning", "critical", "passing"], &nobody);
-        assert!(matches!(critical, Health::Critical { .. }));
-    }
-
-    #[test]
-    fn a_critical_service_stays_critical_since_it_was_first_seen_so() {
-        let since = SystemTime::UNIX_EPOCH;
-        let before = HashMap::from([("a".to_owned(), since)]);
-        assert_eq!(health_of(&["critical"], &before), Health::Critical { since });
-    }
-
-    #[test]
-    fn the_cap_of_a_backoff_doubles_up_to_ten_seconds() {
-        let mut cap = FIRST_CAP;
-        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
-            assert_eq!(cap, Duration::from_millis(expected));
-            let delay = jittered(&mut cap);
-            assert!(delay <= Duration::from_millis(expected), "{delay:?} of {expected} ms");
-        }
-    }
-}
+mod tests;

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use imago_kit::authority;
 use url::Url;
 
-use crate::{Error, Result, params::Params};
+use crate::{Error, Result, location::host_of, params::Params};
+
+/// Shortest time between two looks for own registrations.
+const VERIFY_LEAST: Duration = Duration::from_millis(100);
+/// Longest blocking query that Consul takes.
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// How Consul finds out that a server is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +21,8 @@ pub enum Check {
     Ttl,
 }
 
-/// How Consul is reached and used.
+/// How Consul is reached and used: `consul://host:8500` or `consul+https://host:8501`, with these
+/// parameters. A path is put before that of every request, for a proxy that serves Consul below one.
 ///
 /// | parameter | default | meaning |
 /// | --- | --- | --- |
@@ -30,9 +37,28 @@ pub enum Check {
 /// | `wait` | `55s` | longest blocking query |
 /// | `empty_grace` | `15s` | how long a sudden empty list is doubted |
 /// | `visible_timeout` | `30s` | how long a registration may take to show up |
+///
+/// # What the token needs
+///
+/// Where Consul's ACLs are on, the token of a gateway and of a logic server needs:
+///
+/// ```hcl
+/// # its own service, to register, to deregister and to report: "gateway" or "chat"
+/// service "gateway" { policy = "write" }
+/// # both services, to find the others
+/// service "gateway" { policy = "read" }
+/// service "chat"    { policy = "read" }
+/// # the nodes that they run on: Consul leaves instances out whose node may not be read
+/// node_prefix ""    { policy = "read" }
+/// ```
+///
+/// `write` implies `read`. Consul refuses writes without permission, but answers reads with less: with
+/// nobody, or with some. So a registration that does not show up, and a list that is suddenly empty, may be
+/// a lack of `service:read` or `node:read`; versions that say so (`X-Consul-Results-Filtered-By-ACLs`) are
+/// believed, and the log tells of it.
 #[derive(Clone, Debug)]
 pub struct ConsulOptions {
-    /// `http://host:port` or `https://host:port`.
+    /// `http://host:port` or `https://host:port`, with or without a path.
     pub base: String,
     /// ACL token.
     pub token: Option<String>,
@@ -90,40 +116,54 @@ impl ConsulOptions {
     /// Reads a `consul://` or `consul+https://` URL.
     pub(crate) fn parse(url: &Url) -> Result<Self> {
         let scheme = if url.scheme() == "consul+https" { "https" } else { "http" };
-        let host = url.host_str().filter(|host| !host.is_empty()).unwrap_or("127.0.0.1");
-        let mut options = Self::new(format!("{scheme}://{host}:{}", url.port().unwrap_or(8500)));
-        let mut params = Params::of(url);
-        options.token = params.text("token").filter(|token| !token.is_empty());
-        options.datacenter = params.text("dc").filter(|dc| !dc.is_empty());
-        options.check = match params.text("check").as_deref() {
+        let host = authority(&host_of(url, "127.0.0.1")?, url.port().unwrap_or(8500));
+        let path = url.path().trim_end_matches('/');
+        let mut options = Self::new(format!("{scheme}://{host}{path}"));
+        let mut params = Params::of(url)?;
+        options.token = params.text("token")?.filter(|token| !token.is_empty());
+        // A header carries it.
+        let is_plain = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !options.token.as_ref().is_none_or(is_plain) {
+            return Err(Error::Url(
+                "token: expected letters, digits and signs of ASCII".to_owned(),
+            ));
+        }
+        options.datacenter = params.text("dc")?.filter(|dc| !dc.is_empty());
+        options.check = match params.text("check")?.as_deref() {
             None | Some("http") => Check::Http,
             Some("ttl") => Check::Ttl,
             Some(other) => {
                 return Err(Error::Url(format!("check={other}: expected http or ttl")));
             }
         };
-        for (name, value) in [
-            ("check_interval", &mut options.check_interval),
-            ("check_timeout", &mut options.check_timeout),
-            ("ttl", &mut options.ttl),
-            ("deregister_after", &mut options.deregister_after),
-            ("verify_interval", &mut options.verify_interval),
-            ("wait", &mut options.wait),
-            ("empty_grace", &mut options.empty_grace),
-            ("visible_timeout", &mut options.visible_timeout),
-        ] {
-            *value = params.duration(name, *value)?;
-        }
-        if options.wait > Duration::from_secs(600) {
-            return Err(Error::Url(
-                "wait: expected at most 600s, more is cut by Consul".to_owned(),
-            ));
-        }
+        options.read_times(&mut params)?;
         params.finish(
             "token, dc, check, check_interval, check_timeout, ttl, deregister_after, \
              verify_interval, wait, empty_grace or visible_timeout",
         )?;
         Ok(options)
+    }
+
+    fn read_times(&mut self, params: &mut Params) -> Result<()> {
+        let least = Duration::from_millis(1);
+        for (name, value, least) in [
+            ("check_interval", &mut self.check_interval, least),
+            ("check_timeout", &mut self.check_timeout, least),
+            ("ttl", &mut self.ttl, least),
+            ("deregister_after", &mut self.deregister_after, least),
+            ("verify_interval", &mut self.verify_interval, VERIFY_LEAST),
+            ("wait", &mut self.wait, least),
+            ("empty_grace", &mut self.empty_grace, least),
+            ("visible_timeout", &mut self.visible_timeout, least),
+        ] {
+            *value = params.duration(name, *value, least)?;
+        }
+        if self.wait > WAIT_MAX {
+            return Err(Error::Url(
+                "wait: expected at most 600s, more is cut by Consul".to_owned(),
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -102,3 +102,83 @@ async fn a_server_that_moved_outranks_its_earlier_life_whatever_the_clocks() {
     first.register(&life(1)).await.unwrap();
     is_at(1).await;
 }
+
+/// A member of another make, which tells whatever the test wants.
+async fn tells(member: &Gossip, id: &str, value: &str) {
+    let key = format!("{KEY_PREFIX}{id}");
+    member.shared.chitchat.lock().await.self_node_state().set(key, value.to_owned());
+    member.spread().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_left_out_and_hides_nobody() {
+    let seed = join(Vec::new()).await;
+    let other = join(vec![seed.address().to_string()]).await;
+    let told = |service: &ServiceRegistration| {
+        serde_json::json!({ "service": service, "at": 1 }).to_string()
+    };
+    let at = |id: &str, address: &str, port| ServiceRegistration::new(id, "chat", address, port);
+    tells(&other, "", &told(&at("", "127.0.0.1", 1))).await;
+    tells(&other, "another", &told(&at("b", "127.0.0.1", 1))).await;
+    tells(&other, "broken", "{").await;
+    tells(&other, "astray", &told(&at("astray", "http://h", 1))).await;
+    tells(&other, "portless", &told(&at("portless", "127.0.0.1", 0))).await;
+    let high = told(&at("high", "127.0.0.1", 1)).replace("\"port\":1", "\"port\":70000");
+    tells(&other, "high", &high).await;
+    let more = told(&at("more", "127.0.0.1", 1)).replacen('{', "{\"unknown\":[1],", 1);
+    tells(&other, "more", &more).await;
+    other.register(&at("a", "127.0.0.1", 1)).await.unwrap();
+    let known = async || {
+        let known = seed.instances("chat").await.unwrap();
+        known.into_iter().map(|it| it.service.id).collect::<Vec<_>>()
+    };
+    let all = async {
+        while known().await != ["a", "more"] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, all).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_gossip_and_another_cluster_end_nothing() {
+    let seed = join(Vec::new()).await;
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for _ in 0..50 {
+        stranger.send_to(b"no gossip", seed.address()).await.unwrap();
+    }
+    let options = GossipOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        advertise: None,
+        seeds: vec![seed.address().to_string()],
+        cluster: "another".to_owned(),
+    };
+    let foreigner = Gossip::join(options).await.unwrap();
+    let there = ServiceRegistration::new("foreign", "gateway", "127.0.0.1", 1);
+    foreigner.register(&there).await.unwrap();
+    let next = join(vec![seed.address().to_string()]).await;
+    let service = ServiceRegistration::new("gateway-1", "gateway", "127.0.0.1", 1);
+    next.register(&service).await.unwrap();
+    let known = async {
+        loop {
+            let known = seed.instances("gateway").await.unwrap();
+            assert!(known.iter().all(|it| it.service.id == "gateway-1"), "{known:?}");
+            if known.len() == 1 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, known).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_others_could_not_reach_is_not_registered() {
+    let member = join(Vec::new()).await;
+    let service = ServiceRegistration::new("a", "chat", "http://h", 1);
+    let refused = member.register(&service).await;
+    assert!(
+        matches!(&refused, Err(Error::Invalid { field, .. }) if field == "address"),
+        "{refused:?}"
+    );
+}

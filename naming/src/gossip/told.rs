@@ -3,7 +3,7 @@
 use chitchat::{Chitchat, NodeState};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, ServiceRegistration};
+use crate::{Error, Result, ServiceRegistration, unreadable::Skipped};
 
 /// Prefix of the keys under which members tell their registrations.
 pub(super) const KEY_PREFIX: &str = "service:";
@@ -17,12 +17,22 @@ pub(super) struct Told {
     pub(super) at: u64,
 }
 
-/// What a member tells. That of a later version, which tells it in another form, is skipped.
+/// What a member tells that can be read; the rest is left out.
 pub(super) fn told_by(state: &NodeState) -> impl Iterator<Item = Told> {
-    state
-        .key_values()
-        .filter(|(key, _)| key.starts_with(KEY_PREFIX))
-        .filter_map(|(_, value)| serde_json::from_str(value).ok())
+    state.key_values().filter_map(|(key, value)| read(key.strip_prefix(KEY_PREFIX)?, value).ok())
+}
+
+/// Reads what a member tells of the service with this id. A later version may tell it in another form.
+pub(super) fn read(id: &str, value: &str) -> Result<Told, Skipped> {
+    let told = serde_json::from_str(value).map_err(|error| error.to_string());
+    let told = told.and_then(|told: Told| {
+        if told.service.id != id {
+            return Err(format!("id: expected that of its key, got {:?}", told.service.id));
+        }
+        told.service.check().map_err(|error| error.to_string())?;
+        Ok(told)
+    });
+    told.map_err(|reason| Skipped { id: id.to_owned(), reason })
 }
 
 /// Has this member tell of a service from now on, under a number that is above those of all others that

@@ -4,6 +4,7 @@ mod fitness;
 mod freeze;
 mod isolation;
 mod lifecycle;
+mod maintenance;
 mod overload;
 mod owed;
 mod registry;

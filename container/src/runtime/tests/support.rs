@@ -80,6 +80,7 @@ pub(super) struct LogicNotes {
     /// How many it was told of at a time, and how many were left then, with these.
     pub(super) batches: Mutex<Vec<(usize, u64)>>,
     pub(super) redeliveries: AtomicUsize,
+    pub(super) requests: AtomicUsize,
     pub(super) is_never_idle: AtomicBool,
     /// Answers wait until it is not.
     pub(super) is_stuck: watch::Sender<bool>,
@@ -113,6 +114,7 @@ impl LogicRole for LogicNotes {
     }
 
     fn forward(&self, gateway: &PeerId, request: link::Forward, body: Bytes) {
+        self.requests.fetch_add(1, Ordering::SeqCst);
         let Some(handle) = self.handle.lock().unwrap().clone() else { return };
         let gateway = gateway.clone();
         let reply = link::Reply {

@@ -1,7 +1,7 @@
 //! Tests of zone-aware selection.
 
 use super::*;
-use crate::recorder::recorder;
+use imago_kit::{recorder, with_local_recorder};
 
 fn two_zones() -> [Candidate; 2] {
     [server("a", "east", 1, 0), server("b", "west", 1, 0)]
@@ -20,7 +20,7 @@ fn rules() -> ZoneRules {
 /// What `work` returns, and how often it counted a fallback.
 fn fallbacks<T>(work: impl FnOnce() -> T) -> (T, u32) {
     let (recorder, recorded) = recorder();
-    let result = metrics::with_local_recorder(&recorder, work);
+    let result = with_local_recorder(&recorder, work);
     let text = recorded.render();
     let line = text.lines().find_map(|line| line.strip_prefix("imago_zone_fallbacks_total "));
     (result, line.map_or(0, |count| count.parse().unwrap()))

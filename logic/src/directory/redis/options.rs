@@ -1,6 +1,6 @@
 //! How Redis is reached and used: `redis://host:port/db?…`.
 
-use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use imago_kit::authority;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -65,6 +65,9 @@ impl RedisOptions {
         if user.contains(['/', '?']) {
             return Err("user or password: expected %2F for a slash and %3F for ?".to_owned());
         }
+        if rest.contains('#') {
+            return Err("fragment, what follows #: not used".to_owned());
+        }
         let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, db) = hosts.split_once('/').unwrap_or((hosts, ""));
         if is_cluster && !matches!(db, "" | "0") {
@@ -85,8 +88,13 @@ impl RedisOptions {
             timeout: Duration::from_millis(250),
             queue: 65_536,
         };
+        let mut names = BTreeSet::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             options.set(pair)?;
+            let name = pair.split('=').next().unwrap_or_default();
+            if !names.insert(name) {
+                return Err(format!("parameter {name}: expected it once"));
+            }
         }
         Ok(options)
     }
@@ -199,6 +207,11 @@ mod tests {
             ("redis://h?leese=1s", "unknown parameter leese, expected lease"),
             ("redis://h?lease=1ms", "lease=1ms: expected a time like"),
             ("redis://h?timeout=soon", "from 10ms to 10s"),
+            ("redis://:hunter2@h#f", "fragment"),
+            ("redis://:hunter2@h/1?lease=1s#f", "fragment"),
+            ("redis://h?lease=1s&lease=2s", "parameter lease: expected it once"),
+            ("redis://:hunter2@h/1/2", "database 1/2"),
+            ("redis://:hunter2@a b", "node a b"),
             ("redis://h?queue=1", "queue=1: expected a whole number from 16"),
         ] {
             let error = RedisOptions::parse(url).unwrap_err();

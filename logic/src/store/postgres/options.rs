@@ -1,6 +1,6 @@
 //! How a PostgreSQL database is used, and the URL that says so.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use tokio_postgres::{
     Config,
@@ -8,7 +8,10 @@ use tokio_postgres::{
 };
 use url::form_urlencoded;
 
-use super::super::{Result, StoreError};
+use super::{
+    super::{Result, StoreError},
+    tls,
+};
 
 /// What is expected where a URL is wrong.
 const EXPECTED: &str = "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=MODE";
@@ -62,13 +65,17 @@ impl PostgresOptions {
         if !is_url(url) {
             return Err(refuse(EXPECTED.to_owned()));
         }
-        let (mut tls, mut roots) = (None, None);
+        let (mut encrypts, mut roots) = (None, None);
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut rest = Vec::new();
+        refuse_unused(address, query).map_err(refuse)?;
+        let (mut rest, mut names) = (Vec::new(), BTreeSet::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default();
+            if !names.insert(name.clone()) {
+                return Err(refuse(format!("parameter {name}: expected it once")));
+            }
             match &*name {
-                "sslmode" => tls = Some(mode(&value).map_err(refuse)?),
+                "sslmode" => encrypts = Some(mode(&value).map_err(refuse)?),
                 "sslrootcert" => roots = Some(PathBuf::from(&*value)),
                 _ => rest.push(pair),
             }
@@ -79,12 +86,24 @@ impl PostgresOptions {
         if config.get_hosts().is_empty() {
             return Err(refuse(EXPECTED.to_owned()));
         }
-        let tls = match tls.unwrap_or_else(|| !is_local(&config)) {
+        let tls = match encrypts.unwrap_or_else(|| !is_local(&config)) {
             true => Tls::Verified { roots },
+            false if roots.is_some() => {
+                return Err(refuse(
+                    "sslrootcert: not used without sslmode=require or verify-full".to_owned(),
+                ));
+            }
             false => Tls::Off,
         };
         prepare(&mut config, &tls);
         Ok(Self { config, tls, batch: 256, queue: 8192, readers: 2 })
+    }
+
+    /// Reads the certificates that connections are verified by.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Tls::Verified { roots } = &self.tls else { return Ok(()) };
+        let connector = tls::connector(roots.as_deref());
+        connector.map(drop).map_err(|reason| StoreError::Open { url: self.shown(), reason })
     }
 
     /// The configuration of connections that have time limits.
@@ -113,6 +132,19 @@ impl PostgresOptions {
 /// Whether this is the URL of a PostgreSQL database, as far as one sees from its scheme.
 pub(crate) fn is_url(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// Refuses the parts of a URL that are not used, and that are part of a name otherwise.
+fn refuse_unused(address: &str, query: &str) -> Result<(), String> {
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if host.contains('#') || query.contains('#') {
+        return Err("fragment, what follows #: not used; a # in a name is written %23".to_owned());
+    }
+    if host.split_once('/').is_some_and(|(_, database)| database.contains('/')) {
+        return Err("path: expected the name of one database; a / in it is written %2F".to_owned());
+    }
+    Ok(())
 }
 
 /// A URL that may not even be one, without what may be a password.
@@ -226,6 +258,20 @@ mod tests {
         }
         assert!(refusal("postgres://db/imago?sslmode=prefer").contains("sslmode"));
         assert!(refusal("postgres://db/imago?colour=red").contains("colour"));
+        for (url, part) in [
+            ("postgres://imago:hidden@db/imago#f", "fragment"),
+            ("postgres://imago:hidden@db/imago?sslmode=disable#f", "fragment"),
+            ("postgres://imago:hidden@db/imago/x", "path"),
+            ("postgres://db/imago?sslmode=disable&sslmode=require", "sslmode: expected it once"),
+            ("postgres://db/imago?sslmode=disable&sslrootcert=/ca.pem", "sslrootcert: not used"),
+            ("postgres://localhost/imago?sslrootcert=/ca.pem", "sslrootcert: not used"),
+        ] {
+            let text = refusal(url);
+            assert!(text.contains(part) && !text.contains("hidden"), "{url}: {text}");
+        }
+        let options = PostgresOptions::parse("postgres://db/imago?sslrootcert=/nowhere/ca.pem");
+        let text = options.unwrap().check().unwrap_err().to_string();
+        assert!(text.contains("sslrootcert: cannot read /nowhere/ca.pem"), "{text}");
     }
 
     #[test]

@@ -60,7 +60,28 @@ impl SqliteOptions {
         if path.is_empty() || path.starts_with(':') {
             return Err(open("expected the path of a file after sqlite://"));
         }
+        if path.contains('?') {
+            return Err(open("parameters, what follows ?: not used"));
+        }
+        if path.contains('#') {
+            return Err(open("fragment, what follows #: not used"));
+        }
+        if path.split('/').next().is_some_and(|first| first.contains('@')) {
+            return Err(open(
+                "user or password, what stands before @: not used; ./ goes before a name with @ in it",
+            ));
+        }
         Ok(Self::new(path))
+    }
+
+    /// Checks that the path is not that of a folder.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.path.is_dir() {
+            let url = format!("sqlite://{}", self.path.display());
+            let reason = "expected the path of a file, this is a folder".to_owned();
+            return Err(StoreError::Open { url, reason });
+        }
+        Ok(())
     }
 }
 

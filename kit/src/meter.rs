@@ -11,7 +11,7 @@ use crate::recorder::has_recorder;
 /// labels with the value 0.
 ///
 /// ```
-/// imago_container::meters! {
+/// imago_kit::meters! {
 ///     /// Shows the metrics of a kitchen.
 ///     fn show;
 ///

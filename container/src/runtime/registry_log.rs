@@ -1,0 +1,202 @@
+//! What the log tells of the registry's answers: each cause now and then, however often they change.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Display,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use imago_kit::LogLimit;
+use imago_naming::{Health, Instance, ServiceRegistration, ServiceState, Snapshot, meta_key};
+use imago_proto::ServiceId;
+
+use super::peer_of;
+use crate::metrics;
+
+/// How often a line of one cause is logged.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Tells of a registry's answers.
+#[derive(Debug)]
+pub(crate) struct RegistryLog {
+    limit: LogLimit,
+    /// Servers in maintenance, as the log has told last.
+    in_maintenance: Mutex<BTreeSet<String>>,
+}
+
+impl Default for RegistryLog {
+    fn default() -> Self {
+        Self { limit: LogLimit::every(INTERVAL), in_maintenance: Mutex::default() }
+    }
+}
+
+impl RegistryLog {
+    /// Looks at a new answer.
+    pub(super) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
+        if let Some(error) = &snapshot.error {
+            metrics::registry_error();
+            if let Some(more) = self.limit.allow("unreadable") {
+                tracing::warn!(%error, "registry cannot be read, keeping what it said last{more}");
+            }
+        }
+        for instance in snapshot.instances.iter().filter(|it| it.service.id != own.as_str()) {
+            self.look_at(&instance.service);
+        }
+        self.tell_maintenance(&snapshot.instances);
+    }
+
+    /// Tells of an entry that is no server of ours, or not as we write it.
+    fn look_at(&self, service: &ServiceRegistration) {
+        let (id, name) = (&service.id, &service.name);
+        if peer_of(service).is_none() {
+            metrics::foreign_entry();
+            if let Some(more) = self.limit.allow(&format!("foreign {id}")) {
+                let (protocol, incarnation) =
+                    (service.meta(meta_key::PROTOCOL), service.meta(meta_key::INCARNATION));
+                tracing::warn!(
+                    service = name, entry = ?id, ?protocol, ?incarnation,
+                    "registry entry without a protocol and the incarnation of a server: not a server of ours, ignored{more}"
+                );
+            }
+            return;
+        }
+        let state = service.meta(meta_key::SERVICE_STATE);
+        if state.is_some_and(|state| ServiceState::parse(state).as_str() != state)
+            && let Some(more) = self.limit.allow(&format!("state {id}"))
+        {
+            tracing::warn!(
+                service = name, entry = ?id, ?state,
+                "registry entry in a state that is not known, taken for young{more}"
+            );
+        }
+    }
+
+    fn tell_maintenance(&self, instances: &[Instance]) {
+        let now = in_maintenance(instances).map(|it| it.service.id.clone()).collect();
+        let mut told = self.in_maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *told, now);
+        for id in told.difference(&before) {
+            self.maintenance(true, id);
+        }
+        for id in before.difference(&told) {
+            self.maintenance(false, id);
+        }
+    }
+
+    fn maintenance(&self, begins: bool, id: &str) {
+        let Some(more) = self.limit.allow(&format!("maintenance {begins} {id}")) else { return };
+        match begins {
+            true => {
+                tracing::info!(peer = ?id, "maintenance begins: nothing new for this server{more}")
+            }
+            false => tracing::info!(peer = ?id, "maintenance ends{more}"),
+        }
+    }
+
+    /// Tells that a server vanished from the registry while its link is alive.
+    pub(super) fn vanished(&self, server: &ServiceId) {
+        if let Some(more) = self.limit.allow(&format!("vanished {server}")) {
+            tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it{more}");
+        }
+    }
+
+    /// Tells of a read that failed.
+    pub(super) fn failed(&self, error: &dyn Display, what: &'static str) {
+        metrics::registry_error();
+        if let Some(more) = self.limit.allow(what) {
+            tracing::warn!(%error, "{what}{more}");
+        }
+    }
+}
+
+/// Instances that an operator has put into maintenance.
+pub(super) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
+    instances.iter().filter(|instance| instance.health == Health::Maintenance)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+    use crate::log_context::Log;
+
+    fn entry(id: &str, meta: &[(&str, &str)], health: Health) -> Instance {
+        let mut service = ServiceRegistration::new(id, "chat", "127.0.0.1", 1);
+        for (key, value) in meta {
+            service = service.with_meta(*key, *value);
+        }
+        Instance { service, health }
+    }
+
+    /// A server of ours.
+    fn server(id: &str, health: Health) -> Instance {
+        let meta = [("protocol", "imago-link"), ("incarnation", "00000000000000aa")];
+        entry(id, &meta, health)
+    }
+
+    /// The log of these answers, one after the other, over and over.
+    fn logged(answers: &[Snapshot]) -> Vec<String> {
+        let (log, lines) = (RegistryLog::default(), Log::default());
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::INFO)
+            .with_writer(lines.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for answer in answers.iter().cycle().take(100) {
+                log.look(answer, &"own".into());
+            }
+        });
+        lines.lines()
+    }
+
+    fn lists(instances: &[Instance]) -> Snapshot {
+        Snapshot { instances: instances.to_vec().into(), error: None }
+    }
+
+    #[test]
+    fn what_is_no_server_of_ours_is_named_once() {
+        let passing = Health::Passing;
+        let lines = logged(&[lists(&[
+            server("fine", passing),
+            entry("own", &[], passing),
+            entry("bare", &[], passing),
+            entry("lifeless", &[("protocol", "imago-link")], passing),
+            entry("speechless", &[("incarnation", "00000000000000aa")], passing),
+            entry("mute", &[("incarnation", "00000000000000aa"), ("protocol", "")], passing),
+            entry("other", &[("incarnation", "soon"), ("protocol", "http")], passing),
+        ])]);
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        for id in ["bare", "lifeless", "speechless", "mute", "other"] {
+            let named = |line: &&String| line.contains(&format!("entry=\"{id}\""));
+            let line = lines.iter().find(named).unwrap_or_else(|| panic!("{id}: {lines:#?}"));
+            assert!(line.contains("not a server of ours"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_not_known_is_taken_for_young_and_named_once() {
+        let mut strange = server("strange", Health::Passing);
+        strange.service = strange.service.with_meta(meta_key::SERVICE_STATE, "ADULT");
+        let lines = logged(&[lists(&[strange])]);
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].contains("taken for young") && lines[0].contains("ADULT"), "{lines:#?}");
+    }
+
+    #[test]
+    fn maintenance_and_failed_reads_that_flap_are_told_once_each() {
+        let error = Some("500: no leader".into());
+        let answers = [
+            lists(&[server("a", Health::Maintenance)]),
+            lists(&[server("a", Health::Passing)]),
+            Snapshot { error, ..lists(&[server("a", Health::Passing)]) },
+        ];
+        let lines = logged(&answers);
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(lines[0].contains("maintenance begins"), "{lines:#?}");
+        assert!(lines[1].contains("maintenance ends"), "{lines:#?}");
+        assert!(lines[2].contains("500: no leader"), "{lines:#?}");
+    }
+}

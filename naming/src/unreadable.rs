@@ -1,0 +1,49 @@
+//! Tells of entries that cannot be read: one such entry hides none of the others.
+
+use std::time::Duration;
+
+use imago_kit::LogLimit;
+
+use crate::metrics;
+
+/// How often one entry is named in the log.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Characters of an id, and of a reason, that are shown.
+const SHOWN: usize = 200;
+
+/// Counts entries that are left out, and names each in the log at most once a minute.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    registry: &'static str,
+    log: LogLimit,
+}
+
+/// An entry that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// Its id, as far as it has one.
+    pub(crate) id: String,
+    /// The field at fault, with what was expected and what came.
+    pub(crate) reason: String,
+}
+
+impl Unreadable {
+    pub(crate) fn of(registry: &'static str) -> Self {
+        Self { registry, log: LogLimit::every(INTERVAL) }
+    }
+
+    pub(crate) fn skip(&self, skipped: &Skipped) {
+        metrics::entry_skipped(self.registry);
+        let registry = self.registry;
+        let [entry, reason] =
+            [&skipped.id, &skipped.reason].map(|text| text.chars().take(SHOWN).collect::<String>());
+        if let Some(more) = self.log.allow(&entry) {
+            tracing::warn!(
+                registry,
+                ?entry,
+                reason,
+                "registry entry cannot be read, left out{more}"
+            );
+        }
+    }
+}
