@@ -4,6 +4,6 @@ mod address;
 mod log_limit;
 mod redacted;
 
-pub use address::{authority, check_host};
+pub use address::{authority, check_host, check_reachable, split_authority};
 pub use log_limit::{LogLimit, Suppressed};
 pub use redacted::{HIDDEN, Redacted};
