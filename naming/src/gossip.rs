@@ -5,11 +5,12 @@
 //! up without a gateway that it has not heard of. Nothing is lost then, only delivered later. The
 //! gossip itself is neither encrypted nor authenticated: keep its UDP port within a private network.
 
+mod options;
 mod told;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -26,13 +27,10 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use url::Url;
 
+pub use self::options::GossipOptions;
 use self::told::{KEY_PREFIX, told_by};
-use crate::{
-    Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub,
-    params::Params,
-};
+use crate::{Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub};
 
 /// How often members gossip.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
@@ -72,46 +70,6 @@ struct Shared {
     told: Notify,
     /// When a member was first seen critical.
     critical_since: Mutex<HashMap<String, SystemTime>>,
-}
-
-/// How a member joins.
-#[derive(Clone, Debug)]
-pub struct GossipOptions {
-    /// UDP address to listen on; port 0: any free one.
-    pub listen: SocketAddr,
-    /// Address under which the others reach this member; the one listened on otherwise.
-    pub advertise: Option<SocketAddr>,
-    /// `host:port` of members to join through.
-    pub seeds: Vec<String>,
-    /// Members of another cluster are ignored.
-    pub cluster: String,
-}
-
-impl GossipOptions {
-    /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
-    pub(crate) fn parse(url: &Url) -> Result<Self> {
-        let host = url.host_str().unwrap_or("0.0.0.0").trim_matches(['[', ']']);
-        let ip = host.parse().map_err(|_| {
-            Error::Url(format!("host {host}: expected an IP address to listen on, such as 0.0.0.0"))
-        })?;
-        let mut params = Params::of(url);
-        let advertise = params.text("advertise").map(|text| {
-            text.parse().map_err(|_| Error::Url(format!("advertise={text}: expected ip:port")))
-        });
-        let options = Self {
-            listen: SocketAddr::new(ip, url.port().unwrap_or(0)),
-            advertise: advertise.transpose()?,
-            seeds: params.all("seed"),
-            cluster: params.text("cluster").unwrap_or_else(|| "imago".to_owned()),
-        };
-        for seed in &options.seeds {
-            if seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
-                return Err(Error::Url(format!("seed={seed}: expected host:port")));
-            }
-        }
-        params.finish("seed, advertise or cluster")?;
-        Ok(options)
-    }
 }
 
 impl Gossip {
@@ -204,12 +162,22 @@ impl Drop for Gossip {
     }
 }
 
-/// Whoever listens everywhere is reached at least from the same machine.
+/// Returns the address that a member advertises where it is told none: the one that it is bound to,
+/// and for a wildcard the loopback address of its family, under which this machine reaches it.
 fn reachable(bound: SocketAddr) -> SocketAddr {
-    let mut address = bound;
-    if bound.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    if !bound.ip().is_unspecified() {
+        return bound;
     }
+    let loopback: IpAddr = match bound {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let address = SocketAddr::new(loopback, bound.port());
+    tracing::warn!(
+        listen = %bound,
+        advertised = %address,
+        "gossip listens on all addresses and is told none to advertise: only members on this machine reach it; name one by advertise=IP:PORT in naming.url"
+    );
     address
 }
 

@@ -79,22 +79,47 @@ pub trait Naming: Send + Sync + 'static {
 /// # Errors
 /// When the URL names no registry, or has a parameter that is unknown or out of range.
 pub async fn open(url: &str) -> Result<Arc<dyn Naming>> {
-    let parsed = Url::parse(url).map_err(|error| {
-        Error::Url(format!("expected scheme://host:port, got {url:?}: {error}"))
-    })?;
-    Ok(match parsed.scheme() {
-        "memory" => {
-            params::Params::of(&parsed).finish("no parameters")?;
-            Arc::new(Memory::named(parsed.host_str().unwrap_or_default()))
-        }
-        "gossip" => Arc::new(Gossip::join(GossipOptions::parse(&parsed)?).await?),
-        "consul" | "consul+https" => Arc::new(Consul::connect(ConsulOptions::parse(&parsed)?)?),
-        other => {
-            return Err(Error::Url(format!(
-                "unknown scheme {other}, expected memory, gossip, consul or consul+https"
-            )));
-        }
+    Ok(match Backend::parse(url)? {
+        Backend::Memory(name) => Arc::new(Memory::named(&name)),
+        Backend::Gossip(options) => Arc::new(Gossip::join(options).await?),
+        Backend::Consul(options) => Arc::new(Consul::connect(*options)?),
     })
+}
+
+/// Checks the URL of a registry without opening it.
+///
+/// # Errors
+/// As [`open`] for the URL.
+pub fn check(url: &str) -> Result<()> {
+    Backend::parse(url).map(drop)
+}
+
+/// What the URL of a registry says.
+enum Backend {
+    Memory(String),
+    Gossip(GossipOptions),
+    Consul(Box<ConsulOptions>),
+}
+
+impl Backend {
+    fn parse(url: &str) -> Result<Self> {
+        let parsed = Url::parse(url).map_err(|error| {
+            Error::Url(format!("expected scheme://host:port, got {url:?}: {error}"))
+        })?;
+        Ok(match parsed.scheme() {
+            "memory" => {
+                params::Params::of(&parsed).finish("no parameters")?;
+                Self::Memory(parsed.host_str().unwrap_or_default().to_owned())
+            }
+            "gossip" => Self::Gossip(GossipOptions::parse(&parsed)?),
+            "consul" | "consul+https" => Self::Consul(Box::new(ConsulOptions::parse(&parsed)?)),
+            other => {
+                return Err(Error::Url(format!(
+                    "unknown scheme {other}, expected memory, gossip, consul or consul+https"
+                )));
+            }
+        })
+    }
 }
 
 /// What `find` returns of all instances.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imago_kit::{authority, check_host};
 use url::Url;
 
 use crate::{Error, Result, params::Params};
@@ -83,7 +84,10 @@ impl ConsulOptions {
     pub(crate) fn parse(url: &Url) -> Result<Self> {
         let scheme = if url.scheme() == "consul+https" { "https" } else { "http" };
         let host = url.host_str().filter(|host| !host.is_empty()).unwrap_or("127.0.0.1");
-        let mut options = Self::new(format!("{scheme}://{host}:{}", url.port().unwrap_or(8500)));
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        check_host(host).map_err(|why| Error::Url(format!("host {host:?}: {why}")))?;
+        let port = url.port().unwrap_or(8500);
+        let mut options = Self::new(format!("{scheme}://{}", authority(host, port)));
         let mut params = Params::of(url);
         options.token = params.text("token").filter(|token| !token.is_empty());
         options.datacenter = params.text("dc").filter(|dc| !dc.is_empty());

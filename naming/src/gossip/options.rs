@@ -1,0 +1,68 @@
+//! How a member of a gossiping cluster joins: `gossip://host:port?…`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use imago_kit::{check_reachable, split_authority};
+use url::Url;
+
+use crate::{Error, Result, params::Params};
+
+/// How a member joins.
+#[derive(Clone, Debug)]
+pub struct GossipOptions {
+    /// UDP address to listen on; port 0: any free one.
+    pub listen: SocketAddr,
+    /// Address under which the others reach this member; the one listened on otherwise.
+    pub advertise: Option<SocketAddr>,
+    /// `host:port` of members to join through.
+    pub seeds: Vec<String>,
+    /// Members of another cluster are ignored.
+    pub cluster: String,
+}
+
+impl GossipOptions {
+    /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
+    pub(crate) fn parse(url: &Url) -> Result<Self> {
+        let host = url.host_str().unwrap_or("0.0.0.0").trim_matches(['[', ']']);
+        let ip = host.parse().map_err(|_| {
+            Error::Url(format!(
+                "host {host:?}: expected an IP address to listen on, such as 0.0.0.0 or [::]"
+            ))
+        })?;
+        let mut params = Params::of(url);
+        let advertise = params.text("advertise").map(|text| advertised(&text));
+        let options = Self {
+            listen: SocketAddr::new(ip, url.port().unwrap_or(0)),
+            advertise: advertise.transpose()?,
+            seeds: params.all("seed"),
+            cluster: params.text("cluster").unwrap_or_else(|| "imago".to_owned()),
+        };
+        for seed in &options.seeds {
+            options.check_seed(seed).map_err(|why| Error::Url(format!("seed={seed:?}: {why}")))?;
+        }
+        params.finish("seed, advertise or cluster")?;
+        Ok(options)
+    }
+
+    fn check_seed(&self, seed: &str) -> std::result::Result<(), &'static str> {
+        let (host, _) = split_authority(seed)?;
+        check_reachable(host)?;
+        // A socket of one family sends nothing to the other. A name may have addresses of both.
+        match host.parse::<IpAddr>() {
+            Ok(ip) if ip.is_ipv4() != self.listen.is_ipv4() => {
+                Err("expected an address of the family that is listened on, IPv4 or IPv6")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn advertised(text: &str) -> Result<SocketAddr> {
+    let address: Option<SocketAddr> = text.parse().ok();
+    let address = address.filter(|at| at.port() > 0 && !at.ip().to_canonical().is_unspecified());
+    address.ok_or_else(|| {
+        let expected =
+            "expected the IP:PORT that others reach, as in 10.0.0.5:7946 or [fd00::5]:7946";
+        Error::Url(format!("advertise={text:?}: {expected}"))
+    })
+}
