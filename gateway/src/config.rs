@@ -102,7 +102,7 @@ impl GatewayConfig {
         let s = &mut settings;
         let (secs, millis) = (Duration::from_secs, Duration::from_millis);
         let mut info = ServerInfo::read(s);
-        info.domain = s.text("service.domain");
+        info.domain = s.optional_host("service.domain");
         let admin_token = s.optional_secret("monitor.admin_token", 16);
         let one = NonZeroU32::MIN;
         let config = Self {
@@ -110,7 +110,7 @@ impl GatewayConfig {
             container: ContainerConfig::read_gateway(s),
             cluster: s.text("cluster.name"),
             secret: s.secret("cluster.secret", SECRET_MIN),
-            naming: s.text("naming.url"),
+            naming: read_naming(s),
             logic_service: s.text("forward.service"),
             listen_ws: s.address("listen.ws"),
             listen_tcp: s.address("listen.tcp"),
@@ -157,6 +157,15 @@ impl GatewayConfig {
         settings.finish()?;
         Ok(config)
     }
+}
+
+/// The registry's URL, checked here so that `--check` tells what is wrong with it.
+fn read_naming(s: &mut Settings) -> String {
+    let url = s.text("naming.url");
+    if let Err(error) = imago_naming::check(&url) {
+        s.reject("naming.url", &error.to_string());
+    }
+    url
 }
 
 fn rate(number: u32) -> NonZeroU32 {

@@ -92,7 +92,7 @@ impl LogicConfig {
             container: ContainerConfig::read(s),
             cluster: s.text("cluster.name"),
             secret: Secret(s.secret("cluster.secret", SECRET_MIN)),
-            naming: s.text("naming.url"),
+            naming: read_naming(s),
             listen: s.address("listen.link").unwrap_or(localhost),
             monitor: s.address("monitor.listen").unwrap_or(localhost),
             admin_token: admin_token.map(Secret),
@@ -115,6 +115,15 @@ impl LogicConfig {
         settings.finish()?;
         Ok(config)
     }
+}
+
+/// The registry's URL, checked here so that `--check` tells what is wrong with it.
+fn read_naming(s: &mut Settings) -> String {
+    let url = s.text("naming.url");
+    if let Err(error) = imago_naming::check(&url) {
+        s.reject("naming.url", &error.to_string());
+    }
+    url
 }
 
 fn read_directory(s: &mut Settings) -> DirectoryConfig {
