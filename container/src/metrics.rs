@@ -13,6 +13,7 @@ pub(crate) fn describe() {
     describe_counter!("imago_link_received_bytes_total", "Bytes received over links");
     describe_counter!("imago_link_sent_bytes_total", "Bytes sent over links");
     describe_counter!("imago_link_refused_total", "Handshakes refused by either side, by reason");
+    describe_counter!("imago_link_dials_failed_total", "Dials without a link, by reason");
     describe_gauge!(
         "imago_link_handshakes_open",
         "Connections on the link port in their handshake"
@@ -104,6 +105,10 @@ pub(crate) fn link_bytes_sent(bytes: usize) {
 
 pub(crate) fn handshake_refused(reason: &'static str) {
     counter!("imago_link_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn dial_failed(reason: &'static str) {
+    counter!("imago_link_dials_failed_total", "reason" => reason).increment(1);
 }
 
 pub(crate) fn handshakes_open(count: usize) {

@@ -1,13 +1,8 @@
 //! Accepts links from gateways, and runs each until it ends.
 
-use std::{
-    collections::HashSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use imago_proto::link::RefusedReason;
+use imago_proto::{ServiceId, link::RefusedReason};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -18,18 +13,17 @@ use tracing::Instrument;
 
 use super::{
     backoff::Backoff,
+    dial::DialError,
+    failures::{Failures, LinkError},
     logic_links::{Gateways, Parked},
 };
 use crate::{
     LinkConfig,
-    link::{self, Credentials, HandshakeError, Identity, Link},
+    link::{self, Credentials, Identity, Link},
     metrics,
     promotion::LogicEvent,
     slots::{Slot, Slots},
 };
-
-/// Refused peers that are remembered so as to be logged once. Overflow policy: logged again.
-const REFUSED_MAX: usize = 1024;
 
 /// Accepts links until it is stopped.
 pub(crate) struct Acceptor {
@@ -47,7 +41,7 @@ pub(crate) struct LinkServer {
     pub(crate) events: mpsc::Sender<LogicEvent>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) refused: RefusedLog,
+    pub(crate) failures: Failures,
 }
 
 impl Acceptor {
@@ -87,8 +81,14 @@ impl LinkServer {
             tracing::debug!(%error, "cannot turn off Nagle's algorithm");
         }
         let state = self.gateways.state().state();
-        let handshake =
-            link::handshake_listen(&mut stream, &self.identity, &self.credentials, state);
+        let mut claimed = None;
+        let handshake = link::handshake_listen(
+            &mut stream,
+            &self.identity,
+            &self.credentials,
+            state,
+            &mut claimed,
+        );
         let shaken = tokio::select! {
             shaken = timeout(self.config.dial_timeout, handshake) => shaken,
             () = slot.evicted() => {
@@ -97,10 +97,16 @@ impl LinkServer {
             }
             () = self.stop.cancelled() => return,
         };
+        let within = self.config.dial_timeout;
         let established = match shaken {
             Ok(Ok(established)) => established,
-            Ok(Err(error)) => return self.refused.log(&remote.ip().to_string(), &error),
-            Err(_) => return tracing::debug!("no handshake in time"),
+            Ok(Err(error)) => {
+                return self.failed(claimed.as_ref(), remote, &DialError::Handshake(error));
+            }
+            Err(_) => {
+                let error = DialError::TimedOut { step: "shaking hands", within };
+                return self.failed(claimed.as_ref(), remote, &error);
+            }
         };
         drop(slot);
         let peer = established.peer;
@@ -112,7 +118,21 @@ impl LinkServer {
             link::refuse(&mut stream, RefusedReason::Duplicate, &detail).await;
             return;
         };
+        self.failures.over(&peer.service_id);
         self.run(stream, established.received, &link).await;
+    }
+
+    /// A peer that ends without a word is mostly no gateway, but a health check.
+    fn failed(&self, claimed: Option<&ServiceId>, remote: SocketAddr, error: &DialError) {
+        let is_refusal = matches!(error, DialError::Handshake(error) if error.is_refusal());
+        if is_refusal {
+            metrics::handshake_refused(error.label());
+        }
+        match claimed {
+            Some(peer) => self.failures.failed(peer, &remote.to_string(), error),
+            None if is_refusal => self.failures.failed_unknown(remote, error),
+            None => tracing::debug!(%error, "no link with an unknown peer"),
+        }
     }
 
     async fn run(&self, stream: TcpStream, received: bytes::BytesMut, link: &Arc<Link>) {
@@ -139,45 +159,5 @@ impl LinkServer {
                 () = stop.cancelled() => {}
             }
         });
-    }
-}
-
-/// Logs refused handshakes, at `warn` once a peer, and counts them all.
-#[derive(Clone, Default)]
-pub(crate) struct RefusedLog {
-    seen: Arc<Mutex<HashSet<(String, &'static str)>>>,
-}
-
-impl RefusedLog {
-    pub(crate) fn log(&self, peer: &str, error: &HandshakeError) {
-        let reason = match error {
-            HandshakeError::Refused { reason, .. }
-            | HandshakeError::RefusedByPeer { reason, .. } => reason_label(*reason),
-            HandshakeError::Io(error) => return tracing::debug!(%error, "handshake broke off"),
-        };
-        metrics::handshake_refused(reason);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= REFUSED_MAX {
-            seen.clear();
-        }
-        if seen.insert((peer.to_owned(), reason)) {
-            tracing::warn!(peer, reason, %error, "no link with this peer");
-        } else {
-            tracing::debug!(peer, reason, %error, "no link with this peer");
-        }
-    }
-}
-
-/// A bounded label for metrics.
-pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
-    match reason {
-        RefusedReason::Unknown => "unknown",
-        RefusedReason::Cluster => "cluster",
-        RefusedReason::Version => "version",
-        RefusedReason::Mac => "mac",
-        RefusedReason::Role => "role",
-        RefusedReason::Duplicate => "duplicate",
-        RefusedReason::Malformed => "malformed",
-        RefusedReason::Identity => "identity",
     }
 }
