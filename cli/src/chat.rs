@@ -13,12 +13,12 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use imago_client::{Client, Event, GroupId, Message, Place, State};
 use tokio::{sync::mpsc, time::timeout};
 
+pub(crate) use self::text::printable;
 use self::{
     command::{Command, HELP, To},
     groups::Groups,
     input::{Input, Line},
     tasks::Done,
-    text::printable,
 };
 use crate::token::{self, SecretArgs};
 

@@ -7,6 +7,7 @@ macro_rules! out {
     };
 }
 
+mod address;
 mod bench;
 mod chat;
 mod dev;

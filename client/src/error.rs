@@ -11,7 +11,9 @@ use crate::CloseReason;
 #[non_exhaustive]
 pub enum Error {
     /// An address that cannot be a gateway's.
-    #[error("{url:?} is no gateway address: expected ws://host:port/path or tcp://host:port")]
+    #[error(
+        "{url:?} is no gateway address: expected ws://host:port/path or tcp://host:port, an IPv6 address in brackets"
+    )]
     Address {
         /// What was given.
         url: String,

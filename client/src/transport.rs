@@ -7,6 +7,7 @@ mod ws;
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
+use imago_kit::split_authority;
 use imago_proto::{Packet, PacketError};
 use tokio::sync::mpsc;
 use tokio_util::{
@@ -75,8 +76,9 @@ impl Endpoint {
         let bad = || Error::Address { url: url.to_owned() };
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let (host, port) = authority.rsplit_once(':').ok_or_else(bad)?;
-        if host.is_empty() || port.parse::<u16>().is_err() {
+        split_authority(authority).map_err(|_| bad())?;
+        // What else is wrong in a path would show only when it is dialled, and be tried again then.
+        if !url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>#".contains(&byte)) {
             return Err(bad());
         }
         match scheme {
@@ -144,9 +146,29 @@ mod tests {
         let ws = Endpoint::Ws("ws://localhost:8000/im?x=1".to_owned());
         assert_eq!(Endpoint::parse("ws://localhost:8000/im?x=1"), Ok(ws));
         assert_eq!(Endpoint::parse("tcp://[::1]:80/"), Ok(Endpoint::Tcp("[::1]:80".to_owned())));
-        for bad in
-            ["", "localhost:8000", "http://a:1", "ws://a", "ws://:80", "tcp://a:x", "tcp://a:1/p"]
-        {
+        let ws = Endpoint::Ws("ws://[::1]:8000".to_owned());
+        assert_eq!(Endpoint::parse("ws://[::1]:8000"), Ok(ws));
+        for bad in [
+            "",
+            "localhost:8000",
+            "http://a:1",
+            "ws://a",
+            "ws://:80",
+            "ws://::1:80",
+            "ws://[::1]",
+            "ws://[a]:80",
+            "ws://a:0",
+            "ws://\"a\":80",
+            "ws://a b:80",
+            "ws://me@a:80",
+            "ws://a:80/a b",
+            "ws://a:80/\u{7}",
+            "ws://a:80/#part",
+            " ws://a:80",
+            "tcp://a:x",
+            "tcp://a:1/p",
+            "tcp://300.0.0.1:1",
+        ] {
             assert_eq!(Endpoint::parse(bad), Err(Error::Address { url: bad.to_owned() }));
         }
     }

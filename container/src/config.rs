@@ -72,7 +72,7 @@ impl ServerInfo {
         if info.service.is_empty() {
             settings.reject("service.name", "expected a name");
         }
-        info.address = settings.text("service.address");
+        info.address = settings.host("service.address");
         info.port = settings.integer("service.port", 0..=u16::MAX);
         info.zone = settings.text("service.zone");
         info.tags = settings.list("service.tags");

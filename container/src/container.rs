@@ -1,10 +1,8 @@
 //! Puts a container together and runs it.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
+use imago_kit::{authority, check_reachable};
 use imago_naming::Naming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -158,12 +156,14 @@ impl ContainerBuilder {
     /// Puts the container together. Nothing runs before [`Container::run`].
     ///
     /// # Errors
-    /// When a part is missing, or a listener has no address.
+    /// When a part is missing, a listener has no address, or the server's own address is none that
+    /// others reach.
     pub fn build(self) -> Result<Container, Error> {
         let credentials = self.credentials.ok_or(Error::Missing("cluster name and secret"))?;
         let naming = self.naming.ok_or(Error::Missing("registry"))?;
         let peer_service = self.peer_service.ok_or(Error::Missing("service that it depends on"))?;
         let kind = self.kind.ok_or(Error::Missing("role: gateway or logic"))?;
+        check_reachable(&self.info.address).map_err(Error::Address)?;
         let monitor_at = self.monitor.as_ref().map(|(listener, _)| listener.local_addr());
         let monitor_at = monitor_at.transpose().map_err(Error::Listener)?;
         let (monitor_config, address) = (self.config.monitor.clone(), self.info.address.clone());
@@ -200,8 +200,7 @@ impl ContainerBuilder {
 fn health_url(info: &ServerInfo, monitor: SocketAddr) -> String {
     let host = match monitor.ip() {
         ip if ip.is_unspecified() => info.address.clone(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        IpAddr::V4(ip) => ip.to_string(),
+        ip => ip.to_string(),
     };
-    format!("http://{host}:{}/health", monitor.port())
+    format!("http://{}/health", authority(&host, monitor.port()))
 }

@@ -7,6 +7,9 @@ pub enum Error {
     /// A part of the container was not given.
     #[error("container has no {0}")]
     Missing(&'static str),
+    /// The address under which the others are to reach this server is none.
+    #[error("address of the server: {0}")]
+    Address(&'static str),
     /// A listener cannot be used.
     #[error("listener: {0}")]
     Listener(#[source] std::io::Error),

@@ -10,6 +10,23 @@ use crate::{build_info, unix_nanos};
 pub(crate) const REFUSED_REASONS: [&str; 8] =
     ["unknown", "cluster", "version", "mac", "role", "duplicate", "malformed", "identity"];
 
+/// Reasons for which a dial does not become a link, as `LinkError::label` writes them.
+pub(crate) const DIAL_FAILURES: [&str; 13] = [
+    "address",
+    "resolve",
+    "connect",
+    "timeout",
+    "broken",
+    "unknown",
+    "cluster",
+    "version",
+    "mac",
+    "role",
+    "duplicate",
+    "malformed",
+    "identity",
+];
+
 imago_kit::meters! {
     /// Shows all metrics of the container.
     fn show;
@@ -31,6 +48,12 @@ imago_kit::meters! {
         "Number of link handshakes refused by either side, by reason.",
         "reason",
         &REFUSED_REASONS,
+    );
+    static DIALS_FAILED: CounterBy = CounterBy::new(
+        "imago_link_dials_failed_total",
+        "Number of dials that did not become a link, by reason.",
+        "reason",
+        &DIAL_FAILURES,
     );
     static LINK_SYNC: Histogram = Histogram::new(
         "imago_link_sync_seconds",
@@ -162,6 +185,10 @@ pub(crate) fn link_bytes_sent(bytes: usize) {
 
 pub(crate) fn handshake_refused(reason: &'static str) {
     LINK_REFUSED.increment(reason, 1);
+}
+
+pub(crate) fn dial_failed(reason: &'static str) {
+    DIALS_FAILED.increment(reason, 1);
 }
 
 pub(crate) fn handshakes_open(count: usize) {

@@ -102,7 +102,7 @@ impl GatewayConfig {
         let s = &mut settings;
         let (secs, millis) = (Duration::from_secs, Duration::from_millis);
         let mut info = ServerInfo::read(s);
-        info.domain = s.text("service.domain");
+        info.domain = s.optional_host("service.domain");
         let admin_token = s.optional_secret("monitor.admin_token", 16);
         let one = NonZeroU32::MIN;
         let config = Self {

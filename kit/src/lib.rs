@@ -9,7 +9,7 @@ mod recorder;
 mod redacted;
 
 pub use ::metrics::{Histogram as HistogramHandle, with_local_recorder};
-pub use address::{authority, check_host};
+pub use address::{authority, check_host, check_reachable, split_authority};
 pub use clock::unix_nanos;
 pub use log_limit::{LogLimit, Suppressed};
 pub use meter::{Counter, CounterBy, Gauge, Histogram, HistogramBy, Info};

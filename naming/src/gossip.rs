@@ -11,7 +11,7 @@ mod told;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -172,12 +172,22 @@ impl Drop for Gossip {
     }
 }
 
-/// Whoever listens everywhere is reached at least from the same machine.
+/// Returns the address that a member advertises where it is told none: the one that it is bound to,
+/// and for a wildcard the loopback address of its family, under which this machine reaches it.
 fn reachable(bound: SocketAddr) -> SocketAddr {
-    let mut address = bound;
-    if bound.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    if !bound.ip().is_unspecified() {
+        return bound;
     }
+    let loopback: IpAddr = match bound {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let address = SocketAddr::new(loopback, bound.port());
+    tracing::warn!(
+        listen = %bound,
+        advertised = %address,
+        "gossip listens on all addresses and is told none to advertise: only members on this machine reach it; name one by advertise=IP:PORT in naming.url"
+    );
     address
 }
 

@@ -83,7 +83,7 @@ impl Server {
     pub fn address(&self, name: &str) -> String {
         let address = self.ports.get(name).and_then(|at| at.as_str());
         let address = address.unwrap_or_else(|| panic!("{} has no {name} port", self.id));
-        address.replace("0.0.0.0", "127.0.0.1")
+        address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
     }
 
     /// URL for WebSocket clients.

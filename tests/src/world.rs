@@ -1,7 +1,7 @@
 //! A cluster of its own for one test.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -41,6 +41,11 @@ impl World {
         Self::with(Registry::Consul(ConsulAgent::start().await))
     }
 
+    /// The same, with more configuration of the agent, in HCL.
+    pub async fn consul_with(configuration: &str) -> Self {
+        Self::with(Registry::Consul(ConsulAgent::start_with(configuration).await))
+    }
+
     /// A world whose servers gossip.
     ///
     /// # Panics
@@ -53,9 +58,9 @@ impl World {
     ///
     /// # Panics
     /// When no UDP port is free there.
-    pub async fn gossip_at(address: Ipv4Addr) -> Self {
+    pub async fn gossip_at(address: impl Into<IpAddr>) -> Self {
         let options = GossipOptions {
-            listen: (address, 0).into(),
+            listen: (address.into(), 0).into(),
             advertise: None,
             seeds: Vec::new(),
             cluster: "imago".to_owned(),
@@ -85,7 +90,8 @@ impl World {
             // Registrations that a restarted agent lost are found missing soon.
             Registry::Consul(agent) => format!("consul://{}?verify_interval=1s", agent.address()),
             Registry::Gossip(seed) => {
-                format!("gossip://{}:0?seed={}", seed.address().ip(), seed.address())
+                let listen = SocketAddr::new(seed.address().ip(), 0);
+                format!("gossip://{listen}?seed={}", seed.address())
             }
         }
     }

@@ -346,6 +346,8 @@ async fn what_cannot_be_measured_is_refused_by_flag() {
         (&["overload", "--busy", "65"], "--busy: expected 0 to 64"),
         (&["overload", "--busy-window", "0"], "--busy-window: expected 1 to 1000"),
         (&["overload", "--calm", "1ms"], "--calm: expected 100ms to 10m"),
+        (&["talk", "--gateway", "tcp://h:1"], "--gateway \"tcp://h:1\": expected ws://HOST:PORT"),
+        (&["idle", "--gateway", "ws://::1:80"], "in brackets"),
         (&["limit", "--fanout", "0"], "--fanout: expected 1 to 99999"),
     ] {
         let mut command = Command::new(program("imago"));

@@ -101,7 +101,7 @@ fn a_bound_over_all_clients_is_not_below_that_of_one() {
         "link.handshakes = \"1\" (from --set): expected a whole number from 16 to 65536",
         "monitor.connections = \"0\"",
         "monitor.hosts",
-        "without a port",
+        "without scheme, port",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }

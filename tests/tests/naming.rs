@@ -351,31 +351,3 @@ async fn consul_passes_the_suite() {
 async fn gossip_passes_the_suite() {
     suite(&InGossip::start().await).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_registry_is_chosen_by_url_and_a_wrong_url_is_explained() {
-    let first = imago_naming::open("memory://shared").await.unwrap();
-    let second = imago_naming::open("memory://shared").await.unwrap();
-    first.register(&ServiceRegistration::new("a", SERVICE, "h", 1)).await.unwrap();
-    assert_eq!(found(&second, &[]).await, ["a"]);
-    let gossip = imago_naming::open("gossip://127.0.0.1:0").await.unwrap();
-    assert!(!gossip.is_consistent());
-    let agent = ConsulAgent::start().await;
-    let consul = format!("consul://{}?check=ttl&wait=30s", agent.address());
-    assert_eq!(found(&imago_naming::open(&consul).await.unwrap(), &[]).await, [""; 0]);
-
-    for (url, words) in [
-        ("zebra://host", "unknown scheme zebra"),
-        ("consul://host:8500?wat=1", "unknown parameter wat"),
-        ("consul://host:8500?check=udp", "expected http or ttl"),
-        ("consul://host:8500?wait=20", "expected a time like"),
-        ("consul://host:8500?wait=11000s", "at most 600s"),
-        ("gossip://127.0.0.1:0?seed=nowhere", "expected host:port"),
-        ("gossip://somewhere:0", "expected an IP address"),
-        ("memory://name?x=1", "unknown parameter x"),
-        ("no url", "expected scheme://host:port"),
-    ] {
-        let Err(error) = imago_naming::open(url).await else { panic!("{url} was taken") };
-        assert!(error.to_string().contains(words), "{url}: {error}");
-    }
-}

@@ -42,6 +42,7 @@ use imago_container::raise_open_files;
 
 use self::{cpu::Watched, report::FileArgs, tokens::Tokens};
 use crate::{
+    address::ws_url,
     dev::state::{DevState, Member},
     token::SecretArgs,
 };
@@ -162,7 +163,7 @@ impl TargetArgs {
         let gateways = if self.gateway.is_empty() {
             dev.as_ref().map(DevState::gateways).map_err(|error| anyhow::anyhow!("{error:#}"))?
         } else {
-            self.gateway.clone()
+            self.gateway.iter().map(|url| ws_url(url)).collect::<Result<_, _>>()?
         };
         if gateways.is_empty() {
             bail!("no gateway with a WebSocket port");

@@ -65,8 +65,8 @@ async fn in_time<T>(
 
 async fn upgrade(url: &str) -> Result<(Reader, Writer), Failure> {
     let request = url.into_client_request().map_err(|_| Failure::Url)?;
-    let (host, port) = (request.uri().host().unwrap_or_default(), request.uri().port_u16());
-    let stream = TcpStream::connect((host, port.unwrap_or(80))).await;
+    let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, request.uri().port_u16().unwrap_or(80))).await;
     let stream = stream.map_err(Failure::Connect)?;
     stream.set_nodelay(true).map_err(Failure::Connect)?;
     let (socket, _) = client_async(request, stream).await.map_err(Failure::upgrade)?;

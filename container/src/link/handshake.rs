@@ -34,6 +34,8 @@ const NONCE_LEN: usize = 32;
 const HELLO_MAX: usize = 4096;
 /// Largest frame of a peer that has proved itself: a state names all excluded gateways.
 const STATE_MAX: usize = 1 << 20;
+/// Longest id of a peer that has not proved itself, for logs and reports.
+const CLAIM_MAX: usize = 128;
 /// How long telling a peer why it is refused may take.
 const REFUSAL: Duration = Duration::from_secs(1);
 
@@ -68,8 +70,8 @@ pub(crate) enum HandshakeError {
     /// The peer refuses us.
     #[error("refused by peer ({}): {detail}", reason.as_str_name())]
     RefusedByPeer { reason: RefusedReason, detail: String },
-    /// Nobody there, or the connection broke.
-    #[error(transparent)]
+    /// The connection broke.
+    #[error("the connection broke off in the handshake: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -102,16 +104,19 @@ pub(crate) async fn dial(
     Ok(Established { peer: peer_of(&their), state, received: wire.buffer })
 }
 
-/// The logic server's side.
+/// The logic server's side. `claimed` becomes who the peer says it is, before it has proved
+/// anything.
 pub(crate) async fn listen(
     stream: &mut TcpStream,
     own: &Identity,
     credentials: &Credentials,
     state: ServerState,
+    claimed: &mut Option<ServiceId>,
 ) -> Result<Established, HandshakeError> {
     let mut wire = Wire::new(stream);
     let checked = match wire.receive().await? {
         Kind::Hello(hello) => {
+            *claimed = claim(&hello);
             check_hello(&hello, Role::Gateway, credentials).map(|version| (hello, version))
         }
         other => Err(unexpected(&other)),
@@ -148,6 +153,13 @@ fn peer_of(hello: &Hello) -> PeerId {
         service_id: ServiceId::from(hello.service_id.as_str()),
         incarnation: Incarnation(hello.incarnation),
     }
+}
+
+/// Who a peer says it is, where that is what an id may be.
+fn claim(hello: &Hello) -> Option<ServiceId> {
+    let id = hello.service_id.as_str();
+    let is_id = (1..=CLAIM_MAX).contains(&id.len()) && !id.contains(char::is_control);
+    is_id.then(|| ServiceId::from(id))
 }
 
 fn refused(reason: RefusedReason, detail: String) -> HandshakeError {
@@ -220,6 +232,13 @@ fn check_ack(
         return Err(refused(RefusedReason::Version, detail));
     }
     Ok(their)
+}
+
+impl HandshakeError {
+    /// Returns whether one of the two sides wants no link with the other.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Io(_))
+    }
 }
 
 impl Identity {

@@ -1,5 +1,7 @@
 //! What is configured of the monitor port.
 
+use imago_kit::check_host;
+
 use crate::settings::Settings;
 
 /// Bounds of a monitor port.
@@ -23,9 +25,10 @@ impl MonitorConfig {
             connections: settings.integer("monitor.connections", 16..=65_536),
             hosts: settings.list("monitor.hosts"),
         };
-        let is_name = |host: &String| !host.is_empty() && !host.contains(['/', ':', '*', ' ']);
-        if !config.hosts.iter().all(is_name) {
-            settings.reject("monitor.hosts", "expected names like imago.example, without a port");
+        for host in &config.hosts {
+            if let Err(why) = check_host(host) {
+                settings.reject("monitor.hosts", &format!("{host:?}: {why}"));
+            }
         }
         config
     }

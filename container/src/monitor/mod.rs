@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::MonitorConfig;
 use connection::{BoundedListener, Bounds, Caller};
 use hosts::Hosts;
-pub use report::{PeerReport, PeersReport, SelfReport, Waiting};
+pub use report::{LinkFailure, PeerReport, PeersReport, SelfReport, Waiting};
 
 use crate::{metrics as meters, metrics_recorder};
 

@@ -86,4 +86,37 @@ pub struct PeerReport {
     pub queue_bytes: usize,
     /// Requests that the peer has not answered.
     pub pending: usize,
+    /// Why there is no link, as far as the asked server knows.
+    pub failure: Option<LinkFailure>,
+}
+
+// === impl PeerReport ===
+
+impl PeerReport {
+    /// Says why there is no link, where the asked server knows.
+    pub fn no_link(&self) -> Option<String> {
+        let failure = self.failure.as_ref()?;
+        let LinkFailure { address, why, count, since_seconds, age_seconds } = failure;
+        let times = match count {
+            1 => format!("once, {age_seconds:.1} s ago"),
+            _ => format!("{count} times in {since_seconds:.1} s, last {age_seconds:.1} s ago"),
+        };
+        Some(format!("cannot link with {} at {address}: {why} ({times})", self.id))
+    }
+}
+
+/// What came of the tries to link with a peer since its last link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkFailure {
+    /// Where the peer was dialled, or where it came from: `host:port`.
+    pub address: String,
+    /// The reason of the last failure, in words.
+    pub why: String,
+    /// Number of failures.
+    pub count: u64,
+    /// Seconds since the first failure.
+    pub since_seconds: f64,
+    /// Seconds since the last failure.
+    pub age_seconds: f64,
 }

@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     TICK, critical_since,
+    dial::Place,
     freeze::Pulse,
     gateway_dial::{Links, Target},
     ours,
@@ -231,7 +232,9 @@ impl GatewayRuntime {
             }
         }
         if is_young && core.waiting_for().is_empty() && core.knows_servers() {
-            tracing::warn!(service = %self.logic_service, "still young: no logic server of this service is adult");
+            for why in self.report.why_none_is_adult() {
+                tracing::warn!(why, "still young: no logic server to work with");
+            }
         }
     }
 
@@ -286,16 +289,10 @@ async fn flush_and_close(link: &Link) {
 
 fn target(peer: crate::PeerId, instance: &Instance) -> Target {
     let service = &instance.service;
-    let host = &service.address;
-    let address = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{}", service.port)
-    } else {
-        format!("{host}:{}", service.port)
-    };
     let weight = service.meta(meta_key::WEIGHT).and_then(|weight| weight.parse().ok());
     Target {
         peer,
-        address,
+        place: Place { host: service.address.clone(), port: service.port },
         zone: service.meta(meta_key::ZONE).unwrap_or_default().into(),
         weight: weight.unwrap_or(1),
     }

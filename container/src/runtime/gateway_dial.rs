@@ -16,12 +16,17 @@ use imago_proto::{
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
-    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name};
+use super::{
+    backoff::Backoff,
+    dial::{DialError, Place},
+    failures::{Failures, LinkError},
+    freeze::Trust,
+    logic_links::frame_name,
+};
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     forward::Forwarder,
@@ -42,8 +47,7 @@ const GOOD_LINK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) peer: PeerId,
-    /// `host:port`.
-    pub(crate) address: String,
+    pub(crate) place: Place,
     pub(crate) zone: Arc<str>,
     pub(crate) weight: u32,
 }
@@ -65,7 +69,7 @@ pub(crate) struct Links {
     role: OnceLock<Arc<dyn GatewayRole>>,
     links: DashMap<ServiceId, Arc<Link>>,
     dialling: Mutex<HashMap<ServiceId, Dialling>>,
-    refused: RefusedLog,
+    pub(super) failures: Failures,
     /// Servers in maintenance.
     resting: Mutex<BTreeSet<ServiceId>>,
     /// Our own state, told to every link.
@@ -102,7 +106,7 @@ impl Links {
             role: OnceLock::new(),
             links: DashMap::new(),
             dialling: Mutex::default(),
-            refused: RefusedLog::default(),
+            failures: Failures::default(),
             resting: Mutex::default(),
             state: Mutex::default(),
         }
@@ -169,6 +173,7 @@ impl Links {
         if let Some(known) = known {
             known.stop.cancel();
         }
+        self.failures.over(server);
     }
 
     async fn keep_linked(
@@ -177,8 +182,14 @@ impl Links {
         stop: CancellationToken,
     ) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut before: Option<Target> = None;
         while !stop.is_cancelled() {
             let wanted = target.borrow_and_update().clone();
+            if before.as_ref() != Some(&wanted) {
+                // Another life, or at another address: what became of the last one says nothing.
+                self.failures.over(&wanted.peer.service_id);
+                before = Some(wanted.clone());
+            }
             // Up since before the registry forgot this life for a while: a second one would be
             // refused.
             let up = self.get(&wanted.peer.service_id).filter(|link| link.peer == wanted.peer);
@@ -194,7 +205,7 @@ impl Links {
             // A link that is up ends by itself or by `close`: dialling alone stops here.
             match self.connect(&wanted, &stop).await {
                 Some(Ok((stream, established))) => self.run(stream, established, &wanted).await,
-                Some(Err(error)) => self.refused.log(wanted.peer.service_id.as_str(), &error),
+                Some(Err(error)) => self.dial_failed(&wanted, &error),
                 None => return,
             }
             if opened.elapsed() > GOOD_LINK {
@@ -213,30 +224,23 @@ impl Links {
         &self,
         target: &Target,
         stop: &CancellationToken,
-    ) -> Option<Result<(TcpStream, Established), HandshakeError>> {
-        let connected = timeout(self.config.dial_timeout, async {
-            let mut stream = TcpStream::connect(&target.address).await?;
-            // Without it a small request waits for the next one (Nagle's algorithm).
-            stream.set_nodelay(true)?;
-            let established = link::handshake_dial(
-                &mut stream,
-                &self.identity,
-                &self.credentials,
-                &target.peer.service_id,
-            )
-            .await?;
-            Ok((stream, established))
-        });
-        tokio::select! {
-            connected = connected => Some(connected.unwrap_or_else(|_| {
-                Err(HandshakeError::Io(std::io::ErrorKind::TimedOut.into()))
-            })),
-            () = stop.cancelled() => None,
+    ) -> Option<Result<(TcpStream, Established), DialError>> {
+        let within = self.config.dial_timeout;
+        let dialled = target.place.dial(within, &self.identity, &self.credentials, &target.peer);
+        stop.run_until_cancelled(dialled).await
+    }
+
+    fn dial_failed(&self, target: &Target, error: &DialError) {
+        metrics::dial_failed(error.label());
+        if matches!(error, DialError::Handshake(error) if error.is_refusal()) {
+            metrics::handshake_refused(error.label());
         }
+        self.failures.failed(&target.peer.service_id, &target.place.address(), error);
     }
 
     async fn run(self: &Arc<Self>, stream: TcpStream, established: Established, target: &Target) {
         let Established { peer, state, received } = established;
+        self.failures.over(&peer.service_id);
         let queue = Arc::new(Queue::new(self.config.queue_frames, self.config.queue_bytes));
         let mut link = Link::new(peer.clone(), queue, self.stop.child_token());
         link.zone = target.zone.clone();
@@ -343,7 +347,8 @@ impl FrameSink for Links {
             Kind::Refused(refused) => {
                 let (reason, detail) = (refused.reason(), refused.detail);
                 let error = HandshakeError::RefusedByPeer { reason, detail };
-                self.refused.log(link.peer.service_id.as_str(), &error);
+                metrics::handshake_refused(error.label());
+                self.failures.failed(&link.peer.service_id, "its link", &error);
                 link.close();
             }
             other => {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use imago_kit::LogLimit;
-use imago_proto::link::RefusedReason;
+use imago_proto::{ServiceId, link::RefusedReason};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -14,20 +14,18 @@ use tracing::Instrument;
 
 use super::{
     backoff::Backoff,
+    dial::DialError,
+    failures::{Failures, LinkError},
     logic_links::{Gateways, Parked},
 };
 use crate::{
     LinkConfig,
-    link::{self, Credentials, HandshakeError, Identity, Link},
+    link::{self, Credentials, Identity, Link},
     metrics,
     promotion::LogicEvent,
     slots::{Slot, Slots},
 };
 
-/// How long after a first refusal a second one of the same peer and reason is logged, and the longest time
-/// between further ones.
-const REFUSED_FIRST: Duration = Duration::from_secs(60);
-const REFUSED_LONGEST: Duration = Duration::from_secs(3600);
 /// How often an error of the listener is logged.
 const ACCEPT_LOG: Duration = Duration::from_secs(60);
 
@@ -47,7 +45,7 @@ pub(crate) struct LinkServer {
     pub(crate) events: mpsc::Sender<LogicEvent>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) refused: RefusedLog,
+    pub(crate) failures: Failures,
 }
 
 impl Acceptor {
@@ -90,8 +88,14 @@ impl LinkServer {
             tracing::debug!(%error, "cannot turn off Nagle's algorithm");
         }
         let state = self.gateways.state().state();
-        let handshake =
-            link::handshake_listen(&mut stream, &self.identity, &self.credentials, state);
+        let mut claimed = None;
+        let handshake = link::handshake_listen(
+            &mut stream,
+            &self.identity,
+            &self.credentials,
+            state,
+            &mut claimed,
+        );
         let shaken = tokio::select! {
             shaken = timeout(self.config.dial_timeout, handshake) => shaken,
             () = slot.evicted() => {
@@ -100,10 +104,16 @@ impl LinkServer {
             }
             () = self.stop.cancelled() => return,
         };
+        let within = self.config.dial_timeout;
         let established = match shaken {
             Ok(Ok(established)) => established,
-            Ok(Err(error)) => return self.refused.log(&remote.ip().to_string(), &error),
-            Err(_) => return tracing::debug!("no handshake in time"),
+            Ok(Err(error)) => {
+                return self.failed(claimed.as_ref(), remote, &DialError::Handshake(error));
+            }
+            Err(_) => {
+                let error = DialError::TimedOut { step: "shaking hands", within };
+                return self.failed(claimed.as_ref(), remote, &error);
+            }
         };
         drop(slot);
         let peer = established.peer;
@@ -115,7 +125,21 @@ impl LinkServer {
             link::refuse(&mut stream, RefusedReason::Duplicate, &detail).await;
             return;
         };
+        self.failures.over(&peer.service_id);
         self.run(stream, established.received, &link).await;
+    }
+
+    /// A peer that ends without a word is mostly no gateway, but a health check.
+    fn failed(&self, claimed: Option<&ServiceId>, remote: SocketAddr, error: &DialError) {
+        let is_refusal = matches!(error, DialError::Handshake(error) if error.is_refusal());
+        if is_refusal {
+            metrics::handshake_refused(error.label());
+        }
+        match claimed {
+            Some(peer) => self.failures.failed(peer, &remote.to_string(), error),
+            None if is_refusal => self.failures.failed_unknown(remote, error),
+            None => tracing::debug!(%error, "no link with an unknown peer"),
+        }
     }
 
     async fn run(&self, stream: TcpStream, received: bytes::BytesMut, link: &Arc<Link>) {
@@ -142,59 +166,5 @@ impl LinkServer {
                 () = stop.cancelled() => {}
             }
         });
-    }
-}
-
-/// Logs refused handshakes, at `warn` now and then for each peer and reason, and counts them all.
-#[derive(Clone, Debug)]
-pub(crate) struct RefusedLog(Arc<LogLimit>);
-
-impl Default for RefusedLog {
-    fn default() -> Self {
-        Self(Arc::new(LogLimit::growing(REFUSED_FIRST, REFUSED_LONGEST)))
-    }
-}
-
-impl RefusedLog {
-    pub(crate) fn log(&self, peer: &str, error: &HandshakeError) {
-        let reason = match error {
-            HandshakeError::Refused { reason, .. }
-            | HandshakeError::RefusedByPeer { reason, .. } => reason_label(*reason),
-            HandshakeError::Io(error) => return tracing::debug!(%error, "handshake broke off"),
-        };
-        metrics::handshake_refused(reason);
-        match self.0.allow(&format!("{peer} {reason}")) {
-            Some(more) => tracing::warn!(peer, reason, %error, "no link with this peer{more}"),
-            None => tracing::debug!(peer, reason, %error, "no link with this peer"),
-        }
-    }
-}
-
-/// A bounded label for metrics.
-pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
-    match reason {
-        RefusedReason::Unknown => "unknown",
-        RefusedReason::Cluster => "cluster",
-        RefusedReason::Version => "version",
-        RefusedReason::Mac => "mac",
-        RefusedReason::Role => "role",
-        RefusedReason::Duplicate => "duplicate",
-        RefusedReason::Malformed => "malformed",
-        RefusedReason::Identity => "identity",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_is_a_declared_label() {
-        let reasons = (0..64).filter_map(|number| RefusedReason::try_from(number).ok());
-        let mut labels: Vec<_> = reasons.map(reason_label).collect();
-        let mut declared = metrics::REFUSED_REASONS;
-        labels.sort_unstable();
-        declared.sort_unstable();
-        assert_eq!(labels, declared);
     }
 }

@@ -1,6 +1,8 @@
 //! The shell around the pure cores: sockets, timers, tasks, registry.
 
 mod backoff;
+mod dial;
+mod failures;
 pub(crate) mod freeze;
 mod gateway;
 mod gateway_dial;
@@ -41,8 +43,9 @@ pub use redelivery::Redelivery;
 pub use trouble::Trouble;
 
 use self::{
+    failures::Failures,
     gateway_dial::Links,
-    logic_accept::{LinkServer, RefusedLog},
+    logic_accept::LinkServer,
     registry_log::RegistryLog,
     report::{GatewayReport, LogicReport},
     trouble::TroubleCell,
@@ -98,7 +101,12 @@ pub(crate) fn gateway(
         common.tasks.clone(),
         common.stop.clone(),
     ));
-    let report = Arc::new(GatewayReport::new(common.info.clone(), port, links.clone()));
+    let report = Arc::new(GatewayReport::new(
+        common.info.clone(),
+        port,
+        links.clone(),
+        &common.peer_service,
+    ));
     let handle = GatewayHandle { own: common.info.peer(), links: links.clone() };
     let runtime = GatewayRuntime {
         info: common.info,
@@ -133,7 +141,9 @@ pub(crate) fn logic(
         gateways: gateways.clone(),
         events: events_in.clone(),
         trouble: trouble.clone(),
+        failures: Failures::default(),
     };
+    let failures = report.failures.clone();
     let links = LinkServer {
         identity,
         credentials: common.credentials,
@@ -142,7 +152,7 @@ pub(crate) fn logic(
         events: events_in.clone(),
         tasks: common.tasks.clone(),
         stop: common.stop.clone(),
-        refused: RefusedLog::default(),
+        failures,
     };
     let handle = LogicHandle {
         own: common.info.peer(),

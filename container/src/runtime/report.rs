@@ -10,13 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use imago_kit::authority;
 use imago_naming::{Health, Instance, ServiceRegistration, Snapshot, meta_key};
 use imago_proto::{ServiceId, link::ServerState};
 use tokio::sync::mpsc;
 
+mod why;
+
+use self::why::add_failures;
 use super::{
-    gateway_dial::Links, logic_links::Gateways, peer_of, registry_log::in_maintenance,
-    trouble::TroubleCell,
+    failures::Failures, gateway_dial::Links, logic_links::Gateways, peer_of,
+    registry_log::in_maintenance, trouble::TroubleCell,
 };
 use crate::{
     ServerInfo,
@@ -54,7 +58,7 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn new(info: ServerInfo, port: u16) -> Self {
         let port = if info.port == 0 { port } else { info.port };
-        let address = format!("{}:{port}", info.address);
+        let address = authority(&info.address, port);
         let view = View {
             state: "young",
             knows_peers: false,
@@ -118,16 +122,21 @@ impl Common {
         peers.into_values().collect()
     }
 
-    /// Reasons for not being ready that both kinds of server share.
-    fn reasons(&self) -> Vec<String> {
-        let view = self.view();
+    /// Reasons for not being ready that both kinds of server share; `detail` is what more is known
+    /// of a peer that is waited for.
+    fn reasons(&self, detail: impl Fn(&ServiceId) -> Option<String>) -> Vec<String> {
+        let (knows_peers, waiting) = {
+            let view = self.view();
+            (view.knows_peers, view.waiting.clone())
+        };
         let mut reasons = Vec::new();
-        if !view.knows_peers {
+        if !knows_peers {
             reasons.push("waiting for the registry: see the log for its errors".to_owned());
         }
-        for (id, since) in &view.waiting {
+        for (id, since) in &waiting {
             let since = since.elapsed().as_secs_f64();
-            reasons.push(format!("waiting for the link with {id} for {since:.1} s"));
+            let detail = detail(id).map_or_else(String::new, |detail| format!(": {detail}"));
+            reasons.push(format!("waiting for the link with {id} for {since:.1} s{detail}"));
         }
         reasons
     }
@@ -141,7 +150,7 @@ fn registered(instance: &Instance) -> PeerReport {
         id: service.id.clone(),
         incarnation: peer_of(service).map(|peer| peer.incarnation.to_string()).unwrap_or_default(),
         state: service.state().as_str().to_owned(),
-        address: format!("{}:{}", service.address, service.port),
+        address: authority(&service.address, service.port),
         monitor: monitor.map(ToOwned::to_owned),
         health: match instance.health {
             Health::Passing => "passing",
@@ -177,6 +186,7 @@ pub(crate) struct LogicReport {
     pub(super) gateways: Arc<Gateways>,
     pub(super) events: mpsc::Sender<LogicEvent>,
     pub(super) trouble: TroubleCell,
+    pub(super) failures: Failures,
 }
 
 impl LogicReport {
@@ -226,7 +236,7 @@ impl MonitorSource for LogicReport {
             }
         };
         if state == "young" {
-            reasons.extend(self.common.reasons());
+            reasons.extend(self.common.reasons(|gateway| self.why_not_linked(gateway)));
         }
         Err(reasons)
     }
@@ -237,6 +247,7 @@ impl MonitorSource for LogicReport {
             let parked = self.gateways.queue_depth(&ServiceId::from(peer.id.as_str()));
             (peer.queue_frames, peer.queue_bytes) = parked;
         }
+        add_failures(&mut peers, &self.failures);
         PeersReport { own: self.common.own("logic", None, self.trouble()), peers }
     }
 
@@ -259,13 +270,16 @@ impl MonitorSource for LogicReport {
 pub(crate) struct GatewayReport {
     common: Common,
     links: Arc<Links>,
+    /// Name of the logic servers' service.
+    logic_service: String,
     /// An operator keeps new clients away, as the registry says.
     in_maintenance: AtomicBool,
 }
 
 impl GatewayReport {
-    pub(super) fn new(info: ServerInfo, port: u16, links: Arc<Links>) -> Self {
-        Self { common: Common::new(info, port), links, in_maintenance: AtomicBool::new(false) }
+    pub(super) fn new(info: ServerInfo, port: u16, links: Arc<Links>, service: &str) -> Self {
+        let (common, logic_service) = (Common::new(info, port), service.to_owned());
+        Self { common, links, logic_service, in_maintenance: AtomicBool::new(false) }
     }
 
     /// Notes whether this gateway is among those in maintenance, and logs where that changes.
@@ -333,7 +347,12 @@ impl MonitorSource for GatewayReport {
             reasons.push("maintenance: an operator keeps new clients away".to_owned());
         }
         if state != "leaving" {
-            reasons.extend(self.common.reasons());
+            let peers = self.linked_and_not();
+            reasons.extend(
+                self.common.reasons(|server| {
+                    peers.iter().find(|peer| peer.id == server.as_str())?.no_link()
+                }),
+            );
             // Right after the wake, this may be asked before the first beat.
             self.links.beat(Instant::now());
             if let Some(still) = self.links.unconfirmed() {
@@ -343,8 +362,9 @@ impl MonitorSource for GatewayReport {
                 ));
             }
         }
-        if state == "young" && reasons.len() == 1 {
-            reasons.push("no logic server is adult: start one, or see why it is not".to_owned());
+        let needs_one = !["adult", "leaving"].contains(&state) || self.trouble().is_some();
+        if needs_one && self.common.view().knows_peers {
+            reasons.extend(self.why_none_is_adult());
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
@@ -352,7 +372,7 @@ impl MonitorSource for GatewayReport {
     fn peers(&self) -> PeersReport {
         let sessions = Some(self.links.roster.len() as u64);
         let own = self.common.own("gateway", sessions, self.trouble());
-        PeersReport { own, peers: self.common.peers(&self.links.all()) }
+        PeersReport { own, peers: self.linked_and_not() }
     }
 
     fn exclude(&self, _: &str) -> Result<(), String> {

@@ -14,6 +14,7 @@ use std::{
     str::FromStr, time::Duration,
 };
 
+use imago_kit::check_reachable;
 use source::{Given, Layer, Origin, Shape};
 
 /// What is wrong with a configuration, a line each.
@@ -216,9 +217,24 @@ impl Settings {
 
     /// An address to listen on such as `0.0.0.0:8000`; empty: none.
     pub fn address(&mut self, key: &str) -> Option<SocketAddr> {
-        self.parsed(key, "an address like 0.0.0.0:8000, or nothing", None, |text| {
+        let expected = "an IP address and a port like 0.0.0.0:8000 or [::]:8000, or nothing";
+        self.parsed(key, expected, None, |text| {
             if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
         })
+    }
+
+    /// Host under which others reach a server.
+    pub fn host(&mut self, key: &str) -> String {
+        let host = self.text(key);
+        if let Err(why) = check_reachable(&host) {
+            self.reject(key, why);
+        }
+        host
+    }
+
+    /// The same, or nothing.
+    pub fn optional_host(&mut self, key: &str) -> String {
+        if self.given(key).text.is_empty() { String::new() } else { self.host(key) }
     }
 
     /// Ends the reading.

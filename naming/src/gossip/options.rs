@@ -1,8 +1,8 @@
 //! How a member joins: `gossip://ip:port?seed=host:port`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use imago_kit::check_host;
+use imago_kit::{check_reachable, split_authority};
 use url::Url;
 
 use crate::{Error, Result, location::host_of, params::Params};
@@ -25,7 +25,9 @@ impl GossipOptions {
     pub(crate) fn parse(url: &Url) -> Result<Self> {
         let host = host_of(url, "0.0.0.0")?;
         let ip = host.parse().map_err(|_| {
-            Error::Url(format!("host {host}: expected an IP address to listen on, such as 0.0.0.0"))
+            Error::Url(format!(
+                "host {host}: expected an IP address to listen on, such as 0.0.0.0 or [::]"
+            ))
         })?;
         let mut params = Params::of(url)?;
         let advertise = params.text("advertise")?.map(|text| advertised(&text)).transpose()?;
@@ -36,30 +38,31 @@ impl GossipOptions {
             cluster: params.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
         };
         for seed in &options.seeds {
-            check_seed(seed)?;
+            options.check_seed(seed).map_err(|why| Error::Url(format!("seed={seed:?}: {why}")))?;
         }
         params.finish("seed, advertise or cluster")?;
         Ok(options)
     }
+
+    fn check_seed(&self, seed: &str) -> std::result::Result<(), &'static str> {
+        let (host, _) = split_authority(seed)?;
+        check_reachable(host)?;
+        // A socket of one family sends nothing to the other. A name may have addresses of both.
+        match host.parse::<IpAddr>() {
+            Ok(ip) if ip.is_ipv4() != self.listen.is_ipv4() => {
+                Err("expected an address of the family that is listened on, IPv4 or IPv6")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn advertised(text: &str) -> Result<SocketAddr> {
-    let address = text.parse().ok();
-    let is_reachable = |at: &SocketAddr| at.port() != 0 && !at.ip().is_unspecified();
-    address.filter(is_reachable).ok_or_else(|| {
-        Error::Url(format!("advertise={text}: expected ip:port under which others reach this one"))
+    let address: Option<SocketAddr> = text.parse().ok();
+    let address = address.filter(|at| at.port() > 0 && !at.ip().to_canonical().is_unspecified());
+    address.ok_or_else(|| {
+        let expected =
+            "expected the IP:PORT that others reach, as in 10.0.0.5:7946 or [fd00::5]:7946";
+        Error::Url(format!("advertise={text:?}: {expected}"))
     })
-}
-
-fn check_seed(seed: &str) -> Result<()> {
-    let is_address = seed.rsplit_once(':').is_some_and(|(host, port)| {
-        // An IPv6 address is in brackets: its own colons are no ports.
-        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_host = match inner {
-            Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.contains(':') && check_host(host).is_ok(),
-        };
-        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if is_address { Ok(()) } else { Err(Error::Url(format!("seed={seed}: expected host:port"))) }
 }

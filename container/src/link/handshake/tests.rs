@@ -25,7 +25,8 @@ async fn dialling(stream: &mut TcpStream) -> Result<Established, HandshakeError>
 
 async fn listening(mut stream: TcpStream) -> Result<Established, HandshakeError> {
     let own = identity("logic-1", Role::Logic);
-    let established = soon(listen(&mut stream, &own, &ours(), ServerState::Young)).await?;
+    let established =
+        soon(listen(&mut stream, &own, &ours(), ServerState::Young, &mut None)).await?;
     let state = State { state: ServerState::Adult.into(), excluded: vec!["g".into(); 5000] };
     Wire::new(&mut stream).send(Kind::State(state)).await?;
     Ok(established)
@@ -89,7 +90,7 @@ async fn a_dialler_that_has_proved_itself_may_still_be_refused() {
     let (mut dialled, mut listened) = connected().await;
     let listener = tokio::spawn(async move {
         let own = identity("logic-1", Role::Logic);
-        listen(&mut listened, &own, &ours(), ServerState::Adult).await.unwrap();
+        listen(&mut listened, &own, &ours(), ServerState::Adult, &mut None).await.unwrap();
         refuse(&mut listened, RefusedReason::Duplicate, "one is enough").await;
     });
     let Err(error) = dialling(&mut dialled).await else { panic!("it was taken") };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use imago_kit::authority;
+use imago_kit::{authority, split_authority};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 /// Port of nodes that name none.
@@ -36,7 +36,7 @@ pub struct RedisOptions {
 /// Without passwords.
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<String> = self.nodes.iter().map(|node| node.addr().to_string()).collect();
+        let nodes: Vec<String> = self.nodes.iter().map(shown).collect();
         f.debug_struct("RedisOptions")
             .field("nodes", &nodes)
             .field("is_cluster", &self.is_cluster)
@@ -129,15 +129,24 @@ impl RedisOptions {
     }
 }
 
+/// A node as it may be shown: without the password.
+fn shown(node: &ConnectionInfo) -> String {
+    match node.addr() {
+        ConnectionAddr::Tcp(host, port) => authority(host, *port),
+        other => other.to_string(),
+    }
+}
+
 fn node(user: &str, host: &str, db: &str) -> Result<ConnectionInfo, String> {
     if host.is_empty() || host.starts_with(':') {
         return Err(format!("a node without host: {EXPECTED}"));
     }
     // The colons of an IPv6 address are within brackets.
     let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
-    let port = if has_port { String::new() } else { format!(":{DEFAULT_PORT}") };
+    let node = if has_port { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") };
+    split_authority(&node).map_err(|why| format!("node {host}: {why}"))?;
     let at = if user.is_empty() { String::new() } else { format!("{user}@") };
-    let url = format!("redis://{at}{host}{port}/{db}");
+    let url = format!("redis://{at}{node}/{db}");
     // The library's words may repeat the URL, and so the password.
     url.into_connection_info().map_err(|_| format!("node {host}: expected HOST:PORT"))
 }
@@ -170,14 +179,14 @@ mod tests {
 
     fn nodes(url: &str) -> Vec<String> {
         let options = RedisOptions::parse(url).unwrap();
-        options.nodes.iter().map(|node| node.addr().to_string()).collect()
+        options.nodes.iter().map(shown).collect()
     }
 
     #[test]
     fn one_node_and_many_are_told_apart() {
         assert_eq!(nodes("redis://r1"), ["r1:6379"]);
-        assert_eq!(nodes("redis://[::1]:7000/3"), ["::1:7000"]);
-        assert_eq!(nodes("redis://[::1]"), ["::1:6379"]);
+        assert_eq!(nodes("redis://[::1]:7000/3"), ["[::1]:7000"]);
+        assert_eq!(nodes("redis://[::1]"), ["[::1]:6379"]);
         assert_eq!(
             nodes("redis+cluster://u:p@r1:7000,r2:7001,r3"),
             ["r1:7000", "r2:7001", "r3:6379"]
@@ -202,6 +211,10 @@ mod tests {
             ("redis+cluster://a,,b", "without host"),
             ("redis://:hunter2@:6379", "without host"),
             ("redis://:hunter2@h:x", "node h:x"),
+            ("redis://\"h\"", "host name"),
+            ("redis://a b:1", "host name"),
+            ("redis://h:0", "port from 1"),
+            ("redis://fd00::5:6379", "in brackets"),
             ("redis://:hunter2/@h", "expected %2F"),
             ("redis://:hunter2?x=y@h", "expected %2F"),
             ("redis://h?leese=1s", "unknown parameter leese, expected lease"),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+use imago_kit::{authority, check_host};
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -86,6 +87,12 @@ impl PostgresOptions {
         if config.get_hosts().is_empty() {
             return Err(refuse(EXPECTED.to_owned()));
         }
+        for host in config.get_hosts() {
+            // Not named in the error: a password with @ in it ends up here.
+            if let Host::Tcp(name) = host {
+                check_host(name).map_err(|why| refuse(format!("host: {why}")))?;
+            }
+        }
         let tls = match encrypts.unwrap_or_else(|| !is_local(&config)) {
             true => Tls::Verified { roots },
             false if roots.is_some() => {
@@ -120,7 +127,7 @@ impl PostgresOptions {
         let hosts =
             self.config.get_hosts().iter().zip(ports(&self.config)).map(
                 |(host, port)| match host {
-                    Host::Tcp(name) => format!("{name}:{port}"),
+                    Host::Tcp(name) => authority(name, port),
                     Host::Unix(path) => path.display().to_string(),
                 },
             );
@@ -250,6 +257,10 @@ mod tests {
             "postgres://imago:hidden@db:port/imago",
             "postgres://imago:hidden@db/imago?sslmode=prefer",
             "postgres://imago:hidden@db/imago?colour=red",
+            "postgres://imago:hidden@\"db\"/imago",
+            "postgres://imago:hidden@d%20b/imago",
+            "postgres://imago:hidden@db,300.0.0.1/imago",
+            "postgres://imago:a@hidden@db/imago",
             "mysql://imago:hidden@db/imago",
         ] {
             let text = refusal(wrong);
@@ -295,5 +306,7 @@ mod tests {
             PostgresOptions::parse("postgres://imago:hidden@db,other:5433/imago").unwrap();
         assert!(!format!("{options:?}").contains("hidden"));
         assert_eq!(options.shown(), "postgres://db:5432,other:5433/imago");
+        let options = PostgresOptions::parse("postgres://imago:hidden@[::1],[fd00::5]:5433/imago");
+        assert_eq!(options.unwrap().shown(), "postgres://[::1]:5432,[fd00::5]:5433/imago");
     }
 }
