@@ -22,8 +22,8 @@ pub struct ServerArgs {
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set one key, over file and environment: --set forward.hold=5s
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// When one of the server's threads that has been woken may run
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub scheduling: Scheduling,
@@ -42,20 +42,21 @@ taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__
 One line of JSON on standard output says where the server listens; logs go to standard error. \
 SIGTERM or Ctrl-C: leave without losing anything; a second one: end at once.";
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("expected KEY=VALUE, got {text:?}")),
-    }
-}
-
 impl ServerArgs {
     /// The layers of the configuration.
     ///
     /// # Errors
     /// As [`Settings::load`].
     pub fn load(&self, defaults: &str) -> Result<Settings, SettingsError> {
-        Settings::load(defaults, self.config.as_deref(), &self.set)
+        // Not parsed with the other flags: the parser's errors show the value, which may be a secret.
+        let pairs = self.set.iter().filter_map(|text| text.split_once('='));
+        let pairs = pairs.filter(|(key, _)| !key.is_empty());
+        let overrides: Vec<(String, String)> =
+            pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        if overrides.len() < self.set.len() {
+            return Err(SettingsError(vec!["--set: expected KEY=VALUE".to_owned()]));
+        }
+        Settings::load(defaults, self.config.as_deref(), &overrides)
     }
 }
 

@@ -18,6 +18,22 @@ const NAME_MAX: usize = 32;
 #[derive(Clone, Copy)]
 pub struct Redacted<'a>(pub &'a str);
 
+impl Redacted<'_> {
+    /// Returns whether this has the form of a URL with a password or with a parameter that is
+    /// secret. A user's name alone is none.
+    pub fn holds_secret(&self) -> bool {
+        let Some((_, rest)) = self.0.split_once("://") else { return false };
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let user = place.rsplit_once('@').map_or("", |(user, _)| user);
+        let is_secret = |pair: &str| match pair.split_once('=') {
+            Some((name, value)) => !value.is_empty() && SECRET.contains(&name),
+            None => false,
+        };
+        !user.bytes().all(is_name_byte) || query.contains('@') || query.split('&').any(is_secret)
+    }
+}
+
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://").filter(|(name, _)| is_scheme(name))
@@ -47,6 +63,8 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
+/// Parameters whose values are secrets.
+const SECRET: [&str; 3] = ["password", "secret", "token"];
 /// Parameters whose values are no secrets.
 const OPEN: [&str; 9] =
     ["check", "cluster", "dc", "empty_grace", "seed", "sslmode", "synchronous", "ttl", "wait"];
@@ -155,6 +173,21 @@ mod tests {
             (&long, "consul://(hidden)"),
         ] {
             assert_eq!(Redacted(text).to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_password_or_a_token_holds_a_secret() {
+        for (text, expected) in [
+            ("consul://h?token=abc", true),
+            ("consul://h?token=&dc=x", false),
+            ("postgres://me:abc@h/db", true),
+            ("postgres://me@h,i/db?sslmode=disable", false),
+            ("redis://:a?b@h:1", true),
+            ("gossip://h:1?seed=a:2&advertise=b:3", false),
+            ("token=abc", false),
+        ] {
+            assert_eq!(Redacted(text).holds_secret(), expected, "{text}");
         }
     }
 
