@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use imago_kit::Secret;
 use imago_naming::Naming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,7 +31,7 @@ enum Kind {
 pub struct Container {
     runner: Runner,
     source: Arc<dyn MonitorSource>,
-    monitor: Option<(TcpListener, Option<String>)>,
+    monitor: Option<(TcpListener, Option<Secret>)>,
     monitor_config: MonitorConfig,
     address: String,
     tasks: TaskTracker,
@@ -51,7 +52,7 @@ pub struct ContainerBuilder {
     naming: Option<Arc<dyn Naming>>,
     peer_service: Option<String>,
     selector: Option<Arc<dyn Selector>>,
-    monitor: Option<(TcpListener, Option<String>)>,
+    monitor: Option<(TcpListener, Option<Secret>)>,
     kind: Option<Kind>,
 }
 
@@ -129,7 +130,7 @@ impl ContainerBuilder {
 
     /// Serves the monitor port. Without an admin token, the `/admin` routes answer only callers
     /// on the same machine.
-    pub fn monitor(mut self, listener: TcpListener, admin_token: Option<String>) -> Self {
+    pub fn monitor(mut self, listener: TcpListener, admin_token: Option<Secret>) -> Self {
         self.monitor = Some((listener, admin_token));
         self
     }

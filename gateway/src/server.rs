@@ -104,7 +104,7 @@ impl Server {
         let monitor_at = monitor.local_addr()?;
         metrics_recorder();
         metrics::describe();
-        let naming = imago_naming::open(&config.naming).await.context("naming.url")?;
+        let naming = imago_naming::open(config.naming.expose()).await.context("naming.url")?;
 
         let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
         let redeliver_interval = config.container.timing.redeliver_interval;

@@ -49,7 +49,7 @@ async fn run(
     let link = listen("listen.link", config.listen).await?;
     let monitor = listen("monitor.listen", config.monitor).await?;
     let ports = [("link", Some(link.local_addr()?)), ("monitor", Some(monitor.local_addr()?))];
-    let joining = async { imago_naming::open(&config.naming).await.context("naming.url") };
+    let joining = async { imago_naming::open(config.naming.expose()).await.context("naming.url") };
     let preparing = async {
         metrics_recorder();
         metrics::describe();
@@ -68,10 +68,10 @@ async fn run(
     let id = config.info.id.to_string();
     let container = Container::builder(config.info)
         .config(config.container)
-        .cluster(&config.cluster, config.secret.0.as_bytes())
+        .cluster(&config.cluster, config.secret.as_bytes())
         .naming(naming)
         .depends_on(GATEWAY_SERVICE)
-        .monitor(monitor, config.admin_token.map(|token| token.0))
+        .monitor(monitor, config.admin_token)
         .logic(link, move |handle| {
             let (outlet, store_state) = (Arc::new(handle), Arc::<StoreState>::default());
             let (tasks, stop) = (&service_tasks, &service_stop);

@@ -21,6 +21,7 @@ pub use service::{Health, Instance, ServiceRegistration, ServiceState, meta_key}
 pub use subscription::{Publisher, Snapshot, Subscription};
 
 use async_trait::async_trait;
+use imago_kit::Redacted;
 use url::Url;
 
 /// A service registry.
@@ -80,7 +81,7 @@ pub trait Naming: Send + Sync + 'static {
 /// When the URL names no registry, or has a parameter that is unknown or out of range.
 pub async fn open(url: &str) -> Result<Arc<dyn Naming>> {
     let parsed = Url::parse(url).map_err(|error| {
-        Error::Url(format!("expected scheme://host:port, got {url:?}: {error}"))
+        Error::Url(format!("expected scheme://host:port, got {}: {error}", Redacted(url)))
     })?;
     Ok(match parsed.scheme() {
         "memory" => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imago_kit::Parameter;
 use url::Url;
 
 use crate::{Error, Result};
@@ -43,9 +44,7 @@ impl Params {
             .filter(|millis| (1..=86_400_000).contains(millis))
             .map(Duration::from_millis)
             .ok_or_else(|| {
-                Error::Url(format!(
-                    "{name}={text}: expected a time like 500ms or 10s, at most a day"
-                ))
+                Error::Url(format!("{name}: expected a time like 500ms or 10s, at most a day"))
             })
     }
 
@@ -53,7 +52,9 @@ impl Params {
     pub(crate) fn finish(self, known: &str) -> Result<()> {
         match self.pairs.first() {
             None => Ok(()),
-            Some((name, _)) => {
+            Some((name, value)) => {
+                let pair = if value.is_empty() { name } else { &format!("{name}=") };
+                let name = Parameter(pair);
                 Err(Error::Url(format!("unknown parameter {name}, expected {known}")))
             }
         }

@@ -167,14 +167,28 @@ impl Settings {
         self.error(format!("{key} = {value} (from {}): {why}", given.origin));
     }
 
-    fn parsed<T>(
+    fn parsed<T: Clone>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        fallback: T,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let given = self.given(key);
+        parse(given.text.trim()).unwrap_or_else(|| {
+            self.reject(key, &format!("expected {expected}"));
+            fallback
+        })
+    }
+
+    /// A value whose parser says what is expected.
+    fn bounded<T>(
         &mut self,
         key: &str,
         fallback: T,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
-        let given = self.given(key);
-        parse(&given.text).unwrap_or_else(|expected| {
+        parse(&self.given(key).text).unwrap_or_else(|expected| {
             self.reject(key, &expected);
             fallback
         })
@@ -192,11 +206,9 @@ impl Settings {
 
     /// One of a few words.
     pub fn choice(&mut self, key: &str, words: &[&str]) -> String {
+        let expected = format!("one of {}", words.join(", "));
         let fallback = words.first().copied().unwrap_or_default().to_owned();
-        self.parsed(key, fallback, |text| match words.contains(&text) {
-            true => Ok(text.to_owned()),
-            false => Err(format!("expected one of {}", words.join(", "))),
-        })
+        self.parsed(key, &expected, fallback, |text| words.contains(&text).then(|| text.to_owned()))
     }
 
     /// A list of texts; from the environment and flags separated by semicolons.
@@ -214,34 +226,28 @@ impl Settings {
     where
         T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
     {
-        self.parsed(key, range.start().clone(), bounded::whole(range))
+        self.bounded(key, range.start().clone(), bounded::whole(range))
     }
 
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str) -> bool {
-        self.parsed(key, false, |text| {
-            text.parse().map_err(|_| "expected true or false".to_owned())
-        })
+        self.parsed(key, "true or false", false, |text| text.parse().ok())
     }
 
     /// A time such as `250ms`, `2s` or `15days`, within a range.
     pub fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
-        self.parsed(key, *range.start(), bounded::duration(range))
+        self.bounded(key, *range.start(), bounded::duration(range))
     }
 
     /// A size such as `4 MiB` or `4096` (bytes), within a range.
     pub fn bytes(&mut self, key: &str, range: RangeInclusive<usize>) -> usize {
-        self.parsed(key, *range.start(), bounded::bytes(range))
+        self.bounded(key, *range.start(), bounded::bytes(range))
     }
 
     /// An address to listen on such as `0.0.0.0:8000`; empty: none.
     pub fn address(&mut self, key: &str) -> Option<SocketAddr> {
-        self.parsed(key, None, |text| match text {
-            "" => Ok(None),
-            text => text
-                .parse()
-                .map(Some)
-                .map_err(|_| "expected an address like 0.0.0.0:8000, or nothing".to_owned()),
+        self.parsed(key, "an address like 0.0.0.0:8000, or nothing", None, |text| {
+            if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imago_kit::Secret;
 use url::Url;
 
 use crate::{Error, Result, params::Params};
@@ -35,7 +36,7 @@ pub struct ConsulOptions {
     /// `http://host:port` or `https://host:port`.
     pub base: String,
     /// ACL token.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Datacenter.
     pub datacenter: Option<String>,
     /// Kind of health check.
@@ -85,7 +86,7 @@ impl ConsulOptions {
         let host = url.host_str().filter(|host| !host.is_empty()).unwrap_or("127.0.0.1");
         let mut options = Self::new(format!("{scheme}://{host}:{}", url.port().unwrap_or(8500)));
         let mut params = Params::of(url);
-        options.token = params.text("token").filter(|token| !token.is_empty());
+        options.token = params.text("token").filter(|token| !token.is_empty()).map(Secret::from);
         options.datacenter = params.text("dc").filter(|dc| !dc.is_empty());
         options.check = match params.text("check").as_deref() {
             None | Some("http") => Check::Http,

@@ -1,7 +1,8 @@
 //! How Redis is reached and used: `redis://host:port/db?…`.
 
-use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
+use imago_kit::{Parameter, bounded};
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
 /// Port of nodes that name none.
@@ -61,8 +62,8 @@ impl RedisOptions {
             _ => return Err(EXPECTED.to_owned()),
         };
         let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-        if user.contains(['/', '?']) {
-            return Err("user or password: expected %2F for a slash and %3F for ?".to_owned());
+        if user.contains(['/', '?', '#']) {
+            return Err("user or password: expected %2F for /, %3F for ? and %23 for #".to_owned());
         }
         let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, db) = hosts.split_once('/').unwrap_or((hosts, ""));
@@ -70,7 +71,7 @@ impl RedisOptions {
             return Err("a Redis cluster has only database 0: expected no /DB".to_owned());
         }
         if !db.is_empty() && db.parse::<u16>().is_err() {
-            return Err(format!("database {db}: expected a number, as in redis://HOST:PORT/2"));
+            return Err("database: expected a number, as in redis://HOST:PORT/2".to_owned());
         }
         let hosts: Vec<&str> = hosts.split(',').collect();
         if !is_cluster && hosts.len() > 1 {
@@ -93,11 +94,15 @@ impl RedisOptions {
     fn set(&mut self, pair: &str) -> Result<(), String> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (ms, secs) = (Duration::from_millis, Duration::from_secs);
+        let named = |expected: String| format!("{name}: {expected}");
         match name {
-            "lease" => self.lease = time(name, value, secs(1)..=secs(600))?,
-            "timeout" => self.timeout = time(name, value, ms(10)..=secs(10))?,
-            "queue" => self.queue = number(name, value, 16..=10_000_000)?,
+            "lease" => self.lease = bounded::duration(secs(1)..=secs(600))(value).map_err(named)?,
+            "timeout" => {
+                self.timeout = bounded::duration(ms(10)..=secs(10))(value).map_err(named)?
+            }
+            "queue" => self.queue = bounded::whole(16..=10_000_000)(value).map_err(named)?,
             _ => {
+                let name = Parameter(pair);
                 return Err(format!("unknown parameter {name}, expected lease, timeout or queue"));
             }
         }
@@ -115,29 +120,7 @@ fn node(user: &str, host: &str, db: &str) -> Result<ConnectionInfo, String> {
     let at = if user.is_empty() { String::new() } else { format!("{user}@") };
     let url = format!("redis://{at}{host}{port}/{db}");
     // The library's words may repeat the URL, and so the password.
-    url.into_connection_info().map_err(|_| format!("node {host}: expected HOST:PORT"))
-}
-
-fn time(name: &str, text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
-    let show = humantime::format_duration;
-    time.ok_or_else(|| {
-        format!(
-            "{name}={text}: expected a time like 250ms or 15s, from {} to {}",
-            show(*range.start()),
-            show(*range.end())
-        )
-    })
-}
-
-fn number<T>(name: &str, text: &str, range: RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + fmt::Display,
-{
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| {
-        format!("{name}={text}: expected a whole number from {} to {}", range.start(), range.end())
-    })
+    url.into_connection_info().map_err(|_| "a node: expected HOST:PORT".to_owned())
 }
 
 #[cfg(test)]
@@ -174,16 +157,18 @@ mod tests {
             ("rediss://h", "redis://HOST"),
             ("redis://a,b", "redis+cluster://"),
             ("redis+cluster://a,b/2", "only database 0"),
-            ("redis://h/x", "database x"),
+            ("redis://h/hunter2", "database: expected a number"),
             ("redis+cluster://a,,b", "without host"),
             ("redis://:hunter2@:6379", "without host"),
-            ("redis://:hunter2@h:x", "node h:x"),
+            ("redis://:hunter2@h:x", "a node: expected HOST:PORT"),
+            ("redis://:1#hunter2@h", "expected %2F"),
+            ("redis://h?hunter2", "unknown parameter (hidden)"),
             ("redis://:hunter2/@h", "expected %2F"),
             ("redis://:hunter2?x=y@h", "expected %2F"),
             ("redis://h?leese=1s", "unknown parameter leese, expected lease"),
-            ("redis://h?lease=1ms", "lease=1ms: expected a time like"),
+            ("redis://h?lease=1ms", "lease: expected a time like"),
             ("redis://h?timeout=soon", "from 10ms to 10s"),
-            ("redis://h?queue=1", "queue=1: expected a whole number from 16"),
+            ("redis://h?queue=hunter2", "queue: expected a whole number from 16"),
         ] {
             let error = RedisOptions::parse(url).unwrap_err();
             assert!(error.contains(part), "{url}: {error}");
