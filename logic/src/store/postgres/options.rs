@@ -236,7 +236,6 @@ mod tests {
             "postgres://imago:a@hunter2@db/imago",
             "postgres://imago:1/x@hunter2@db/imago",
             "postgres://imago@db/imago#hunter2",
-            "postgres://db/imago@hunter2",
             "postgres://imago@db/imago?hunter2",
             "postgres://imago@db/imago?a8hunter2=1",
             "postgres://imago@db/imago?connect_timeout=hunter2",
