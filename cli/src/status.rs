@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use imago_container::{cli::print, monitor::PeersReport};
+use imago_kit::{Redacted, bounded};
 
 use crate::{dev::state::DevState, table::table};
 
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
             let why = seen.values().find_map(|report| report.as_ref().err());
             bail!(
                 "no member answers at {}: {}",
-                monitors.join(", "),
+                monitors.iter().map(|url| Redacted(url).to_string()).collect::<Vec<_>>().join(", "),
                 why.map_or("", String::as_str)
             );
         }
@@ -98,7 +99,7 @@ async fn crawl(http: &reqwest::Client, monitors: &[String]) -> Seen {
 
 async fn ask(http: &reqwest::Client, url: &str) -> Result<PeersReport, String> {
     let answer = http.get(format!("{url}/peers")).send().await.map_err(|_| "does not answer")?;
-    answer.json().await.map_err(|error| format!("answers something else: {error}"))
+    answer.json().await.map_err(|error| format!("answers something else: {}", error.without_url()))
 }
 
 fn render(seen: &Seen) -> String {
@@ -110,7 +111,7 @@ fn render(seen: &Seen) -> String {
                 rows.push(row(report));
                 notes.extend(waits(report));
             }
-            Err(why) => notes.push(format!("{url} {why}")),
+            Err(why) => notes.push(format!("{} {why}", Redacted(url))),
         }
     }
     rows.sort();
@@ -133,7 +134,7 @@ fn row(report: &PeersReport) -> Vec<String> {
         own.id.clone(),
         own.state.clone(),
         own.address.clone(),
-        humantime::format_duration(Duration::from_secs(own.uptime_seconds as u64)).to_string(),
+        bounded::in_words(Duration::from_secs(own.uptime_seconds as u64)),
         own.sessions.map_or_else(|| "-".to_owned(), |sessions| sessions.to_string()),
         format!("{linked}/{}", report.peers.len()),
         queued.to_string(),

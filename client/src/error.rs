@@ -11,9 +11,9 @@ use crate::CloseReason;
 #[non_exhaustive]
 pub enum Error {
     /// An address that cannot be a gateway's.
-    #[error("{url:?} is no gateway address: expected ws://host:port/path or tcp://host:port")]
+    #[error("\"{url}\" is no gateway address: expected ws://host:port/path or tcp://host:port")]
     Address {
-        /// What was given.
+        /// What was given, as it may be shown.
         url: String,
     },
     /// A builder without any gateway.

@@ -7,6 +7,7 @@ mod ws;
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
+use imago_kit::Redacted;
 use imago_proto::{Packet, PacketError};
 use tokio::sync::mpsc;
 use tokio_util::{
@@ -72,7 +73,7 @@ pub(crate) struct Tasks {
 
 impl Endpoint {
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
-        let bad = || Error::Address { url: url.to_owned() };
+        let bad = || Error::Address { url: Redacted(url).to_string() };
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let (host, port) = authority.rsplit_once(':').ok_or_else(bad)?;
@@ -105,7 +106,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ws(url) => f.write_str(url),
+            Self::Ws(url) => Redacted(url).fmt(f),
             Self::Tcp(authority) => write!(f, "tcp://{authority}"),
         }
     }
@@ -147,7 +148,10 @@ mod tests {
         for bad in
             ["", "localhost:8000", "http://a:1", "ws://a", "ws://:80", "tcp://a:x", "tcp://a:1/p"]
         {
-            assert_eq!(Endpoint::parse(bad), Err(Error::Address { url: bad.to_owned() }));
+            assert_eq!(
+                Endpoint::parse(bad),
+                Err(Error::Address { url: Redacted(bad).to_string() })
+            );
         }
     }
 }

@@ -35,7 +35,8 @@ impl Trial {
         let file = |path| File::create(path).expect("a temporary file can be made");
         command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&err));
         let mut child = command.spawn().expect("the program can be started");
-        let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+        let read =
+            |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
         let until = Instant::now() + within;
         let mut pages = None;
         let code = loop {

@@ -47,7 +47,6 @@ fn broken(scheme: &str) -> Vec<String> {
         "://user:S3CRET@:1",
         "://user:S3CRET@h:x/x",
         "://user:a@S3CRET@127.0.0.1:1/x",
-        "://user:1@S3CRET/x",
         "://user:a/S3CRET@127.0.0.1:1/x",
         "://user:1/S3CRET@127.0.0.1:1/x",
         "://user:a?S3CRET@127.0.0.1:1/x",
@@ -77,7 +76,7 @@ fn broken(scheme: &str) -> Vec<String> {
 fn schemes(key: &str) -> &'static [&'static str] {
     match key {
         "naming.url" => &["consul", "gossip", "memory"],
-        "store.url" => &["postgres", "mysql"],
+        "store.url" => &["postgres", "postgresql", "sqlite", "mysql"],
         "directory.url" => &["redis", "redis+cluster"],
         key if key.ends_with("url") => panic!("{key}: which schemes does it take?"),
         _ => &["consul"],
@@ -187,11 +186,9 @@ fn logs(folder: &Path) -> String {
 #[test]
 fn imago_dev_shows_no_secret() {
     let mut cases = Vec::new();
-    for (flag, key) in [
-        ("--naming", "naming.url"),
-        ("--store", "store.url"),
-        ("--directory", "directory.url"),
-    ] {
+    for (flag, key) in
+        [("--naming", "naming.url"), ("--store", "store.url"), ("--directory", "directory.url")]
+    {
         let scheme = schemes(key)[0];
         for rest in ["://h1:1,h2:1?token=S3CRET", "://user:S3CRET@127.0.0.1:1/x", ":S3CRET"] {
             cases.push((flag, key, format!("{scheme}{rest}")));
@@ -231,7 +228,8 @@ fn no_other_command_shows_a_secret() {
         &["logic", "--check", "--set"],
     ];
     let values = ["ws", "tcp", "http"].map(broken).concat();
-    let cases = commands.iter().flat_map(|command| values.iter().map(move |value| (command, value)));
+    let cases =
+        commands.iter().flat_map(|command| values.iter().map(move |value| (command, value)));
     Trial::each(cases, |(command, value)| {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), "S3CRET of the tokens").unwrap();
