@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Programs of one test that run at the same time.
-const AT_ONCE: usize = 4;
+/// Programs of one test that run at the same time: most of them wait.
+const AT_ONCE: usize = 8;
 /// Pages of a monitor port that are looked at.
 const PAGES: [&str; 3] = ["/peers", "/metrics", "/ready"];
 

@@ -3,14 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use imago_tests::{Trial, program};
 
 /// Part of every secret; nothing else that is shown holds it.
 const MARKER: &str = "S3CRET";
 /// How long a server that starts all the same is looked at.
-const LOOK: Duration = Duration::from_millis(1200);
+const LOOK: Duration = Duration::from_millis(1000);
 
 /// Keys of a program that take a URL or a secret, by their names, from its own default file.
 fn delicate_keys(name: &str) -> Vec<String> {
@@ -76,7 +83,7 @@ fn broken(scheme: &str) -> Vec<String> {
 fn schemes(key: &str) -> &'static [&'static str] {
     match key {
         "naming.url" => &["consul", "gossip", "memory"],
-        "store.url" => &["postgres", "postgresql", "sqlite", "mysql"],
+        "store.url" => &["postgres", "sqlite", "mysql"],
         "directory.url" => &["redis", "redis+cluster"],
         key if key.ends_with("url") => panic!("{key}: which schemes does it take?"),
         _ => &["consul"],
@@ -95,13 +102,12 @@ fn variable(key: &str) -> String {
 }
 
 fn toml(key: &str, value: &str) -> String {
-    let (section, name) = key.split_once('.').unwrap();
     let escape = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
         c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     };
-    format!("[{section}]\n{name} = \"{}\"\n", value.chars().map(escape).collect::<String>())
+    format!("{key} = \"{}\"\n", value.chars().map(escape).collect::<String>())
 }
 
 #[track_caller]
@@ -110,23 +116,24 @@ fn assert_hidden(trial: &Trial, what: &str) {
     assert!(!trial.shown.contains(MARKER), "{what} shows the secret:\n{end}");
 }
 
-/// Gives a value to a key in each way that there is, and checks the configuration only.
-fn check(name: &str, key: &str, value: &str) {
+/// Gives values to keys in each way that there is, and checks the configuration only.
+fn check(name: &str, values: &[(String, String)]) {
     let folder = tempfile::tempdir().unwrap();
-    let mut trials = Vec::new();
+    let file: String = values.iter().map(|(key, value)| toml(key, value)).collect();
+    std::fs::write(folder.path().join("own.toml"), file).unwrap();
     let mut by_file = server(name, folder.path());
-    std::fs::write(folder.path().join("own.toml"), toml(key, value)).unwrap();
-    trials.push(by_file.args(["--check", "--config", "own.toml"]).env_clear());
+    by_file.args(["--config", "own.toml"]);
     let mut by_variable = server(name, folder.path());
-    trials.push(by_variable.arg("--check").env(variable(key), value));
-    let mut by_flag = server(name, folder.path());
-    trials.push(by_flag.args(["--check", "--set", &format!("{key}={value}")]));
-    let mut as_key = server(name, folder.path());
-    trials.push(as_key.args(["--check", "--set", value]));
-    for command in trials {
-        let trial = Trial::run(command, Duration::from_secs(20));
-        assert!(trial.code.is_some(), "{name} --check does not end: {key}");
-        assert_hidden(&trial, &format!("{name} --check, {key} = {value:.200}"));
+    by_variable.envs(values.iter().map(|(key, value)| (variable(key), value)));
+    let (mut by_flag, mut as_key) = (server(name, folder.path()), server(name, folder.path()));
+    for (key, value) in values {
+        by_flag.args(["--set", &format!("{key}={value}")]);
+        as_key.args(["--set", value]);
+    }
+    for mut command in [by_file, by_variable, by_flag, as_key] {
+        let trial = Trial::run(command.arg("--check"), Duration::from_secs(30));
+        assert!(trial.code.is_some(), "does not end: {command:?}");
+        assert_hidden(&trial, &format!("{command:?}"));
     }
 }
 
@@ -134,12 +141,37 @@ fn check(name: &str, key: &str, value: &str) {
 fn no_check_of_a_configuration_shows_a_secret() {
     let mut cases = Vec::new();
     for name in ["gateway", "logic"] {
-        for key in delicate_keys(name) {
-            let values = schemes(&key).iter().flat_map(|scheme| broken(scheme));
-            cases.extend(values.map(|value| (name, key.clone(), value)));
+        // A secret and the file that it may stand in exclude each other.
+        let (files, others): (Vec<_>, Vec<_>) =
+            delicate_keys(name).into_iter().partition(|key| key.ends_with("_file"));
+        for (number, round) in
+            (0..broken("").len()).flat_map(|at| (0..4).map(move |round| (at, round)))
+        {
+            let keys = if round == 3 { &files } else { &others };
+            let values = keys.iter().map(|key| {
+                let schemes = schemes(key);
+                (key.clone(), broken(schemes[round % schemes.len()])[number].clone())
+            });
+            cases.push((name, values.collect::<Vec<_>>()));
         }
     }
-    Trial::each(cases, |(name, key, value)| check(name, &key, &value));
+    Trial::each(cases, |(name, values)| check(name, &values));
+}
+
+/// Starts a server that has this value, and looks at it.
+fn start(name: &str, key: &str, value: &str) -> Trial {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = server(name, folder.path());
+    command.env("IMAGO_CLUSTER__SECRET", "S3CRET of the cluster");
+    command.env("IMAGO_MONITOR__ADMIN_TOKEN", "S3CRET of the admin");
+    if name == "gateway" {
+        command.env("IMAGO_AUTH__JWT_SECRET", "S3CRET of the tokens");
+        command.args(["--set", "listen.ws=127.0.0.1:0", "--set", "listen.tcp="]);
+    }
+    command.args(["--set", "log.level=trace"]).env("IMAGO_NAMING__URL", "memory://x");
+    let trial = Trial::run(command.env(variable(key), value), LOOK);
+    assert_hidden(&trial, &format!("{name}, {key} = {value:?}"));
+    trial
 }
 
 #[test]
@@ -151,21 +183,40 @@ fn no_server_that_starts_shows_a_secret() {
             cases.extend(values.map(|value| (name, key.clone(), value)));
         }
     }
+    let started = AtomicUsize::new(0);
     Trial::each(cases, |(name, key, value)| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = server(name, folder.path());
-        command.env("IMAGO_CLUSTER__SECRET", "S3CRET of the cluster");
-        command.env("IMAGO_MONITOR__ADMIN_TOKEN", "S3CRET of the admin");
-        if name == "gateway" {
-            command.env("IMAGO_AUTH__JWT_SECRET", "S3CRET of the tokens");
-            command.args(["--set", "listen.ws=127.0.0.1:0", "--set", "listen.tcp="]);
-        }
-        command.args(["--set", "log.level=trace"]).env("IMAGO_NAMING__URL", "memory://x");
-        let Ok(value) = std::ffi::CString::new(value) else { return };
-        command.env(variable(&key), value.to_str().unwrap());
-        let trial = Trial::run(&mut command, LOOK);
-        assert_hidden(&trial, &format!("{name}, {key} = {value:?}"));
+        let trial = start(name, &key, &value);
+        let has_pages = trial.shown.contains("imago_") && trial.shown.contains("TRACE");
+        started.fetch_add(usize::from(has_pages), Ordering::Relaxed);
     });
+    // Those whose registry or Redis is away.
+    assert!(started.into_inner() > 4, "no server has started: nothing was looked at");
+}
+
+#[test]
+fn no_server_shows_what_it_says_to_a_registry_a_store_or_redis() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Whatever is asked, this is no answer that is of use.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut asked = [0; 1024];
+            // A client that has gone is no matter here.
+            let _ = stream.read(&mut asked);
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
+        }
+    });
+    Trial::each(
+        [
+            ("gateway", "naming.url", format!("consul://{address}?token=S3CRET")),
+            ("logic", "naming.url", format!("consul://{address}?token=S3CRET")),
+            ("logic", "store.url", format!("postgres://me:S3CRET@{address}/x?sslmode=disable")),
+            ("logic", "directory.url", format!("redis://me:S3CRET@{address}")),
+            ("logic", "directory.url", format!("redis+cluster://me:S3CRET@{address}")),
+        ],
+        |(name, key, value)| drop(start(name, key, &value)),
+    );
 }
 
 /// `imago` in a folder of its own.
@@ -213,23 +264,24 @@ fn imago_dev_shows_no_secret() {
 
 #[test]
 fn no_other_command_shows_a_secret() {
-    let commands: &[&[&str]] = &[
-        &["token", "--account", "a", "--secret-file"],
-        &["chat", "--as", "a", "--secret-file"],
-        &["chat", "--as", "a", "--secret-file", "secret", "--gateway"],
-        &["chat", "--gateway", "ws://127.0.0.1:1", "--token"],
-        &["status", "--once", "--monitor"],
-        &["status", "--json", "--monitor"],
-        &["bench", "talk", "--gateway", "ws://127.0.0.1:1", "--tokens"],
-        &["bench", "talk", "--gateway", "ws://127.0.0.1:1", "--secret-file"],
-        &["bench", "talk", "--secret-file", "secret", "--gateway"],
-        &["bench", "login", "--secret-file", "secret", "--gateway"],
-        &["gateway", "--check", "--set"],
-        &["logic", "--check", "--set"],
+    let commands: &[(&str, &[&str])] = &[
+        ("ws", &["token", "--account", "a", "--secret-file"]),
+        ("ws", &["chat", "--as", "a", "--secret-file"]),
+        ("ws", &["chat", "--as", "a", "--secret-file", "secret", "--gateway"]),
+        ("tcp", &["chat", "--as", "a", "--secret-file", "secret", "--gateway"]),
+        ("ws", &["chat", "--gateway", "ws://127.0.0.1:1", "--token"]),
+        ("http", &["status", "--once", "--monitor"]),
+        ("http", &["status", "--json", "--monitor"]),
+        ("ws", &["bench", "talk", "--gateway", "ws://127.0.0.1:1", "--tokens"]),
+        ("ws", &["bench", "talk", "--gateway", "ws://127.0.0.1:1", "--secret-file"]),
+        ("ws", &["bench", "talk", "--secret-file", "secret", "--gateway"]),
+        ("ws", &["bench", "idle", "--secret-file", "secret", "--pid", "1", "--gateway"]),
+        ("consul", &["gateway", "--check", "--set"]),
+        ("postgres", &["logic", "--check", "--set"]),
     ];
-    let values = ["ws", "tcp", "http"].map(broken).concat();
-    let cases =
-        commands.iter().flat_map(|command| values.iter().map(move |value| (command, value)));
+    let cases = commands.iter().flat_map(|(scheme, command)| {
+        broken(scheme).into_iter().map(move |value| (command, value))
+    });
     Trial::each(cases, |(command, value)| {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), "S3CRET of the tokens").unwrap();
