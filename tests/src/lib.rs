@@ -42,6 +42,6 @@ pub use server::{Server, program};
 pub use snapshots::{ids, sees};
 pub use tcp_proxy::TcpProxy;
 pub use traffic::Traffic;
-pub use trial::Trial;
+pub use trial::{Trial, setting_keys};
 pub use wire::{RawClient, Received};
 pub use world::World;

@@ -1,4 +1,4 @@
-//! Short runs of a program, of which a test sees all that they show.
+//! Short runs of a program, of which a test sees all that they show, and the keys that it takes.
 
 use std::{
     fs::File,
@@ -8,6 +8,8 @@ use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
+
+use crate::program;
 
 /// Programs of one test that run at the same time: most of them wait.
 const AT_ONCE: usize = 8;
@@ -98,4 +100,23 @@ fn get(address: &str, page: &str) -> String {
         Ok(answer)
     };
     ask().unwrap_or_default()
+}
+
+/// Keys of a server's settings, as it prints them itself.
+///
+/// # Panics
+/// When it prints none.
+pub fn setting_keys(name: &str) -> Vec<String> {
+    let printed = Command::new(program(name)).arg("--print-config").env_clear().output();
+    let printed = String::from_utf8(printed.expect("the program can be started").stdout);
+    let (mut section, mut keys) = (String::new(), Vec::new());
+    for line in printed.expect("the configuration is text").lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            keys.push(format!("{section}.{key}"));
+        }
+    }
+    assert!(keys.len() > 30 && keys.contains(&"naming.url".to_owned()), "{keys:?}");
+    keys
 }
