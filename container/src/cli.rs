@@ -37,8 +37,8 @@ pub struct ServerArgs {
 
 /// The text under `--help` that both servers share.
 pub const ENVIRONMENT_HELP: &str = "Keys come from the defaults, then the file, then the environment \
-(IMAGO_SECTION__KEY, for example IMAGO_FORWARD__HOLD=5s), then --set; the later wins. Secrets are \
-taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__JWT_SECRET.\n\n\
+(IMAGO_SECTION__KEY, for example IMAGO_FORWARD__HOLD=5s), then --set; the later wins. Variables of \
+the other program are ignored. Secrets are taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__JWT_SECRET.\n\n\
 One line of JSON on standard output says where the server listens; logs go to standard error. \
 SIGTERM or Ctrl-C: leave without losing anything; a second one: end at once.";
 
@@ -53,10 +53,11 @@ impl ServerArgs {
         let pairs = pairs.filter(|(key, _)| !key.is_empty());
         let overrides: Vec<(String, String)> =
             pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut settings = Settings::load(defaults, self.config.as_deref(), &overrides)?;
         if overrides.len() < self.set.len() {
-            return Err(SettingsError(vec!["--set: expected KEY=VALUE".to_owned()]));
+            settings.error("--set: expected KEY=VALUE, as in --set forward.hold=5s".to_owned());
         }
-        Settings::load(defaults, self.config.as_deref(), &overrides)
+        Ok(settings)
     }
 }
 

@@ -23,7 +23,7 @@ const BOM: char = '\u{feff}';
 pub enum InputError {
     /// The file cannot be read.
     #[error("expected a readable file: {0}")]
-    Unreadable(#[from] io::Error),
+    Unreadable(io::Error),
     /// A folder stands where a file should.
     #[error("expected a file, got a folder")]
     Folder,
@@ -52,6 +52,13 @@ pub enum InputError {
         /// Its place among the characters, from 1.
         at: usize,
     },
+}
+
+// Its words are those of the cause, which is told once.
+impl From<io::Error> for InputError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
 }
 
 /// Reads a whole file of text.
@@ -215,6 +222,8 @@ mod tests {
             "expected a file of at most 65536 bytes, got a longer one"
         );
         assert!(refused("/nowhere/at/all").contains("No such file"));
+        let error = read_secret(Path::new("/nowhere/at/all")).unwrap_err();
+        assert!(std::error::Error::source(&error).is_none(), "the cause would be told twice");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "12345").unwrap();
         assert_eq!(read_text(file.path(), 5).unwrap(), "12345");

@@ -154,7 +154,7 @@ impl Settings {
         Given::plain(String::new(), Origin::Default)
     }
 
-    fn error(&mut self, line: String) {
+    pub(crate) fn error(&mut self, line: String) {
         if !self.errors.contains(&line) {
             self.errors.push(line);
         }
