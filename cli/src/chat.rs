@@ -11,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use imago_client::{Client, Event, GroupId, Message, Place, State};
+use imago_kit::{RedactedPath, read_secret};
 use tokio::{sync::mpsc, time::timeout};
 
 pub(crate) use self::text::printable;
@@ -54,10 +55,11 @@ pub(crate) async fn run(args: ChatArgs) -> anyhow::Result<()> {
     let gateways =
         if args.gateway.is_empty() { args.secret.dev()?.gateways() } else { args.gateway.clone() };
     let token = match (&args.token, &args.account) {
-        (Some(path), _) => std::fs::read_to_string(path)
-            .with_context(|| format!("--token {}", path.display()))?
-            .trim()
-            .to_owned(),
+        (Some(path), _) => {
+            let token = read_secret(path);
+            let token = token.with_context(|| format!("--token {}", RedactedPath(path)))?;
+            token.expose().to_owned()
+        }
         (None, account) => {
             let account = account.as_deref().unwrap_or_default();
             let day = Duration::from_secs(86_400);

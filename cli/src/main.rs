@@ -81,3 +81,42 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Logic(args) => serve::logic(args).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every flag of a command and of all below it, hidden ones too, with the words before it.
+    fn flags(command: &clap::Command, words: &[String], into: &mut Vec<Vec<String>>) {
+        let words = [words, &[command.get_name().to_owned()]].concat();
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            into.push([&words[..], &[format!("--{flag}")]].concat());
+        }
+        for below in command.get_subcommands() {
+            flags(below, &words, into);
+        }
+    }
+
+    #[test]
+    fn what_nobody_means_is_refused_in_words() {
+        let mut all = Vec::new();
+        flags(&Cli::command(), &[], &mut all);
+        assert!(all.len() > 100, "{all:?}");
+        for words in all {
+            for value in
+                ["", "-1", "18446744073709551616", "18446744073709551615s", "NaN", "x\u{0}"]
+            {
+                let mut line = words.clone();
+                if let Some(flag) = line.last_mut() {
+                    flag.push('=');
+                    flag.push_str(value);
+                }
+                if let Err(refused) = Cli::command().try_get_matches_from(&line) {
+                    assert!(refused.to_string().starts_with("error: "), "{line:?}: {refused}");
+                }
+            }
+        }
+    }
+}

@@ -1,15 +1,22 @@
 //! `imago token`: makes tokens that gateways accept.
 
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, ensure};
+use imago_kit::{RedactedPath, Secret, bounded, read_secret, variable};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
 
 use crate::dev::state::DevState;
+
+/// How long a token may be good for: up to a hundred years of 365.25 days.
+const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_155_760_000);
+/// Variable that holds the secret of tokens, as gateways take it.
+const VARIABLE: &str = "IMAGO_AUTH__JWT_SECRET";
 
 /// Flags of `imago token`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +34,7 @@ pub(crate) struct TokenArgs {
     #[arg(long, default_value = "")]
     device: String,
     /// How long the token is good for
-    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "24h", value_parser = bounded::duration(TTLS))]
     ttl: Duration,
     #[command(flatten)]
     secret: SecretArgs,
@@ -51,16 +58,15 @@ impl SecretArgs {
     }
 
     /// The secret, from wherever it is.
-    pub(crate) fn read(&self) -> anyhow::Result<String> {
+    pub(crate) fn read(&self) -> anyhow::Result<Secret> {
         if let Some(path) = &self.secret_file {
-            let text = std::fs::read_to_string(path);
-            let text = text.with_context(|| format!("--secret-file {}", path.display()))?;
-            return Ok(text.trim().to_owned());
+            let secret = read_secret(path);
+            return secret.with_context(|| format!("--secret-file {}", RedactedPath(path)));
         }
-        if let Ok(secret) = std::env::var("IMAGO_AUTH__JWT_SECRET") {
-            return Ok(secret);
+        match variable(VARIABLE).context(VARIABLE)? {
+            Some(secret) => Ok(secret.into()),
+            None => Ok(DevState::read(&self.data)?.jwt_secret.into()),
         }
-        Ok(DevState::read(&self.data)?.jwt_secret)
     }
 
     /// The cluster that `imago dev` runs.
@@ -88,7 +94,7 @@ pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
 
 /// A token for an account.
 pub(crate) fn make(
-    secret: &str,
+    secret: &Secret,
     account: &str,
     app: &str,
     device: &str,

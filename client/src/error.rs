@@ -12,10 +12,10 @@ use crate::CloseReason;
 pub enum Error {
     /// An address that cannot be a gateway's.
     #[error(
-        "{url:?} is no gateway address: expected ws://host:port/path or tcp://host:port, an IPv6 address in brackets"
+        "\"{url}\" is no gateway address: expected ws://host:port/path or tcp://host:port, an IPv6 address in brackets"
     )]
     Address {
-        /// What was given.
+        /// What was given, as it may be shown.
         url: String,
     },
     /// A builder without any gateway.

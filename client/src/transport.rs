@@ -7,7 +7,7 @@ mod ws;
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use imago_kit::split_authority;
+use imago_kit::{Redacted, split_authority};
 use imago_proto::{Packet, PacketError};
 use tokio::sync::mpsc;
 use tokio_util::{
@@ -73,7 +73,7 @@ pub(crate) struct Tasks {
 
 impl Endpoint {
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
-        let bad = || Error::Address { url: url.to_owned() };
+        let bad = || Error::Address { url: Redacted(url).to_string() };
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         split_authority(authority).map_err(|_| bad())?;
@@ -107,7 +107,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ws(url) => f.write_str(url),
+            Self::Ws(url) => Redacted(url).fmt(f),
             Self::Tcp(authority) => write!(f, "tcp://{authority}"),
         }
     }
@@ -169,7 +169,8 @@ mod tests {
             "tcp://a:1/p",
             "tcp://300.0.0.1:1",
         ] {
-            assert_eq!(Endpoint::parse(bad), Err(Error::Address { url: bad.to_owned() }));
+            let url = Redacted(bad).to_string();
+            assert_eq!(Endpoint::parse(bad), Err(Error::Address { url }));
         }
     }
 }

@@ -22,8 +22,8 @@ pub struct ServerArgs {
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set one key, over file and environment: --set forward.hold=5s
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// When one of the server's threads that has been woken may run
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub scheduling: Scheduling,
@@ -37,17 +37,10 @@ pub struct ServerArgs {
 
 /// The text under `--help` that both servers share.
 pub const ENVIRONMENT_HELP: &str = "Keys come from the defaults, then the file, then the environment \
-(IMAGO_SECTION__KEY, for example IMAGO_FORWARD__HOLD=5s), then --set; the later wins. Secrets are \
-taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__JWT_SECRET.\n\n\
+(IMAGO_SECTION__KEY, for example IMAGO_FORWARD__HOLD=5s), then --set; the later wins. Variables of \
+the other program are ignored. Secrets are taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__JWT_SECRET.\n\n\
 One line of JSON on standard output says where the server listens; logs go to standard error. \
 SIGTERM or Ctrl-C: leave without losing anything; a second one: end at once.";
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("expected KEY=VALUE, got {text:?}")),
-    }
-}
 
 impl ServerArgs {
     /// The layers of the configuration.
@@ -55,7 +48,16 @@ impl ServerArgs {
     /// # Errors
     /// As [`Settings::load`].
     pub fn load(&self, defaults: &str) -> Result<Settings, SettingsError> {
-        Settings::load(defaults, self.config.as_deref(), &self.set)
+        // Not parsed with the other flags: the parser's errors show the value, which may be a secret.
+        let pairs = self.set.iter().filter_map(|text| text.split_once('='));
+        let pairs = pairs.filter(|(key, _)| !key.is_empty());
+        let overrides: Vec<(String, String)> =
+            pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut settings = Settings::load(defaults, self.config.as_deref(), &overrides)?;
+        if overrides.len() < self.set.len() {
+            settings.error("--set: expected KEY=VALUE, as in --set forward.hold=5s".to_owned());
+        }
+        Ok(settings)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imago_kit::SecretUrl;
 use imago_proto::{Incarnation, ServiceId};
 use rand::RngExt;
 
@@ -87,9 +88,9 @@ impl ServerInfo {
 }
 
 /// Reads the URL of the registry, as far as that asks nobody. Errors are collected in `settings`.
-pub fn naming_url(settings: &mut Settings) -> String {
-    let url = settings.text("naming.url");
-    if let Err(error) = imago_naming::check(&url) {
+pub fn naming_url(settings: &mut Settings) -> SecretUrl {
+    let url = settings.url("naming.url");
+    if let Err(error) = imago_naming::check(url.expose()) {
         settings.reject("naming.url", &error.to_string());
     }
     url

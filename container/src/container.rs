@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use imago_kit::{authority, check_reachable};
+use imago_kit::{Secret, authority, check_reachable};
 use imago_naming::Naming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,7 +28,7 @@ enum Kind {
 pub struct Container {
     runner: Runner,
     source: Arc<dyn MonitorSource>,
-    monitor: Option<(TcpListener, Option<String>)>,
+    monitor: Option<(TcpListener, Option<Secret>)>,
     monitor_config: MonitorConfig,
     address: String,
     tasks: TaskTracker,
@@ -49,7 +49,7 @@ pub struct ContainerBuilder {
     naming: Option<Arc<dyn Naming>>,
     peer_service: Option<String>,
     selector: Option<Arc<dyn Selector>>,
-    monitor: Option<(TcpListener, Option<String>)>,
+    monitor: Option<(TcpListener, Option<Secret>)>,
     kind: Option<Kind>,
 }
 
@@ -127,7 +127,7 @@ impl ContainerBuilder {
 
     /// Serves the monitor port. Without an admin token, the `/admin` routes answer only callers
     /// on the same machine.
-    pub fn monitor(mut self, listener: TcpListener, admin_token: Option<String>) -> Self {
+    pub fn monitor(mut self, listener: TcpListener, admin_token: Option<Secret>) -> Self {
         self.monitor = Some((listener, admin_token));
         self
     }

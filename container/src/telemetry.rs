@@ -57,6 +57,9 @@ impl LogConfig {
     }
 }
 
+/// Characters of a mistyped level that are shown.
+const WORD_SHOWN: usize = 40;
+
 /// A filter; a lone word must be a level, because `EnvFilter` takes a mistyped one for the name of
 /// a module and then logs nothing at all.
 fn filter(text: &str) -> Result<EnvFilter, String> {
@@ -64,6 +67,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     let lone = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
     for word in lone {
         if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            let word: String = word.chars().take(WORD_SHOWN).collect();
             return Err(format!("{EXPECTED}; {word:?} is no level"));
         }
     }

@@ -8,6 +8,7 @@ use imago_container::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
+use imago_kit::{Secret, SecretUrl};
 
 use crate::auth::HmacAlgorithm;
 
@@ -58,9 +59,9 @@ pub struct GatewayConfig {
     /// Name of the cluster.
     pub cluster: String,
     /// Secret of the cluster.
-    pub secret: String,
+    pub secret: Secret,
     /// URL of the registry.
-    pub naming: String,
+    pub naming: SecretUrl,
     /// Name of the logic servers' service.
     pub logic_service: String,
     /// Where WebSocket clients connect.
@@ -70,9 +71,9 @@ pub struct GatewayConfig {
     /// Where its monitor port listens.
     pub monitor: SocketAddr,
     /// Token for the monitor port's `/admin` routes.
-    pub admin_token: Option<String>,
+    pub admin_token: Option<Secret>,
     /// Secret that tokens are signed with.
-    pub jwt_secret: String,
+    pub jwt_secret: Secret,
     /// Algorithms that tokens may be signed by.
     pub algorithms: Vec<HmacAlgorithm>,
     /// Bounds on what clients may do.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use imago_container::{COMMIT, VERSION};
-use imago_kit::{Redacted, authority};
+use imago_kit::authority;
 use tracing::field;
 
 use crate::GatewayConfig;
@@ -28,7 +28,7 @@ impl StartLine {
             id: config.info.id.to_string(),
             cluster: config.cluster.clone(),
             address: authority(&config.info.address, port),
-            registry: Redacted(&config.naming).to_string(),
+            registry: config.naming.to_string(),
             registry_form,
         }
     }

@@ -7,6 +7,7 @@ use imago_container::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
+use imago_kit::{Secret, SecretUrl};
 
 use crate::{
     DevicePolicy, DirectoryConfig, DirectoryKind, GroupRules,
@@ -33,7 +34,7 @@ pub struct LogicConfig {
     /// Secret of the cluster.
     pub secret: Secret,
     /// URL of the registry.
-    pub naming: String,
+    pub naming: SecretUrl,
     /// Where it listens for links.
     pub listen: SocketAddr,
     /// Where its monitor port listens.
@@ -54,16 +55,6 @@ pub struct LogicConfig {
     pub groups: GroupRules,
     /// How it logs.
     pub log: LogConfig,
-}
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 impl LogicConfig {
@@ -94,11 +85,11 @@ impl LogicConfig {
             info: ServerInfo::read(s),
             container: ContainerConfig::read(s),
             cluster: s.text("cluster.name"),
-            secret: Secret(s.secret("cluster.secret", SECRET_MIN)),
+            secret: s.secret("cluster.secret", SECRET_MIN),
             naming: naming_url(s),
             listen: s.address("listen.link").unwrap_or(localhost),
             monitor: s.address("monitor.listen").unwrap_or(localhost),
-            admin_token: admin_token.map(Secret),
+            admin_token,
             store,
             patience: s.duration("store.patience", Duration::from_millis(100)..=secs(300)),
             retention: s.duration("store.retention", secs(60)..=secs(3650 * 86_400)),
@@ -155,6 +146,10 @@ mod tests {
         assert_eq!(limits.session_queue, defaults.session_queue);
         assert_eq!(limits.handler_timeout, defaults.handler_timeout);
         assert!(!format!("{config:?}").contains("0123456789abcdef"), "the secret is shown");
+        let file =
+            "[cluster]\nsecret = \"0123456789abcdef\"\n[naming]\nurl = \"consul://h?token=abc\"";
+        let shown = format!("{:?}", read(file).unwrap());
+        assert!(shown.contains("consul://h?token=(hidden)"), "{shown}");
     }
 
     #[test]

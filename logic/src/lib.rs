@@ -20,7 +20,7 @@ pub mod store;
 #[cfg(test)]
 mod support;
 
-pub use config::{DEFAULT_CONFIG, LogicConfig, SECRET_MIN, Secret};
+pub use config::{DEFAULT_CONFIG, LogicConfig, SECRET_MIN};
 pub use context::{Context, GroupRules};
 pub use directory::{
     DevicePolicy, DirectoryConfig, DirectoryCore, DirectoryKind, Kick, RedisDirectory,

@@ -54,7 +54,7 @@ async fn run(
     let monitor = listen("monitor.listen", config.monitor).await?;
     let (link_at, monitor_at) = (link.local_addr()?, monitor.local_addr()?);
     let ports = [("link", Some(link_at)), ("monitor", Some(monitor_at))];
-    let joining = async { imago_naming::open(&config.naming).await.context("naming.url") };
+    let joining = async { imago_naming::open(config.naming.expose()).await.context("naming.url") };
     let preparing = async {
         metrics_recorder();
         metrics::show();
@@ -75,10 +75,10 @@ async fn run(
     let id = config.info.id.to_string();
     let container = Container::builder(config.info)
         .config(config.container)
-        .cluster(&config.cluster, config.secret.0.as_bytes())
+        .cluster(&config.cluster, config.secret.as_bytes())
         .naming(naming)
         .depends_on(GATEWAY_SERVICE)
-        .monitor(monitor, config.admin_token.map(|token| token.0))
+        .monitor(monitor, config.admin_token)
         .logic(link, move |handle| {
             let (outlet, store_state) = (Arc::new(handle), Arc::<StoreState>::default());
             let (tasks, stop) = (&service_tasks, &service_stop);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use imago_container::{COMMIT, FILES_RESERVED, VERSION};
-use imago_kit::{Redacted, authority};
+use imago_kit::authority;
 
 use crate::LogicConfig;
 
@@ -41,7 +41,7 @@ impl StartLine {
             link,
             monitor,
             address: authority(&config.info.address, port),
-            registry: Redacted(&config.naming).to_string(),
+            registry: config.naming.to_string(),
             registry_form,
             store: config.store.to_string(),
             directory: config.directory.kind.to_string(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imago_kit::Parameter;
 use url::{Url, form_urlencoded};
 
 use crate::{Error, Result};
@@ -67,7 +68,7 @@ impl Params {
             .ok_or_else(|| {
                 let least = least.as_millis();
                 Error::Url(format!(
-                    "{name}={text}: expected a time like 500ms or 10s, from {least}ms to a day"
+                    "{name}: expected a time like 500ms or 10s, from {least}ms to a day"
                 ))
             })
     }
@@ -76,7 +77,9 @@ impl Params {
     pub(crate) fn finish(self, known: &str) -> Result<()> {
         match self.pairs.first() {
             None => Ok(()),
-            Some((name, _)) => {
+            Some((name, value)) => {
+                let pair = if value.is_empty() { name } else { &format!("{name}=") };
+                let name = Parameter(pair);
                 Err(Error::Url(format!("unknown parameter {name}, expected {known}")))
             }
         }

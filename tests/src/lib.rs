@@ -20,6 +20,7 @@ mod server;
 mod snapshots;
 mod tcp_proxy;
 mod traffic;
+mod trial;
 mod wire;
 mod world;
 
@@ -41,5 +42,6 @@ pub use server::{Server, program};
 pub use snapshots::{ids, sees};
 pub use tcp_proxy::TcpProxy;
 pub use traffic::Traffic;
+pub use trial::{Trial, setting_keys};
 pub use wire::{RawClient, Received};
 pub use world::World;

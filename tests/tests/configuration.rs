@@ -15,7 +15,7 @@ fn run(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 
 const SECRETS: [(&str, &str); 1] = [("IMAGO_CLUSTER__SECRET", "a secret of the cluster")];
 
-fn secrets(name: &str) -> Vec<(&'static str, &'static str)> {
+fn secrets<'a>(name: &str) -> Vec<(&'a str, &'a str)> {
     let mut secrets = SECRETS.to_vec();
     if name == "gateway" {
         secrets.push(("IMAGO_AUTH__JWT_SECRET", "a secret of the tokens"));
@@ -201,5 +201,95 @@ fn whoever_stops_reading_is_no_error() {
         drop(reader);
         let ended = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
+
+#[test]
+fn a_variable_of_no_program_is_an_error_and_a_key_of_the_other_program_is_named() {
+    for (name, other, key) in
+        [("logic", "gateway", "auth.login_timeout"), ("gateway", "logic", "store.retention")]
+    {
+        let variable = format!("IMAGO_{}", key.replace('.', "__").to_uppercase());
+        let mut environment = secrets(name);
+        environment.push((&variable, "1m"));
+        let checked = run(name, &["--check"], &environment);
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+        let mistyped = format!("{variable}S");
+        environment.push((&mistyped, "1m"));
+        let set = ["--check", "--set", &format!("{key}=1m")];
+        let checked = run(name, &set, &environment);
+        assert_eq!(checked.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&checked.stderr).into_owned();
+        let flag = format!("{key} (from --set): this is a key of {other}");
+        let hint = format!("(from {mistyped}): unknown key, did you mean {key} of {other}?");
+        assert!(text.contains(&flag) && text.contains(&hint), "{text}");
+    }
+}
+
+/// Runs `imago` in a folder of its own, with a file of these bytes there.
+fn with_file(arguments: &[&str], bytes: &[u8], secret: Option<&str>) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), bytes).unwrap();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    let mut command = Command::new(program("imago"));
+    command.args(arguments).env_clear().current_dir(folder.path());
+    command.envs(secret.map(|secret| ("IMAGO_AUTH__JWT_SECRET", secret))).output().unwrap()
+}
+
+#[test]
+fn a_secret_means_the_same_wherever_it_comes_from_and_whatever_surrounds_it() {
+    let token = ["token", "--account", "a", "--secret-file", "file"];
+    for (arguments, bytes, variable) in [
+        (&token[..], "a secret of tokens", None),
+        (&token, "\u{feff}a secret of tokens\r\n", None),
+        (&token, "\r\n a secret of tokens \n\n", None),
+        (&token[..3], "", Some("a secret of tokens\n")),
+        (&token[..3], "", Some("\u{feff}a secret of tokens\r\n")),
+    ] {
+        let made = with_file(arguments, bytes.as_bytes(), variable);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key = jsonwebtoken::DecodingKey::from_secret(b"a secret of tokens");
+        let text = String::from_utf8(made.stdout).unwrap();
+        let claims = jsonwebtoken::decode::<serde_json::Value>(
+            text.trim(),
+            &key,
+            &jsonwebtoken::Validation::default(),
+        );
+        assert_eq!(claims.unwrap().claims["acc"], "a", "{bytes:?} {variable:?}");
+    }
+}
+
+#[test]
+fn files_of_secrets_and_tokens_that_are_none_are_named_with_what_is_wrong() {
+    let utf16 = "\u{feff}sesame".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for flag in [
+        &["token", "--account", "a", "--secret-file"][..],
+        &["chat", "--gateway", "ws://127.0.0.1:1", "--token"],
+        &["bench", "talk", "--gateway", "ws://127.0.0.1:1", "--tokens"],
+        &["bench", "talk", "--gateway", "ws://127.0.0.1:1", "--secret-file"],
+    ] {
+        let name = flag[flag.len() - 1];
+        let takes_lines = name == "--tokens";
+        for (file, bytes, why) in [
+            ("file", &utf16[..], "expected UTF-8, got UTF-16"),
+            ("file", b"sesame\0", "NUL byte at byte 7"),
+            ("file", b"sesame\xff", "expected UTF-8, got something else at byte 7"),
+            ("folder", b"", "expected a file, got a folder"),
+            ("./nowhere", b"", "expected a readable file"),
+            ("file", b"", "got an empty one"),
+            ("file", b"sesame\nopen", "expected one line"),
+            ("file", &[b'x'; 70_000], "at most 65536 bytes"),
+        ] {
+            if takes_lines && !why.contains("UTF-8") && !why.contains("fold") {
+                continue;
+            }
+            let ended = with_file(&[flag, &[file]].concat(), bytes, None);
+            assert_eq!(ended.status.code(), Some(1), "{flag:?}");
+            let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+            let begins = format!("error: {name} {file}: ");
+            assert!(text.starts_with(&begins) && text.contains(why), "{flag:?}: {text}");
+            assert!(!text.contains("sesame"), "{text}");
+        }
     }
 }

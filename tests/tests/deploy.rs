@@ -98,6 +98,22 @@ fn every_server_of_the_compose_file_takes_its_configuration() {
     }
 }
 
+/// As README has it: `set -a; . deploy/compose/.env`, and whatever else is in the same environment.
+#[test]
+fn every_program_takes_the_variables_of_all_programs() {
+    let readme = std::fs::read_to_string(deploy().join("../README.md")).unwrap();
+    assert!(readme.contains("\nset -a; . deploy/compose/.env "), "README tells of another way");
+    let mut all = secrets();
+    for known in [all.clone(), {
+        all.extend(composed(&all).into_iter().flat_map(|(_, environment)| environment));
+        all
+    }] {
+        check("gateway", &[], &known);
+        check("logic", &[], &known);
+        assert!(token("alice", &known).starts_with("ey"));
+    }
+}
+
 /// A token as a user makes one with the secrets.
 fn token(account: &str, known: &Variables) -> String {
     let mut command = Command::new(program("imago"));

@@ -7,6 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use imago_kit::Redacted;
 use tokio_tungstenite::tungstenite;
 
 /// How a connection ended that was logged in, or nearly.
@@ -75,6 +76,8 @@ impl Failure {
         match error {
             tungstenite::Error::Http(answer) => Self::Upgrade(format!("HTTP {}", answer.status())),
             tungstenite::Error::Io(error) => Self::Ended(Ended::Cut(error)),
+            // Its words may repeat the URL.
+            tungstenite::Error::Url(_) => Self::Url,
             other => Self::Upgrade(other.to_string()),
         }
     }
@@ -95,7 +98,7 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for NotIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.url, self.failure)
+        write!(f, "{}: {}", Redacted(&self.url), self.failure)
     }
 }
 

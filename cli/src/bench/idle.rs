@@ -6,6 +6,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use imago_kit::bounded;
 use indicatif::ProgressBar;
 
 use self::{
@@ -14,10 +15,10 @@ use self::{
 };
 use super::{Target, TargetArgs, cpu::Watched, idlers::Idlers, memory::Kernel};
 
-/// Longest time that they are held.
-const HOLD_MAX: Duration = Duration::from_secs(86_400);
+/// How long they may be held.
+const HELD: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 /// Pings may come this often. Gateways close who is silent for two minutes.
-const PINGS: std::ops::RangeInclusive<Duration> =
+pub(super) const PINGS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(110);
 
 /// Flags of `imago bench idle`.
@@ -29,13 +30,13 @@ pub(crate) struct IdleArgs {
     #[arg(long, default_value_t = 5000)]
     connections: usize,
     /// Time between the last login and the look at the memory
-    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "3s", value_parser = bounded::duration(HELD))]
     settle: Duration,
     /// How long they are held then, while the memory is looked at again and again
-    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "0s", value_parser = bounded::duration(HELD))]
     hold: Duration,
     /// Time between the pings of a client
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "30s", value_parser = bounded::duration(PINGS))]
     ping_interval: Duration,
 }
 
@@ -45,9 +46,6 @@ impl IdleArgs {
             (1..=1_000_000).contains(&self.connections),
             "--connections: expected 1 to 1000000"
         );
-        ensure!(self.settle <= HOLD_MAX, "--settle: expected 0s to 24h");
-        ensure!(self.hold <= HOLD_MAX, "--hold: expected 0s to 24h");
-        ensure!(PINGS.contains(&self.ping_interval), "--ping-interval: expected 10ms to 110s");
         Ok(())
     }
 }

@@ -1,30 +1,34 @@
 //! How much is sent, how, and for how long.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use anyhow::ensure;
+use imago_kit::bounded;
 use serde_json::{Value, json};
 
 use super::{meter::Times, pace::Pace, stamp};
 
 /// Longest run: the times of all its messages fit their sequence numbers.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
+/// How long may be measured.
+const DURATIONS: RangeInclusive<Duration> = Duration::from_millis(1)..=DURATION_MAX;
+/// Most messages that a sender may have unanswered.
+const WINDOW_MAX: usize = 65_536;
 
 /// Flags of scenarios that take a while.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TimeArgs {
     /// How long is measured
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = bounded::duration(DURATIONS))]
     duration: Duration,
     /// How long is not measured before
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = bounded::duration(Duration::ZERO..=DURATION_MAX))]
     warm_up: Duration,
 }
 
 impl TimeArgs {
     pub(super) fn checked(&self) -> anyhow::Result<Times> {
         let Self { duration, warm_up } = *self;
-        ensure!(!duration.is_zero(), "--duration: expected more than nothing");
         ensure!(
             duration.saturating_add(warm_up) <= DURATION_MAX,
             "--duration and --warm-up: expected 1h or less together"
@@ -56,10 +60,10 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
     /// How long is measured
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = bounded::duration(DURATIONS))]
     pub(super) duration: Duration,
     /// How long is not measured before
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = bounded::duration(Duration::ZERO..=DURATION_MAX))]
     pub(super) warm_up: Duration,
     /// Bytes of each message's body
     #[arg(long, default_value_t = 64)]
@@ -78,7 +82,7 @@ impl LoadArgs {
 
     /// The pace of each of so many senders.
     pub(super) fn pace(&self, senders: usize) -> anyhow::Result<Pace> {
-        ensure!(self.window >= 1, "--window: expected 1 or more");
+        ensure!((1..=WINDOW_MAX).contains(&self.window), "--window: expected 1 to {WINDOW_MAX}");
         ensure!(
             (stamp::SIZE_MIN..=4000).contains(&self.size),
             "--size: expected {} to 4000",

@@ -6,6 +6,7 @@ mod round;
 use std::time::Duration;
 
 use anyhow::ensure;
+use imago_kit::bounded;
 use serde_json::json;
 
 use self::{
@@ -32,7 +33,7 @@ pub(crate) struct StormArgs {
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// Within this time all are to be logged in again
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = bounded::duration(DEADLINES))]
     deadline: Duration,
 }
 
@@ -40,7 +41,6 @@ impl StormArgs {
     fn check(&self) -> anyhow::Result<()> {
         connect::check("--clients", self.clients)?;
         ensure!((1..=100).contains(&self.rounds), "--rounds: expected 1 to 100");
-        ensure!(DEADLINES.contains(&self.deadline), "--deadline: expected 100ms to 1h");
         Ok(())
     }
 }

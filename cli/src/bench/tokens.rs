@@ -7,18 +7,21 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use imago_kit::{RedactedPath, Secret, read_text};
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use serde::Deserialize;
 
 use crate::token;
 
+/// Longest file of tokens, in bytes: a million of them.
+const FILE_MAX: u64 = 512 << 20;
 /// How long the tokens of a run are good for.
 const TTL: Duration = Duration::from_secs(86_400);
 
 /// The clients of a run.
 pub(super) enum Tokens {
     /// Accounts of this run alone, with tokens made from the gateways' secret.
-    Made { secret: String, run: u32 },
+    Made { secret: Secret, run: u32 },
     /// Those of a file.
     Given(Given),
 }
@@ -43,14 +46,14 @@ struct Claims {
 
 impl Tokens {
     /// Tokens that are made as they are needed.
-    pub(super) fn made(secret: String) -> Self {
-        Self::Made { secret, run: rand::random() }
+    pub(super) fn made(secret: impl Into<Secret>) -> Self {
+        Self::Made { secret: secret.into(), run: rand::random() }
     }
 
     /// Those of a file.
     pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file);
-        let text = text.with_context(|| format!("--tokens {}", file.display()))?;
+        let text = read_text(file, FILE_MAX);
+        let text = text.with_context(|| format!("--tokens {}", RedactedPath(file)))?;
         Ok(Self::Given(Given::parse(file, &text)?))
     }
 
@@ -142,7 +145,7 @@ mod tests {
     use super::*;
 
     fn token(account: &str, app: &str) -> String {
-        token::make("a secret of sixteen bytes", account, app, "", TTL).unwrap()
+        token::make(&"a secret of sixteen bytes".into(), account, app, "", TTL).unwrap()
     }
 
     fn parse(lines: &[&str]) -> anyhow::Result<Tokens> {
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn made_tokens_are_of_a_run_of_their_own() {
-        let runs = [Tokens::made("s".into()), Tokens::made("s".into())];
+        let runs = [Tokens::made("s"), Tokens::made("s")];
         assert_ne!(runs[0].account(0).unwrap(), runs[1].account(0).unwrap());
         runs[0].require(1_000_000).unwrap();
     }

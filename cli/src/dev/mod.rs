@@ -15,6 +15,7 @@ use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
 use imago_container::{
     FILES_RESERVED, cli::shutdown_on_signal, monitor::MonitorConfig, raise_open_files,
 };
+use imago_kit::SecretUrl;
 use imago_naming::{Gossip, GossipOptions};
 use indicatif::ProgressBar;
 use rand::RngExt;
@@ -51,17 +52,18 @@ pub(crate) struct DevArgs {
     /// TCP port of the first gateway; the next ones follow. Free ones otherwise
     #[arg(long, value_name = "PORT")]
     tcp_port: Option<u16>,
-    /// Registry to use in place of gossip, for example consul://127.0.0.1:8500
-    #[arg(long, value_name = "URL")]
-    naming: Option<String>,
+    /// Registry to use in place of gossip, for example consul://127.0.0.1:8500; a token is better
+    /// given in IMAGO_NAMING__URL
+    #[arg(long, value_name = "URL", env = "IMAGO_NAMING__URL", hide_env_values = true)]
+    naming: Option<SecretUrl>,
     /// Store to use in place of a SQLite file, for example postgres://imago@127.0.0.1/imago; a
     /// password is better given in IMAGO_STORE__URL
     #[arg(long, value_name = "URL", env = "IMAGO_STORE__URL", hide_env_values = true)]
-    store: Option<String>,
+    store: Option<SecretUrl>,
     /// Where sessions are kept beside the servers' memory, for example redis://127.0.0.1; a
     /// password is better given in IMAGO_DIRECTORY__URL
     #[arg(long, value_name = "URL", env = "IMAGO_DIRECTORY__URL", hide_env_values = true)]
-    directory: Option<String>,
+    directory: Option<SecretUrl>,
     /// How much the servers log, for example debug
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -78,22 +80,20 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     }
     let _lock = state::lock(&args.data)?;
     let data = args.data.canonicalize()?;
-    let seed = match args.naming {
+    let seed = match given(&args.naming) {
         Some(_) => None,
         None => Some(Gossip::join(local_seed()).await?),
     };
-    let naming = match (&args.naming, &seed) {
-        (Some(url), _) => url.clone(),
+    let naming = match (given(&args.naming), &seed) {
+        (Some(url), _) => url,
         (None, Some(seed)) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
         (None, None) => bail!("no registry"),
     };
     let mut state = DevState {
         naming,
-        store: match &args.store {
-            Some(url) => url.clone(),
-            None => format!("sqlite://{}", data.join("imago.db").display()),
-        },
-        directory: args.directory.clone(),
+        store: given(&args.store)
+            .unwrap_or_else(|| format!("sqlite://{}", data.join("imago.db").display())),
+        directory: given(&args.directory),
         cluster_secret: secret(),
         jwt_secret: secret(),
         members: Vec::new(),
@@ -116,6 +116,11 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     };
     DevState::remove(&data);
     ended
+}
+
+/// A URL that is given: an empty variable gives none.
+fn given(url: &Option<SecretUrl>) -> Option<String> {
+    url.as_ref().map(|url| url.expose().trim().to_owned()).filter(|url| !url.is_empty())
 }
 
 fn local_seed() -> GossipOptions {
@@ -186,6 +191,7 @@ pub(crate) fn logic_launch<'a>(state: &DevState, id: String) -> Launch<'a> {
     // URLs may have passwords in them, which other users of this machine must not see.
     let mut secrets = vec![
         ("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone()),
+        ("IMAGO_NAMING__URL", state.naming.clone()),
         ("IMAGO_STORE__URL", state.store.clone()),
     ];
     secrets.extend(state.directory.iter().map(|url| ("IMAGO_DIRECTORY__URL", url.clone())));
@@ -193,7 +199,6 @@ pub(crate) fn logic_launch<'a>(state: &DevState, id: String) -> Launch<'a> {
         role: "logic",
         settings: vec![
             ("service.id", id.clone()),
-            ("naming.url", state.naming.clone()),
             ("listen.link", "127.0.0.1:0".to_owned()),
             // A cluster to try out, and to measure on this machine.
             ("groups.members_max", "100000".to_owned()),
@@ -227,7 +232,6 @@ fn gateway<'a>(
         role: "gateway",
         settings: vec![
             ("service.id", id.clone()),
-            ("naming.url", state.naming.clone()),
             ("listen.ws", port(args.ws_port)?),
             ("listen.tcp", port(args.tcp_port)?),
             // A cluster to try out, and to measure on this machine.
@@ -238,6 +242,7 @@ fn gateway<'a>(
         ],
         secrets: vec![
             ("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone()),
+            ("IMAGO_NAMING__URL", state.naming.clone()),
             ("IMAGO_AUTH__JWT_SECRET", state.jwt_secret.clone()),
         ],
         id,

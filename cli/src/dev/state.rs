@@ -7,7 +7,8 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use imago_kit::{InputError, read_text};
 use serde::{Deserialize, Serialize};
 
 /// One server of the cluster.
@@ -35,18 +36,26 @@ pub(crate) struct DevState {
 
 const STATE_FILE: &str = "dev.json";
 const LOCK_FILE: &str = "dev.lock";
+/// Longest state file, in bytes: that of some thousand servers.
+const FILE_MAX: u64 = 1 << 20;
 
 impl DevState {
     /// The cluster that runs on this data directory.
     pub(crate) fn read(data: &Path) -> anyhow::Result<Self> {
         let path = data.join(STATE_FILE);
-        let Ok(text) = fs::read_to_string(&path) else {
-            bail!(
+        let text = match read_text(&path, FILE_MAX) {
+            Ok(text) => text,
+            Err(InputError::Unreadable(_)) => bail!(
                 "no cluster runs on {}: start one with `imago dev` (in this directory), or name its gateways and secret",
                 data.display()
-            );
+            ),
+            Err(error) => bail!("{} is damaged: {error}", path.display()),
         };
-        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+        serde_json::from_str(&text).map_err(|error| {
+            // The parser's words may repeat a secret.
+            let (line, column) = (error.line(), error.column());
+            anyhow!("{} is damaged at line {line}, column {column}", path.display())
+        })
     }
 
     /// Lets the other commands find the cluster. Readable by its user alone.

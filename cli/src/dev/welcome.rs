@@ -70,7 +70,7 @@ fn counted(count: u16, what: &str) -> String {
 /// What to do now.
 fn print_next(state: &DevState, data: &Path) -> anyhow::Result<()> {
     for account in ["alice", "bob"] {
-        let token = token::make(&state.jwt_secret, account, "imago", "", DEMO_TTL)?;
+        let token = token::make(&state.jwt_secret.as_str().into(), account, "imago", "", DEMO_TTL)?;
         out!("token of {account}: {token}");
     }
     let program = how_to_run();
@@ -92,5 +92,5 @@ fn how_to_run() -> String {
         let release = if cfg!(debug_assertions) { "" } else { "--release " };
         return format!("cargo run {release}--");
     }
-    std::env::args().next().unwrap_or_else(|| "imago".to_owned())
+    std::env::args_os().next().map_or("imago".into(), |name| name.to_string_lossy().into_owned())
 }

@@ -51,7 +51,7 @@ fn row(report: &PeersReport) -> Vec<String> {
         own.id.clone(),
         own.state.clone(),
         own.address.clone(),
-        humantime::format_duration(Duration::from_secs(own.uptime_seconds as u64)).to_string(),
+        imago_kit::bounded::in_words(Duration::from_secs(own.uptime_seconds as u64)),
         own.sessions.map_or_else(|| "-".to_owned(), |sessions| sessions.to_string()),
         format!("{linked}/{}", report.peers.len()),
         queued.to_string(),

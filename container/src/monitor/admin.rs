@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::http::{HeaderMap, StatusCode, header};
+use imago_kit::Secret;
 use subtle::ConstantTimeEq;
 
 /// Why somebody may not.
@@ -19,7 +20,7 @@ pub(super) enum Refused {
 /// With a token: only who knows it. Without: only programs on this machine; not web pages that a
 /// browser on this machine happens to show, which can post here too, but not without `Origin`.
 pub(super) fn admit(
-    token: Option<&str>,
+    token: Option<&Secret>,
     remote: SocketAddr,
     headers: &HeaderMap,
 ) -> Result<(), Refused> {
@@ -80,7 +81,8 @@ mod tests {
     fn with_a_token_only_who_knows_it_may_administer_from_anywhere() {
         let far = "192.0.2.7:4000".parse().unwrap();
         let near = "127.0.0.1:4000".parse().unwrap();
-        let token = Some("open-sesame");
+        let token = Secret::from("open-sesame");
+        let token = Some(&token);
         assert_eq!(admit(token, near, &HeaderMap::new()), Err(Refused::Token));
         let given = |text| headers(header::AUTHORIZATION, text);
         assert_eq!(admit(token, far, &given("Bearer open-sesame")), Ok(()));

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use imago_kit::{LogLimit, Recorded};
+use imago_kit::{LogLimit, Recorded, Secret};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ pub trait MonitorSource: Send + Sync + 'static {
 #[derive(Clone)]
 struct Monitor {
     source: Arc<dyn MonitorSource>,
-    admin_token: Option<Arc<str>>,
+    admin_token: Option<Arc<Secret>>,
     recorder: Option<Recorded>,
     hosts: Hosts,
     /// Held while metrics are written out: else those who ask for them in numbers would stand in the
@@ -65,9 +65,9 @@ struct Monitor {
 }
 
 impl Monitor {
-    fn new(source: Arc<dyn MonitorSource>, admin_token: Option<String>, hosts: Hosts) -> Self {
+    fn new(source: Arc<dyn MonitorSource>, admin_token: Option<Secret>, hosts: Hosts) -> Self {
         // An empty token would admit everybody who sends an empty one.
-        let admin_token = admin_token.filter(|token| !token.is_empty()).map(Into::into);
+        let admin_token = admin_token.filter(|token| !token.is_empty()).map(Arc::new);
         let recorder = metrics_recorder();
         let refused = Arc::new(LogLimit::every(REFUSED_LOG));
         Self { source, admin_token, recorder, hosts, rendering: Arc::default(), refused }
@@ -79,7 +79,7 @@ impl Monitor {
 pub(crate) fn serve(
     listener: TcpListener,
     source: Arc<dyn MonitorSource>,
-    admin_token: Option<String>,
+    admin_token: Option<Secret>,
     config: &MonitorConfig,
     address: &str,
     stop: CancellationToken,

@@ -3,6 +3,7 @@
 //! The default file holds every key there is, so it is the schema too. All errors are reported in
 //! one go, each with the key, the value, where it came from, and what is allowed.
 
+mod programs;
 mod secret;
 mod source;
 mod suggest;
@@ -14,7 +15,7 @@ use std::{
     str::FromStr, time::Duration,
 };
 
-use imago_kit::check_reachable;
+use imago_kit::{SecretUrl, bounded, check_reachable};
 use source::{Given, Layer, Origin, Shape};
 
 /// What is wrong with a configuration, a line each.
@@ -58,7 +59,10 @@ impl Settings {
         }
         let mut settings = Self::layered(defaults, file, variables.into_iter(), overrides)?;
         for name in unreadable {
-            settings.error(format!("{name}: expected Unicode text"));
+            let key = source::key_of(&name).unwrap_or_default();
+            if settings.values.contains_key(&key) || programs::owner(&key).is_none() {
+                settings.error(format!("{name}: expected UTF-8"));
+            }
         }
         Ok(settings)
     }
@@ -80,9 +84,17 @@ impl Settings {
     }
 
     fn lay_over(&mut self, layer: Layer) {
-        for (key, given) in layer {
-            match self.objection(&key, &given) {
-                Some(why) => self.error(format!("{key} (from {}): {why}", given.origin)),
+        for (key, mut given) in layer {
+            let is_elsewhere = matches!(given.origin, Origin::Variable(_));
+            if is_elsewhere && !self.values.contains_key(&key) && programs::owner(&key).is_some() {
+                continue;
+            }
+            let cleaned = given.clean().map_err(|error| error.to_string());
+            match cleaned.err().or_else(|| self.objection(&key, &given)) {
+                Some(why) => {
+                    let key = secret::shown_key(&key);
+                    self.error(format!("{key} (from {}): {why}", given.origin));
+                }
                 None if given.shape == Shape::EmptySection => {}
                 None => {
                     self.values.insert(key, given);
@@ -97,9 +109,7 @@ impl Settings {
             let section = format!("{key}.");
             return match given.shape {
                 _ if !self.values.keys().any(|name| name.starts_with(&section)) => {
-                    let hint = suggest::closest(key, self.values.keys());
-                    let hint = hint.map(|name| format!(", did you mean {name}?"));
-                    Some(format!("unknown key{}", hint.unwrap_or_default()))
+                    Some(self.unknown(key, &given.origin))
                 }
                 Shape::EmptySection => None,
                 _ => Some(format!("expected a section with keys of its own, [{key}]")),
@@ -117,6 +127,25 @@ impl Settings {
         }
     }
 
+    /// What to say of a key that this program does not have.
+    fn unknown(&self, key: &str, origin: &Origin) -> String {
+        if let Some(program) = programs::owner(key) {
+            return format!("this is a key of {program}");
+        }
+        if let Some(name) = suggest::closest(key, self.values.keys()) {
+            return format!("unknown key, did you mean {name}?");
+        }
+        // The environment may hold what is meant for another program.
+        let others = programs::keys().filter(|_| matches!(origin, Origin::Variable(_)));
+        let others: BTreeMap<String, &str> = others.collect();
+        let other =
+            suggest::closest(key, others.keys()).and_then(|name| others.get_key_value(name));
+        match other {
+            Some((name, program)) => format!("unknown key, did you mean {name} of {program}?"),
+            None => "unknown key".to_owned(),
+        }
+    }
+
     fn given(&mut self, key: &str) -> Given {
         if let Some(given) = self.values.get(key) {
             return given.clone();
@@ -125,7 +154,7 @@ impl Settings {
         Given::plain(String::new(), Origin::Default)
     }
 
-    fn error(&mut self, line: String) {
+    pub(crate) fn error(&mut self, line: String) {
         if !self.errors.contains(&line) {
             self.errors.push(line);
         }
@@ -152,9 +181,27 @@ impl Settings {
         })
     }
 
+    /// A value whose parser says what is expected.
+    fn bounded<T>(
+        &mut self,
+        key: &str,
+        fallback: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        parse(&self.given(key).text).unwrap_or_else(|expected| {
+            self.reject(key, &expected);
+            fallback
+        })
+    }
+
     /// A text; may be empty.
     pub fn text(&mut self, key: &str) -> String {
         self.given(key).text
+    }
+
+    /// A URL that may hold a token or a password; may be empty.
+    pub fn url(&mut self, key: &str) -> SecretUrl {
+        self.given(key).text.into()
     }
 
     /// One of a few words.
@@ -177,13 +224,9 @@ impl Settings {
     /// A whole number within a range.
     pub fn integer<T>(&mut self, key: &str, range: RangeInclusive<T>) -> T
     where
-        T: FromStr + PartialOrd + Display + Clone,
+        T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
     {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let fallback = range.start().clone();
-        self.parsed(key, &expected, fallback, |text| {
-            text.replace('_', "").parse().ok().filter(|number| range.contains(number))
-        })
+        self.bounded(key, range.start().clone(), bounded::whole(range))
     }
 
     /// `true` or `false`.
@@ -193,26 +236,12 @@ impl Settings {
 
     /// A time such as `250ms`, `2s` or `15days`, within a range.
     pub fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
-        let show = |time: &Duration| humantime::format_duration(*time).to_string();
-        let expected = format!(
-            "a time like 250ms or 2s, from {} to {}",
-            show(range.start()),
-            show(range.end())
-        );
-        self.parsed(key, &expected, *range.start(), |text| {
-            let time =
-                if text == "0" { Duration::ZERO } else { humantime::parse_duration(text).ok()? };
-            range.contains(&time).then_some(time)
-        })
+        self.bounded(key, *range.start(), bounded::duration(range))
     }
 
     /// A size such as `4 MiB` or `4096` (bytes), within a range.
     pub fn bytes(&mut self, key: &str, range: RangeInclusive<usize>) -> usize {
-        let expected =
-            format!("a size like 64 KiB or 4 MiB, from {} to {} bytes", range.start(), range.end());
-        self.parsed(key, &expected, *range.start(), |text| {
-            parse_bytes(text).filter(|bytes| range.contains(bytes))
-        })
+        self.bounded(key, *range.start(), bounded::bytes(range))
     }
 
     /// An address to listen on such as `0.0.0.0:8000`; empty: none.
@@ -244,18 +273,4 @@ impl Settings {
     pub fn finish(self) -> Result<(), SettingsError> {
         if self.errors.is_empty() { Ok(()) } else { Err(SettingsError(self.errors)) }
     }
-}
-
-fn parse_bytes(text: &str) -> Option<usize> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: usize = number.replace('_', "").parse().ok()?;
-    let factor: usize = match unit.trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(factor)
 }

@@ -1,18 +1,20 @@
-//! Values that nobody may see: given in files and the environment, never shown.
+//! Values that are never shown: given in files and the environment.
+
+use imago_kit::{HIDDEN, Redacted, RedactedPath, Secret, read_secret};
 
 use super::{Settings, source, source::Origin};
 
-/// Keys whose last part is one of these are secrets.
-const SECRETS: [&str; 3] = ["secret", "jwt_secret", "admin_token"];
-/// Parameters in URLs that are secrets.
-const SECRET_PARAMETERS: [&str; 3] = ["token", "password", "secret"];
-/// What is shown instead.
-const HIDDEN: &str = "(hidden)";
+/// Keys whose last part ends so are secrets.
+const SECRETS: [&str; 3] = ["secret", "token", "password"];
+/// Longest value that is shown, in characters.
+const SHOWN_MAX: usize = 200;
+/// Longest key that is shown, in bytes.
+const KEY_MAX: usize = 48;
 
 impl Settings {
     /// A secret of at least `min_len` bytes, given as it is or in the file that `<key>_file`
     /// names. Empty where neither is given and `min_len` is 0.
-    pub fn secret(&mut self, key: &str, min_len: usize) -> String {
+    pub fn secret(&mut self, key: &str, min_len: usize) -> Secret {
         let (secret, from) = self.read_secret(key);
         if secret.len() < min_len {
             self.refuse_short(key, &secret, &from, min_len);
@@ -21,7 +23,7 @@ impl Settings {
     }
 
     /// A secret that may be left out, of at least `min_len` bytes where it is given.
-    pub fn optional_secret(&mut self, key: &str, min_len: usize) -> Option<String> {
+    pub fn optional_secret(&mut self, key: &str, min_len: usize) -> Option<Secret> {
         let (secret, from) = self.read_secret(key);
         if secret.is_empty() {
             return None;
@@ -33,30 +35,32 @@ impl Settings {
     }
 
     /// The secret, and where it came from.
-    fn read_secret(&mut self, key: &str) -> (String, String) {
+    fn read_secret(&mut self, key: &str) -> (Secret, String) {
         let inline = self.given(key);
+        let inline_from = inline.origin.to_string();
         let file_key = format!("{key}_file");
         let file = self.values.get(&file_key).filter(|file| !file.text.is_empty()).cloned();
-        let Some(file) = file else { return (inline.text, inline.origin.to_string()) };
+        let Some(file) = file else { return (inline.text.into(), inline_from) };
         if !inline.text.is_empty() {
             if inline.origin.rank() > file.origin.rank() {
-                return (inline.text, inline.origin.to_string());
+                return (inline.text.into(), inline_from);
             }
             if inline.origin.rank() == file.origin.rank() {
                 self.reject(&file_key, &format!("expected either this or {key}, not both"));
-                return (inline.text, inline.origin.to_string());
+                return (inline.text.into(), inline_from);
             }
         }
-        match std::fs::read_to_string(&file.text) {
-            Ok(text) => (text.trim().to_owned(), file.text),
+        let path = file.text.as_ref();
+        match read_secret(path) {
+            Ok(secret) => (secret, RedactedPath(path).to_string()),
             Err(error) => {
-                self.reject(&file_key, &format!("expected a readable file: {error}"));
-                (inline.text, inline.origin.to_string())
+                self.reject(&file_key, &error.to_string());
+                (inline.text.into(), inline_from)
             }
         }
     }
 
-    fn refuse_short(&mut self, key: &str, secret: &str, from: &str, min_len: usize) {
+    fn refuse_short(&mut self, key: &str, secret: &Secret, from: &str, min_len: usize) {
         let file_key = format!("{key}_file");
         if self.errors.iter().any(|error| error.starts_with(&file_key)) {
             return;
@@ -84,47 +88,36 @@ pub(super) fn misplaced(key: &str, text: &str, origin: &Origin) -> Option<&'stat
             "secrets are taken only from a file or the environment, where other users cannot see them",
         );
     }
-    (without_secrets(text) != text).then_some(
+    Redacted(text).holds_secret().then_some(
         "a URL with a token or password is taken only from a file or the environment, where other users cannot see it",
     )
 }
 
 /// A value as it may be shown.
 pub(super) fn shown(key: &str, text: &str) -> String {
-    if is_secret(key) { HIDDEN.to_owned() } else { format!("{:?}", without_secrets(text)) }
+    if is_secret(key) {
+        HIDDEN.to_owned()
+    } else if key.ends_with("_file") {
+        format!("{:?}", RedactedPath(text.as_ref()))
+    } else if key.ends_with("url") || text.contains("://") {
+        format!("{:?}", Redacted(text))
+    } else if text.chars().count() > SHOWN_MAX {
+        format!("{:?}…", text.chars().take(SHOWN_MAX).collect::<String>())
+    } else {
+        format!("{text:?}")
+    }
+}
+
+/// A key as it may be shown: in the place of a key that nobody knows, a value may stand by mistake.
+pub(super) fn shown_key(key: &str) -> &str {
+    let is_key_byte =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte);
+    let is_key = (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(is_key_byte);
+    if is_key { key } else { HIDDEN }
 }
 
 fn is_secret(key: &str) -> bool {
-    key.rsplit('.').next().is_some_and(|name| SECRETS.contains(&name))
-}
-
-/// A URL without its password and the values of secret parameters; any other text as it is.
-fn without_secrets(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
-    if query.is_some_and(|query| query.contains('@')) {
-        // A password with ? in it, or a parameter with @: nobody can tell.
-        return format!("{scheme}://{HIDDEN}");
-    }
-    let place = match place.rsplit_once('@') {
-        Some((user, host)) if !is_name(user) => format!("{HIDDEN}@{host}"),
-        _ => place.to_owned(),
-    };
-    let query = query.map(|query| {
-        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, value)) if !value.is_empty() && SECRET_PARAMETERS.contains(&name) => {
-                format!("{name}={HIDDEN}")
-            }
-            _ => pair.to_owned(),
-        });
-        format!("?{}", pairs.collect::<Vec<_>>().join("&"))
-    });
-    format!("{scheme}://{place}{}", query.unwrap_or_default())
-}
-
-/// Whether this is a user's name alone, without a password.
-fn is_name(user: &str) -> bool {
-    user.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+    SECRETS.iter().any(|ending| key.ends_with(ending))
 }
 
 #[cfg(test)]
@@ -132,17 +125,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_is_secret_in_it() {
-        for (text, expected) in [
-            ("consul://h:8500?token=abc&dc=x", "consul://h:8500?token=(hidden)&dc=x"),
-            ("postgres://me:abc@h/db", "postgres://(hidden)@h/db"),
-            ("postgres://me@h/db", "postgres://me@h/db"),
-            ("redis://:a?b@h:1", "redis://(hidden)"),
-            ("redis://:a/b@h:1/2", "redis://(hidden)@h:1/2"),
-            ("gossip://h:1?seed=a:2", "gossip://h:1?seed=a:2"),
-            ("token=abc", "token=abc"),
+    fn values_are_shown_by_what_their_keys_take() {
+        let long = "x".repeat(SHOWN_MAX + 1);
+        for (key, text, expected) in [
+            ("monitor.admin_token", "abc", "(hidden)"),
+            ("auth.jwt_secret_file", "abc", "\"(hidden)\""),
+            ("auth.jwt_secret_file", "/run/jwt", "\"/run/jwt\""),
+            ("naming.url", "abc", "\"(hidden)\""),
+            ("service.name", "consul://h?token=abc", "\"consul://h?token=(hidden)\""),
+            ("forward.hold", "2h\n", "\"2h\\n\""),
+            ("forward.hold", &long, &format!("{:?}…", "x".repeat(SHOWN_MAX))),
         ] {
-            assert_eq!(without_secrets(text), expected);
+            assert_eq!(shown(key, text), expected);
+        }
+        for (key, expected) in [
+            ("forward.holt", "forward.holt"),
+            ("", HIDDEN),
+            ("postgres://me:abc@h?sslmode", HIDDEN),
+            ("aB3", HIDDEN),
+            (&long, HIDDEN),
+        ] {
+            assert_eq!(shown_key(key), expected);
         }
     }
 }

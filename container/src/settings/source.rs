@@ -3,8 +3,12 @@
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use config::{Config, File, FileFormat, Value, ValueKind};
+use imago_kit::{InputError, line, read_text};
 
 use super::SettingsError;
+
+/// Longest configuration file, in bytes.
+const FILE_MAX: u64 = 1 << 20;
 
 /// One layer: keys such as `forward.hold` with what was given for them.
 pub(super) type Layer = BTreeMap<String, Given>;
@@ -66,6 +70,18 @@ impl Given {
     pub(super) fn plain(text: String, origin: Origin) -> Self {
         Self { text, shape: Shape::Plain, origin }
     }
+
+    /// Takes away what surrounds the value, or each of a list.
+    pub(super) fn clean(&mut self) -> Result<(), InputError> {
+        if let Shape::List(items) = &mut self.shape {
+            for item in items {
+                *item = line(item)?.to_owned();
+            }
+            return Ok(());
+        }
+        self.text = line(&self.text)?.to_owned();
+        Ok(())
+    }
 }
 
 /// Values may be secrets.
@@ -77,8 +93,8 @@ impl fmt::Debug for Given {
 
 pub(super) fn read_file(path: &Path) -> Result<Layer, SettingsError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| SettingsError(vec![format!("{name}: cannot be read: {error}")]))?;
+    let text = read_text(path, FILE_MAX)
+        .map_err(|error| SettingsError(vec![format!("{name}: {error}")]))?;
     read_toml(&text, &Origin::File(name))
 }
 

@@ -1,11 +1,17 @@
 //! Finds the key that a mistyped one was meant to be.
 
+/// Longest key that is compared, in bytes: twice the longest that is known.
+const KEY_MAX: usize = 64;
+
 /// The known key that is most like a mistyped one, if any is much like it: a few letters off, or
 /// the same name in another section.
 pub(super) fn closest<'a>(
     key: &str,
     known: impl Iterator<Item = &'a String>,
 ) -> Option<&'a String> {
+    if key.len() > KEY_MAX {
+        return None;
+    }
     let scored = known.map(|name| (unlikeness(key, name), name));
     scored.min().filter(|(unlikeness, _)| *unlikeness <= 3).map(|(_, name)| name)
 }

@@ -74,7 +74,7 @@ fn all_errors_are_told_at_once_with_key_value_origin_and_range() {
 #[test]
 fn secrets_come_from_files_or_the_environment_and_are_never_shown() {
     let mut settings = load("", &[("IMAGO_AUTH__JWT_SECRET", "hush-hush")], &[]);
-    assert_eq!(settings.secret("auth.jwt_secret", 4), "hush-hush");
+    assert_eq!(settings.secret("auth.jwt_secret", 4).expose(), "hush-hush");
     settings.reject("auth.jwt_secret", "is too well known");
     assert!(!format!("{settings:?}").contains("hush"));
     let text = settings.finish().unwrap_err().to_string();
@@ -93,7 +93,7 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
     std::fs::write(&path, "from-a-file\n").unwrap();
     let path = path.to_str().unwrap();
     let mut settings = load("", &[], &[("auth.jwt_secret_file", path)]);
-    assert_eq!(settings.secret("auth.jwt_secret", 4), "from-a-file");
+    assert_eq!(settings.secret("auth.jwt_secret", 4).expose(), "from-a-file");
     settings.finish().unwrap();
 }
 
@@ -132,7 +132,7 @@ fn the_later_of_a_secret_and_its_file_wins_and_both_in_one_layer_are_refused() {
     let file = format!("[auth]\njwt_secret_file = {path:?}");
 
     let mut settings = load(&file, &[("IMAGO_AUTH__JWT_SECRET", "from-outside")], &[]);
-    assert_eq!(settings.secret("auth.jwt_secret", 4), "from-outside");
+    assert_eq!(settings.secret("auth.jwt_secret", 4).expose(), "from-outside");
     settings.finish().unwrap();
 
     let mut settings = load(&format!("{file}\njwt_secret = \"inline\""), &[], &[]);
@@ -151,7 +151,7 @@ fn a_secret_file_that_cannot_be_read_is_one_error() {
 
 #[test]
 fn an_optional_secret_may_be_left_out_but_not_be_short() {
-    assert_eq!(load("", &[], &[]).optional_secret("auth.jwt_secret", 8), None);
+    assert!(load("", &[], &[]).optional_secret("auth.jwt_secret", 8).is_none());
     let mut settings = load("", &[("IMAGO_AUTH__JWT_SECRET", "short")], &[]);
     settings.optional_secret("auth.jwt_secret", 8);
     let text = settings.finish().unwrap_err().to_string();
@@ -190,4 +190,134 @@ fn a_list_from_the_environment_is_separated_by_semicolons() {
     let mut settings = load("", &[("IMAGO_SERVICE__TAGS", " a; b,c ;")], &[]);
     assert_eq!(settings.list("service.tags"), ["a", "b,c"]);
     settings.finish().unwrap();
+}
+
+#[test]
+fn what_surrounds_a_value_is_no_part_of_it_wherever_it_comes_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, "\u{feff}hush-hush\r\n").unwrap();
+    let secret_file = format!("\u{feff}[auth]\r\njwt_secret_file = \"{}\\n\"", path.display());
+    for (file, environment) in [
+        ("\u{feff}[auth]\r\njwt_secret = \"hush-hush\\r\\n\"", &[][..]),
+        ("", &[("IMAGO_AUTH__JWT_SECRET", "\u{feff}hush-hush\r\n")]),
+        (&secret_file, &[]),
+    ] {
+        let mut settings = load(file, environment, &[("service.name", " talk\n")]);
+        assert_eq!(settings.secret("auth.jwt_secret", 4).expose(), "hush-hush", "{file}");
+        assert_eq!(settings.text("service.name"), "talk");
+        settings.finish().unwrap();
+    }
+    let mut settings = load("[service]\ntags = [\" a\\n\", \"b\"]", &[], &[]);
+    assert_eq!(settings.list("service.tags"), ["a", "b"]);
+}
+
+#[test]
+fn control_characters_within_a_value_are_refused_without_showing_it() {
+    let settings = load(
+        "[auth]\njwt_secret = \"hush\\u0000hush\"\n[service]\ntags = [\"a\", \"hush\\u001bhush\"]",
+        &[("IMAGO_LISTEN__WS", "hush\nhush")],
+        &[("service.name", "hush\thush")],
+    );
+    let text = settings.finish().unwrap_err().to_string();
+    assert!(text.starts_with("4 errors") && !text.contains("hush"), "{text}");
+    assert!(text.contains("IMAGO_LISTEN__WS): expected one line"), "{text}");
+}
+
+#[test]
+fn secret_files_that_are_none_are_named_with_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let at = path.to_str().unwrap();
+    let utf16: Vec<u8> = "\u{feff}hush-hush".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, why) in [
+        (&utf16[..], "got UTF-16"),
+        (b"\n", "got an empty one"),
+        (b"hush\nhush", "expected one line"),
+        (&[b'x'; 70_000], "at most 65536 bytes"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let mut settings = load("", &[("IMAGO_AUTH__JWT_SECRET_FILE", at)], &[]);
+        settings.secret("auth.jwt_secret", 4);
+        let text = settings.finish().unwrap_err().to_string();
+        assert!(text.starts_with("1 error ") && text.contains(at) && text.contains(why), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+    let folder = directory.path().to_str().unwrap();
+    let mut settings = load("", &[("IMAGO_AUTH__JWT_SECRET_FILE", folder)], &[]);
+    settings.secret("auth.jwt_secret", 4);
+    assert!(settings.finish().unwrap_err().to_string().contains("got a folder"));
+}
+
+#[test]
+fn configuration_files_that_are_none_are_named_with_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("own.toml");
+    let utf16: Vec<u8> = "\u{feff}[auth]".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (bytes, why) in [
+        (&utf16[..], "got UTF-16"),
+        (b"[auth]\0", "NUL byte at byte 7"),
+        (&vec![b'#'; 2 << 20], "at most 1048576 bytes"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Settings::layered(DEFAULTS, Some(&path), std::iter::empty(), &[]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("own.toml: expected") && text.contains(why), "{text}");
+    }
+}
+
+#[test]
+fn no_error_of_a_file_that_is_no_toml_shows_what_is_in_it() {
+    for text in [
+        "[auth]\njwt_secret = hush",
+        "[auth]\njwt_secret = 'hush",
+        "[auth]\njwt_secret = \"\"\"hush",
+        "[auth]\njwt_secret = \"a\\hush\"",
+        "[auth]\njwt_secret = [\"hush\"",
+        "[auth]\njwt_secret: hush",
+        "hush",
+        "hush = 1\nhush = 2",
+        "[hush]\n[hush]",
+        "[hush.hush",
+        "hush.hush = 1\n[hush]\nhush = 2",
+        "jwt_secret = hush://hush:hush@hush?hush=hush",
+        "jwt_secret = 1979-hush",
+        "jwt_secret = 0xhush",
+        "hush hush = 1",
+        "\"hush\nhush\" = 1",
+    ] {
+        let origin = Origin::File("x.toml".into());
+        let error = source::read_toml(text, &origin).unwrap_err().to_string();
+        assert!(error.contains("x.toml: not TOML: ") && error.contains("line "), "{error}");
+        assert!(!error.contains("hush"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn keys_of_other_programs_are_ignored_in_the_environment_alone() {
+    let environment = [
+        ("IMAGO_STORE__URL", "postgres://imago:hush@h/db"),
+        ("IMAGO_AUTH__LOGIN_TIMEOUT", "never"),
+        ("IMAGO_LIMITS__PACKET", "2 MiB"),
+    ];
+    let mut settings = load("", &environment, &[]);
+    assert_eq!(settings.bytes("limits.packet", 1..=4 << 20), 2 << 20);
+    settings.finish().unwrap();
+
+    let file = "[store]\nurl = \"postgres://imago:hush@h/db\"";
+    let settings = load(file, &[], &[("auth.login_timeout", "1s")]);
+    let text = settings.finish().unwrap_err().to_string();
+    assert!(text.contains("store.url (from ") && text.contains("this is a key of logic"), "{text}");
+    assert!(text.contains("auth.login_timeout (from --set): this is a key of gateway"), "{text}");
+    assert!(!text.contains("hush"), "{text}");
+}
+
+#[test]
+fn a_variable_of_no_program_is_an_error_with_a_hint() {
+    let environment =
+        [("IMAGO_STORE__RETENTIN", "1d"), ("IMAGO_SERVICE__NAM", "x"), ("IMAGO_NO__WAY", "hush")];
+    let text = load("", &environment, &[]).finish().unwrap_err().to_string();
+    assert!(text.starts_with("3 errors") && !text.contains("hush"), "{text}");
+    assert!(text.contains("did you mean store.retention of logic?"), "{text}");
+    assert!(text.contains("did you mean service.name?"), "{text}");
 }

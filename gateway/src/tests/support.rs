@@ -101,8 +101,9 @@ impl World {
         extend: impl FnOnce(&mut Extensions),
     ) -> Self {
         let mut config = config(changes);
-        config.naming = format!("memory://{:016x}", rand::random::<u64>());
-        let logic = Arc::new(FakeLogic::new(config.naming.clone()));
+        let naming = format!("memory://{:016x}", rand::random::<u64>());
+        config.naming = naming.clone().into();
+        let logic = Arc::new(FakeLogic::new(naming));
         let mut extensions = Extensions::of(&config);
         extend(&mut extensions);
         let server = Server::bind(config, extensions).await.unwrap();

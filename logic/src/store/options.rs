@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use imago_kit::Redacted;
+
 use super::{
     MessageStore, Result, StoreError,
     null::NullStore,
@@ -33,9 +35,8 @@ impl StoreOptions {
         } else if url == "null://" {
             Ok(Self::Null)
         } else {
-            let scheme = url.split(':').next().unwrap_or_default();
             Err(StoreError::Open {
-                url: format!("{scheme}:…"),
+                url: Redacted(url).to_string(),
                 reason: "expected sqlite://FILE or postgres://USER@HOST/DATABASE".to_owned(),
             })
         }
@@ -110,16 +111,16 @@ mod tests {
         assert!(matches!(StoreOptions::parse("null://"), Ok(StoreOptions::Null)));
         for (url, shown) in [
             ("sqlite:///var/x.db", "sqlite:///var/x.db"),
-            ("postgres://me:hidden@db/x?application_name=hidden", "postgres://db:5432/x"),
+            ("postgres://me:hunter2@db/x?application_name=hunter2", "postgres://db:5432/x"),
             ("null://", "null://"),
         ] {
             assert_eq!(StoreOptions::parse(url).unwrap().to_string(), shown);
         }
-        for url in ["mysql://me:hidden@db/x", "hidden", ""] {
+        for url in ["mysql://me:hunter2@db/x", "hunter2", ""] {
             let text = StoreOptions::parse(url).unwrap_err().to_string();
             assert!(text.contains("sqlite://FILE or postgres://"), "{text}");
         }
-        let text = StoreOptions::parse("mysql://me:hidden@db/x").unwrap_err().to_string();
-        assert!(!text.contains("hidden"), "{text}");
+        let text = StoreOptions::parse("mysql://me:hunter2@db/x").unwrap_err().to_string();
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -53,7 +53,7 @@ impl Api {
         let url = format!("{}{path}", self.options.base.trim_end_matches('/'));
         let mut request = self.client.request(method, url).timeout(REQUEST_TIMEOUT);
         if let Some(token) = &self.options.token {
-            request = request.header("X-Consul-Token", token);
+            request = request.header("X-Consul-Token", token.expose());
         }
         if let Some(datacenter) = &self.options.datacenter {
             request = request.query(&[("dc", datacenter)]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imago_kit::authority;
+use imago_kit::{Secret, authority};
 use url::Url;
 
 use crate::{Error, Result, location::host_of, params::Params};
@@ -61,7 +61,7 @@ pub struct ConsulOptions {
     /// `http://host:port` or `https://host:port`, with or without a path.
     pub base: String,
     /// ACL token.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Datacenter.
     pub datacenter: Option<String>,
     /// Kind of health check.
@@ -120,14 +120,15 @@ impl ConsulOptions {
         let path = url.path().trim_end_matches('/');
         let mut options = Self::new(format!("{scheme}://{host}{path}"));
         let mut params = Params::of(url)?;
-        options.token = params.text("token")?.filter(|token| !token.is_empty());
+        let token = params.text("token")?.filter(|token| !token.is_empty());
         // A header carries it.
         let is_plain = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
-        if !options.token.as_ref().is_none_or(is_plain) {
+        if !token.as_ref().is_none_or(is_plain) {
             return Err(Error::Url(
                 "token: expected letters, digits and signs of ASCII".to_owned(),
             ));
         }
+        options.token = token.map(Secret::from);
         options.datacenter = params.text("dc")?.filter(|dc| !dc.is_empty());
         options.check = match params.text("check")?.as_deref() {
             None | Some("http") => Check::Http,

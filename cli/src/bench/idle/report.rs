@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use imago_container::cli::print;
+use imago_kit::bounded;
 use serde_json::{Value, json};
 
 use super::{
@@ -87,7 +88,7 @@ impl Report {
     fn title(&self) -> String {
         let held = match self.hold {
             Duration::ZERO => String::new(),
-            hold => format!(", held for {}", humantime::format_duration(hold)),
+            hold => format!(", held for {}", bounded::in_words(hold)),
         };
         format!("{} idle clients{held}: {:.1} KiB each", self.connections, self.each() / 1024.0)
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use imago_container::cli::print;
+use imago_kit::bounded;
 use imago_proto::{BasicCode, Packet};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, stdin},
@@ -21,6 +22,7 @@ use super::{
     super::{
         connect::{AT_ONCE, Connection, room},
         failure::Ended,
+        idle::PINGS,
         wire,
     },
     END, Told,
@@ -32,7 +34,7 @@ const TELL: Duration = Duration::from_millis(100);
 /// Flags of the hidden `imago bench serve-idlers`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = bounded::duration(PINGS))]
     ping_interval: Duration,
 }
 

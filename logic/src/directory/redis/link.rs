@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum Lost {
     #[error("{0}")]
     Redis(#[from] RedisError),
-    #[error("no answer in {}", humantime::format_duration(*.0))]
+    #[error("no answer in {}", imago_kit::bounded::in_words(*.0))]
     Silent(Duration),
     #[error("a reader has lost it")]
     Reader,

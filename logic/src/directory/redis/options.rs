@@ -1,8 +1,8 @@
 //! How Redis is reached and used: `redis://host:port/db?…`.
 
-use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
-use imago_kit::{authority, split_authority};
+use imago_kit::{Parameter, authority, bounded, split_authority};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 /// Port of nodes that name none.
@@ -62,8 +62,8 @@ impl RedisOptions {
             _ => return Err(EXPECTED.to_owned()),
         };
         let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-        if user.contains(['/', '?']) {
-            return Err("user or password: expected %2F for a slash and %3F for ?".to_owned());
+        if user.contains(['/', '?', '#']) {
+            return Err("user or password: expected %2F for /, %3F for ? and %23 for #".to_owned());
         }
         if rest.contains('#') {
             return Err("fragment, what follows #: not used".to_owned());
@@ -74,7 +74,7 @@ impl RedisOptions {
             return Err("a Redis cluster has only database 0: expected no /DB".to_owned());
         }
         if !db.is_empty() && db.parse::<u16>().is_err() {
-            return Err(format!("database {db}: expected a number, as in redis://HOST:PORT/2"));
+            return Err("database: expected a number, as in redis://HOST:PORT/2".to_owned());
         }
         let hosts: Vec<&str> = hosts.split(',').collect();
         if !is_cluster && hosts.len() > 1 {
@@ -107,7 +107,7 @@ impl RedisOptions {
         });
         let nodes = nodes.collect::<Vec<_>>().join(",");
         let database = self.nodes.first().map_or(0, |node| node.redis_settings().db());
-        let lease = humantime::format_duration(self.lease);
+        let lease = bounded::in_words(self.lease);
         match self.is_cluster {
             true => format!("redis+cluster://{nodes}?lease={lease}"),
             false => format!("redis://{nodes}/{database}?lease={lease}"),
@@ -117,11 +117,15 @@ impl RedisOptions {
     fn set(&mut self, pair: &str) -> Result<(), String> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (ms, secs) = (Duration::from_millis, Duration::from_secs);
+        let named = |expected: String| format!("{name}: {expected}");
         match name {
-            "lease" => self.lease = time(name, value, secs(1)..=secs(600))?,
-            "timeout" => self.timeout = time(name, value, ms(10)..=secs(10))?,
-            "queue" => self.queue = number(name, value, 16..=10_000_000)?,
+            "lease" => self.lease = bounded::duration(secs(1)..=secs(600))(value).map_err(named)?,
+            "timeout" => {
+                self.timeout = bounded::duration(ms(10)..=secs(10))(value).map_err(named)?
+            }
+            "queue" => self.queue = bounded::whole(16..=10_000_000)(value).map_err(named)?,
             _ => {
+                let name = Parameter(pair);
                 return Err(format!("unknown parameter {name}, expected lease, timeout or queue"));
             }
         }
@@ -144,33 +148,11 @@ fn node(user: &str, host: &str, db: &str) -> Result<ConnectionInfo, String> {
     // The colons of an IPv6 address are within brackets.
     let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
     let node = if has_port { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") };
-    split_authority(&node).map_err(|why| format!("node {host}: {why}"))?;
+    split_authority(&node).map_err(|why| format!("a node: {why}"))?;
     let at = if user.is_empty() { String::new() } else { format!("{user}@") };
     let url = format!("redis://{at}{node}/{db}");
     // The library's words may repeat the URL, and so the password.
-    url.into_connection_info().map_err(|_| format!("node {host}: expected HOST:PORT"))
-}
-
-fn time(name: &str, text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
-    let show = humantime::format_duration;
-    time.ok_or_else(|| {
-        format!(
-            "{name}={text}: expected a time like 250ms or 15s, from {} to {}",
-            show(*range.start()),
-            show(*range.end())
-        )
-    })
-}
-
-fn number<T>(name: &str, text: &str, range: RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + fmt::Display,
-{
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| {
-        format!("{name}={text}: expected a whole number from {} to {}", range.start(), range.end())
-    })
+    url.into_connection_info().map_err(|_| "a node: expected HOST:PORT".to_owned())
 }
 
 #[cfg(test)]
@@ -207,25 +189,27 @@ mod tests {
             ("rediss://h", "redis://HOST"),
             ("redis://a,b", "redis+cluster://"),
             ("redis+cluster://a,b/2", "only database 0"),
-            ("redis://h/x", "database x"),
+            ("redis://h/hunter2", "database: expected a number"),
             ("redis+cluster://a,,b", "without host"),
             ("redis://:hunter2@:6379", "without host"),
-            ("redis://:hunter2@h:x", "node h:x"),
+            ("redis://:hunter2@h:x", "a node: expected a port"),
             ("redis://\"h\"", "host name"),
             ("redis://a b:1", "host name"),
             ("redis://h:0", "port from 1"),
             ("redis://fd00::5:6379", "in brackets"),
+            ("redis://:1#hunter2@h", "expected %2F"),
+            ("redis://h?hunter2", "unknown parameter (hidden)"),
             ("redis://:hunter2/@h", "expected %2F"),
             ("redis://:hunter2?x=y@h", "expected %2F"),
             ("redis://h?leese=1s", "unknown parameter leese, expected lease"),
-            ("redis://h?lease=1ms", "lease=1ms: expected a time like"),
+            ("redis://h?lease=1ms", "lease: expected a time like"),
             ("redis://h?timeout=soon", "from 10ms to 10s"),
             ("redis://:hunter2@h#f", "fragment"),
             ("redis://:hunter2@h/1?lease=1s#f", "fragment"),
             ("redis://h?lease=1s&lease=2s", "parameter lease: expected it once"),
-            ("redis://:hunter2@h/1/2", "database 1/2"),
-            ("redis://:hunter2@a b", "node a b"),
-            ("redis://h?queue=1", "queue=1: expected a whole number from 16"),
+            ("redis://:hunter2@h/1/2", "database: expected a number"),
+            ("redis://:hunter2@a b", "a node: expected a host name"),
+            ("redis://h?queue=hunter2", "queue: expected a whole number from 16"),
         ] {
             let error = RedisOptions::parse(url).unwrap_err();
             assert!(error.contains(part), "{url}: {error}");

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use imago_kit::{authority, check_host};
+use imago_kit::{HIDDEN, Parameter, Redacted, authority, check_host};
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -14,6 +14,8 @@ use super::{
     tls,
 };
 
+/// What a URL begins with.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 /// What is expected where a URL is wrong.
 const EXPECTED: &str = "expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=MODE";
 
@@ -62,7 +64,7 @@ impl PostgresOptions {
     /// # Errors
     /// When the URL is not of that form; the text does not repeat its password.
     pub fn parse(url: &str) -> Result<Self> {
-        let refuse = |reason: String| StoreError::Open { url: shown(url), reason };
+        let refuse = |reason: String| StoreError::Open { url: Redacted(url).to_string(), reason };
         if !is_url(url) {
             return Err(refuse(EXPECTED.to_owned()));
         }
@@ -71,6 +73,9 @@ impl PostgresOptions {
         refuse_unused(address, query).map_err(refuse)?;
         let (mut rest, mut names) = (Vec::new(), BTreeSet::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            if Parameter(pair).to_string() == HIDDEN {
+                return Err(refuse("a parameter: expected NAME=VALUE".to_owned()));
+            }
             let (name, value) = form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default();
             if !names.insert(name.clone()) {
                 return Err(refuse(format!("parameter {name}: expected it once")));
@@ -138,31 +143,24 @@ impl PostgresOptions {
 
 /// Whether this is the URL of a PostgreSQL database, as far as one sees from its scheme.
 pub(crate) fn is_url(url: &str) -> bool {
-    url.starts_with("postgres://") || url.starts_with("postgresql://")
+    SCHEMES.iter().any(|scheme| url.starts_with(scheme))
 }
 
 /// Refuses the parts of a URL that are not used, and that are part of a name otherwise.
 fn refuse_unused(address: &str, query: &str) -> Result<(), String> {
-    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    if host.contains('#') || query.contains('#') {
+    if address.contains('#') || query.contains('#') {
         return Err("fragment, what follows #: not used; a # in a name is written %23".to_owned());
     }
-    if host.split_once('/').is_some_and(|(_, database)| database.contains('/')) {
-        return Err("path: expected the name of one database; a / in it is written %2F".to_owned());
+    // Elsewhere such characters come from a password that is not encoded.
+    let place = address.split_once('@').or_else(|| address.split_once("://"));
+    let database = place.and_then(|(_, place)| place.split_once('/')).map_or("", |(_, name)| name);
+    if query.contains('@') || database.contains(['@', ':', '/']) {
+        return Err(
+            "user, password and database: expected %23 for #, %2F for /, %3A for :, %3F for ? and %40 for @"
+                .to_owned(),
+        );
     }
     Ok(())
-}
-
-/// A URL that may not even be one, without what may be a password.
-fn shown(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            format!("{scheme}://…@{after}")
-        }
-        None => url.split('?').next().unwrap_or_default().to_owned(),
-    }
 }
 
 /// Why a URL is wrong.
@@ -178,7 +176,7 @@ fn mode(word: &str) -> Result<bool, String> {
     match word {
         "disable" => Ok(false),
         "require" | "verify-full" => Ok(true),
-        _ => Err(format!("sslmode: expected disable, require or verify-full, got {word:?}")),
+        _ => Err("sslmode: expected disable, require or verify-full".to_owned()),
     }
 }
 
@@ -254,18 +252,26 @@ mod tests {
         for wrong in [
             "postgres://",
             "postgres:///imago",
-            "postgres://imago:hidden@db:port/imago",
-            "postgres://imago:hidden@db/imago?sslmode=prefer",
-            "postgres://imago:hidden@db/imago?colour=red",
-            "postgres://imago:hidden@\"db\"/imago",
-            "postgres://imago:hidden@d%20b/imago",
-            "postgres://imago:hidden@db,300.0.0.1/imago",
-            "postgres://imago:a@hidden@db/imago",
-            "mysql://imago:hidden@db/imago",
+            "postgres://imago:hunter2@db:port/imago",
+            "postgres://imago:hunter2@db/imago?sslmode=prefer",
+            "postgres://imago:hunter2@db/imago?colour=red",
+            "postgres://imago:hunter2@\"db\"/imago",
+            "postgres://imago:hunter2@d%20b/imago",
+            "postgres://imago:hunter2@db,300.0.0.1/imago",
+            "mysql://imago:hunter2@db/imago",
+            "postgres://imago:a?hunter2@db/imago",
+            "postgres://imago:1?hunter2=1@db/imago",
+            "postgres://imago:a@hunter2@db/imago",
+            "postgres://imago:1/x@hunter2@db/imago",
+            "postgres://imago@db/imago#hunter2",
+            "postgres://imago@db/imago?hunter2",
+            "postgres://imago@db/imago?a8hunter2=1",
+            "postgres://imago@db/imago?connect_timeout=hunter2",
+            "postgres://im%ffhunter2@db/imago",
         ] {
             let text = refusal(wrong);
             assert!(text.contains("expected"), "{wrong}: {text}");
-            assert!(!text.contains("hidden"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
         }
         assert!(refusal("postgres://db/imago?sslmode=prefer").contains("sslmode"));
         assert!(refusal("postgres://db/imago?colour=red").contains("colour"));
@@ -303,10 +309,10 @@ mod tests {
     #[test]
     fn nothing_that_is_shown_has_the_password() {
         let options =
-            PostgresOptions::parse("postgres://imago:hidden@db,other:5433/imago").unwrap();
-        assert!(!format!("{options:?}").contains("hidden"));
+            PostgresOptions::parse("postgres://imago:hunter2@db,other:5433/imago").unwrap();
+        assert!(!format!("{options:?}").contains("hunter2"));
         assert_eq!(options.shown(), "postgres://db:5432,other:5433/imago");
-        let options = PostgresOptions::parse("postgres://imago:hidden@[::1],[fd00::5]:5433/imago");
+        let options = PostgresOptions::parse("postgres://imago:hunter2@[::1],[fd00::5]:5433/imago");
         assert_eq!(options.unwrap().shown(), "postgres://[::1]:5432,[fd00::5]:5433/imago");
     }
 }

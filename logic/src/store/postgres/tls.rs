@@ -2,12 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 
+use imago_kit::{RedactedPath, read_file};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Longest file of certificates, in bytes: ten times those of a system.
+const FILE_MAX: u64 = 4 << 20;
 
 /// A connector that trusts the certificates of a file, or the system's.
 pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String> {
@@ -19,7 +23,7 @@ pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
         return Err(match file {
-            Some(path) => format!("sslrootcert: no certificate in {}", path.display()),
+            Some(path) => format!("sslrootcert: no certificate in {}", RedactedPath(path)),
             None => "no certificate authorities on this system: set sslrootcert".to_owned(),
         });
     }
@@ -33,10 +37,9 @@ pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String
 
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |error: &dyn std::fmt::Display| {
-        format!("sslrootcert: cannot read {}: {error}", path.display())
+        format!("sslrootcert: cannot read {}: {error}", RedactedPath(path))
     };
-    CertificateDer::pem_file_iter(path)
-        .map_err(|error| wrong(&error))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| wrong(&error))
+    let file = read_file(path, FILE_MAX).map_err(|error| wrong(&error))?;
+    let text = file.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&file);
+    CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|error| wrong(&error))
 }

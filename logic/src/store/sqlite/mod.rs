@@ -20,6 +20,7 @@ mod writes;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
+use imago_kit::Redacted;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 use rusqlite::Connection;
 
@@ -54,10 +55,13 @@ impl SqliteOptions {
     /// # Errors
     /// When the URL names no SQLite file.
     pub fn parse(url: &str) -> Result<Self> {
-        let open =
-            |reason: &str| StoreError::Open { url: url.to_owned(), reason: reason.to_owned() };
+        let open = |reason: &str| StoreError::Open {
+            url: Redacted(url).to_string(),
+            reason: reason.to_owned(),
+        };
         let path = url.strip_prefix("sqlite://").ok_or_else(|| open("expected sqlite://path"))?;
-        if path.is_empty() || path.starts_with(':') {
+        // A URL of another kind of database whose scheme was changed holds its password.
+        if path.is_empty() || path.starts_with(':') || Redacted(url).holds_secret() {
             return Err(open("expected the path of a file after sqlite://"));
         }
         if path.contains('?') {
@@ -100,10 +104,8 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be used, or was written by a later version.
     pub fn open(options: &SqliteOptions) -> Result<Self> {
-        let open = |reason: String| StoreError::Open {
-            url: format!("sqlite://{}", options.path.display()),
-            reason,
-        };
+        let url = format!("sqlite://{}", options.path.display());
+        let open = |reason: String| StoreError::Open { url: Redacted(&url).to_string(), reason };
         if let Some(folder) = options.path.parent().filter(|folder| !folder.as_os_str().is_empty())
         {
             std::fs::create_dir_all(folder)
