@@ -325,6 +325,10 @@ impl MessageStore for SqliteStore {
         self.writer.run(probe::probe).await
     }
 
+    async fn probe_reading(&self) -> Result<()> {
+        self.readers.run(|db| tail::is_settled(db).map(|_| ())).await
+    }
+
     fn last_write(&self) -> Option<Instant> {
         self.pulse.last()
     }
