@@ -3,7 +3,10 @@
 use imago_proto::msg::MessageIndexReq;
 
 use super::*;
-use crate::{handlers, store::{Health, Need}};
+use crate::{
+    handlers,
+    store::{Health, Need},
+};
 
 /// A store whose answers never come.
 fn hanging() -> Router {

@@ -82,9 +82,8 @@ fn catch_up(db: &Connection, known: Tail) -> Result<Tail> {
          SELECT message_id, conversation, seq FROM main.message WHERE message_id > ?1",
     )?
     .execute(params![past])?;
-    let newest: Option<i64> = db
-        .prepare_cached("SELECT MAX(message_id) FROM late")?
-        .query_row([], |row| row.get(0))?;
+    let newest: Option<i64> =
+        db.prepare_cached("SELECT MAX(message_id) FROM late")?.query_row([], |row| row.get(0))?;
     Ok(Tail { until, last_id: newest.unwrap_or(past) })
 }
 

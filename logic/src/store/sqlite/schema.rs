@@ -69,12 +69,18 @@ pub(super) fn forbid_writes(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "query_only", "on")
 }
 
-/// Brings the schema up to date, one process at a time.
+/// Brings the schema up to date, one process at a time. A file that is up to date is not written: its
+/// disk may be full.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
+    let version_of = |db: &Connection| -> rusqlite::Result<u32> {
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+    };
     let apply = |connection: &mut Connection| -> rusqlite::Result<Option<u32>> {
+        if version_of(connection)? as usize == MIGRATIONS.len() {
+            return Ok(None);
+        }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version: u32 =
-            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let version = version_of(&transaction)?;
         let Some(missing) = MIGRATIONS.get(version as usize..) else { return Ok(Some(version)) };
         if version > 0 && !missing.is_empty() {
             let to = MIGRATIONS.len();

@@ -74,9 +74,8 @@ async fn talk(store: &SqliteStore) -> GroupId {
 
 /// Makes each commit of a store fail.
 async fn forbid_commits(store: &SqliteStore) {
-    let forbid = |batch: &mut batch::Batch<'_>| {
-        batch.unsettled().pragma_update(None, "query_only", "on")
-    };
+    let forbid =
+        |batch: &mut batch::Batch<'_>| batch.unsettled().pragma_update(None, "query_only", "on");
     store.writer.run(forbid).await.unwrap();
     assert!(matches!(store.probe().await, Err(StoreError::Failed(_))));
 }
@@ -135,6 +134,19 @@ async fn a_read_does_not_wait_for_the_lock_of_another_process() {
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await.len(), 29);
     assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     reads_are_the_same(&store, &path, &group, other).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_up_to_date_is_opened_without_a_write() {
+    let (folder, store) = fresh();
+    let path = folder.path().join("new/imago.db");
+    let group = talk(&store).await;
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = Instant::now();
+    let late = open(&path);
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    reads_are_the_same(&late, &path, &group, other).await;
 }
 
 #[tokio::test]
