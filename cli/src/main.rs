@@ -7,6 +7,13 @@ macro_rules! out {
     };
 }
 
+/// `eprintln!` for a terminal that may close.
+macro_rules! err {
+    ($($text:tt)*) => {
+        imago_container::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 mod bench;
 mod chat;
 mod dev;
@@ -18,7 +25,7 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use imago_container::cli::{exit_code, schedule};
+use imago_container::cli::{exit_code, schedule, survive_file_limit};
 use tokio::runtime::Builder;
 
 use self::bench::BenchArgs;
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
+    survive_file_limit();
     match command {
         Command::Dev(args) => dev::run(args).await,
         Command::Chat(args) => chat::run(args).await,

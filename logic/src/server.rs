@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use imago_container::{Container, cli::announce_ports, metrics_recorder, unix_nanos};
+use imago_container::{
+    Container,
+    cli::{announce_ports, unless_ended},
+    metrics_recorder, unix_nanos,
+};
 use tokio::net::TcpListener;
 use tokio_util::{
     sync::CancellationToken,
@@ -56,7 +60,8 @@ async fn run(
         config.store.open().await.context("store.url")
     };
     // The registry is asked first, and answers while the rest is made ready.
-    let (naming, store) = tokio::try_join!(biased; joining, preparing)?;
+    let starting = async { tokio::try_join!(biased; joining, preparing) };
+    let Some((naming, store)) = unless_ended(&shutdown, starting).await? else { return Ok(()) };
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (old_messages, retention) = (store.clone(), config.retention);

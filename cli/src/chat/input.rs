@@ -99,7 +99,7 @@ fn edit(
             }
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => Line::End,
             Err(error) => {
-                eprintln!("cannot read from the terminal: {error}");
+                err!("cannot read from the terminal: {error}");
                 Line::End
             }
         };
