@@ -17,6 +17,7 @@ macro_rules! err {
 mod bench;
 mod chat;
 mod dev;
+mod printable;
 mod serve;
 mod status;
 mod table;

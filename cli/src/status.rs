@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use imago_container::{cli::print, monitor::PeersReport};
 
-use crate::{dev::state::DevState, table::table};
+use crate::{dev::state::DevState, printable::printable, table::table};
 
 /// Members looked at, at most: a registry may be wrong, but not without end.
 const MEMBERS_MAX: usize = 1000;
@@ -118,7 +118,7 @@ fn render(seen: &Seen) -> String {
         ["ROLE", "SERVER", "STATE", "ADDRESS", "UP", "SESSIONS", "LINKS", "QUEUED", "PENDING"];
     let mut text = table(&headings, &rows);
     for note in notes {
-        text.push_str(&format!("! {note}\n"));
+        text.push_str(&format!("! {}\n", printable(&note)));
     }
     text
 }

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::state::Member;
+use crate::printable::printable;
 
 /// Time until a server has said where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -109,7 +110,7 @@ async fn copy_log(id: String, stderr: ChildStderr, mut file: tokio::fs::File) {
         // The error that ends it may have several lines.
         is_end |= line.starts_with("error:");
         if is_end || line.contains(" WARN ") || line.contains(" ERROR ") {
-            err!("{id}: {line}");
+            err!("{id}: {}", printable(&line));
         }
         let written = async {
             file.write_all(line.as_bytes()).await?;
