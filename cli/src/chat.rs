@@ -3,7 +3,9 @@
 mod command;
 mod groups;
 mod input;
+mod piped;
 mod tasks;
+mod terminal;
 mod text;
 
 use std::{path::PathBuf, time::Duration};
@@ -11,10 +13,12 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use imago_client::{Client, Event, GroupId, Message, Place, State};
+use imago_container::cli::shutdown_on_signal;
 use imago_kit::{RedactedPath, read_secret};
 use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::text::printable;
+use self::text::printable;
 use self::{
     command::{Command, HELP, To},
     groups::Groups,
@@ -25,6 +29,8 @@ use crate::token::{self, SecretArgs};
 
 /// How long the names of groups are waited for: without them, their ids are shown.
 const NAMES: Duration = Duration::from_secs(3);
+/// How long what was begun, and the logout, may take once a signal has ended the chat.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Flags of `imago chat`.
 #[derive(Debug, clap::Args)]
@@ -50,8 +56,9 @@ pub(crate) struct ChatArgs {
     secret: SecretArgs,
 }
 
-/// Chats until the user leaves.
+/// Chats until the user leaves, or a signal says so.
 pub(crate) async fn run(args: ChatArgs) -> anyhow::Result<()> {
+    let shutdown = shutdown_on_signal()?;
     let gateways =
         if args.gateway.is_empty() { args.secret.dev()?.gateways() } else { args.gateway.clone() };
     let token = match (&args.token, &args.account) {
@@ -66,7 +73,9 @@ pub(crate) async fn run(args: ChatArgs) -> anyhow::Result<()> {
             token::make(&args.secret.read()?, account, "imago", &args.device, day)?
         }
     };
-    let client = Client::builder(gateways).token(token).connect().await?;
+    let connecting = Client::builder(gateways).token(token).connect();
+    let Some(client) = shutdown.run_until_cancelled(connecting).await else { return Ok(()) };
+    let client = client?;
     let account = client.session().account;
     let mut groups = Groups::default();
     // An old server has none to tell of.
@@ -79,8 +88,9 @@ pub(crate) async fn run(args: ChatArgs) -> anyhow::Result<()> {
     let to = to.transpose().map_err(anyhow::Error::msg)?;
     let label = to.as_ref().map(|to| label(&groups, to));
     let (input, lines) = Input::start(&account, label.as_deref())?;
-    input.show(&format!("online as {account}, /help helps"));
-    Chat { client, account, to, input, groups, tasks: FuturesUnordered::new() }.run(lines).await
+    input.show(&format!("online as {}, /help helps", printable(&account)));
+    let tasks = FuturesUnordered::new();
+    Chat { client, account, to, input, groups, tasks }.run(lines, &shutdown).await
 }
 
 /// Whom or which group the user means.
@@ -111,7 +121,20 @@ struct Chat {
 }
 
 impl Chat {
-    async fn run(mut self, mut lines: mpsc::Receiver<Line>) -> anyhow::Result<()> {
+    async fn run(
+        mut self,
+        lines: mpsc::Receiver<Line>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        if shutdown.run_until_cancelled(self.talk(lines)).await.transpose()?.is_some() {
+            return self.goodbye().await;
+        }
+        self.input.restore();
+        timeout(GOODBYE, self.goodbye()).await.unwrap_or(Ok(()))
+    }
+
+    /// Until the user leaves.
+    async fn talk(&mut self, mut lines: mpsc::Receiver<Line>) -> anyhow::Result<()> {
         let mut messages = self.client.messages();
         let mut events = self.client.events();
         let mut state = self.client.state();
@@ -120,7 +143,11 @@ impl Chat {
             tokio::select! {
                 line = lines.recv() => match line {
                     Some(Line::Text(line)) if self.line(line.trim()) => self.input.go_on(),
-                    _ => break,
+                    Some(Line::Unusable(wrong)) => {
+                        self.input.show(&format!("✗ {wrong}"));
+                        self.input.go_on();
+                    }
+                    _ => return Ok(()),
                 },
                 Some(message) = messages.next() => self.message(&message).await,
                 Some(event) = events.next() => self.event(event).await,
@@ -137,11 +164,18 @@ impl Chat {
                 }
             }
         }
+    }
+
+    /// Ends what was begun, and the session.
+    async fn goodbye(&mut self) -> anyhow::Result<()> {
         while let Some(done) = self.tasks.next().await {
             self.done(done);
         }
-        self.client.logout().await.context("could not log out cleanly")?;
-        Ok(())
+        let logged_out = self.client.logout().await;
+        self.input.restore();
+        // Beside the thread that edits, which may be in the midst of a line for ever.
+        out!("-- goodbye");
+        logged_out.context("could not log out cleanly")
     }
 
     /// False when the user wants to leave.

@@ -7,10 +7,18 @@ macro_rules! out {
     };
 }
 
+/// `eprintln!` for a terminal that may close.
+macro_rules! err {
+    ($($text:tt)*) => {
+        imago_container::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 mod address;
 mod bench;
 mod chat;
 mod dev;
+mod printable;
 mod serve;
 mod status;
 mod table;
@@ -19,7 +27,7 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use imago_container::cli::{exit_code, schedule};
+use imago_container::cli::{exit_code, schedule, survive_file_limit};
 use tokio::runtime::Builder;
 
 use self::bench::BenchArgs;
@@ -71,6 +79,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
+    survive_file_limit();
     match command {
         Command::Dev(args) => dev::run(args).await,
         Command::Chat(args) => chat::run(args).await,

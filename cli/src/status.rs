@@ -66,7 +66,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
         if args.json {
             let reports: Vec<_> = seen.values().flat_map(|member| &member.report).collect();
             out!("{}", serde_json::to_string_pretty(&reports)?);
-            unanswered(&seen).iter().for_each(|member| eprintln!("{member}"));
+            unanswered(&seen).iter().for_each(|member| err!("{member}"));
         } else {
             if live {
                 // Clear the screen, go to its top.

@@ -40,7 +40,8 @@ pub const ENVIRONMENT_HELP: &str = "Keys come from the defaults, then the file, 
 (IMAGO_SECTION__KEY, for example IMAGO_FORWARD__HOLD=5s), then --set; the later wins. Variables of \
 the other program are ignored. Secrets are taken only from the file or the environment: IMAGO_CLUSTER__SECRET, IMAGO_AUTH__JWT_SECRET.\n\n\
 One line of JSON on standard output says where the server listens; logs go to standard error. \
-SIGTERM or Ctrl-C: leave without losing anything; a second one: end at once.";
+SIGTERM, Ctrl-C or SIGHUP (the terminal closes; not under nohup): leave without losing anything; a second \
+SIGTERM or Ctrl-C: end at once.";
 
 impl ServerArgs {
     /// The layers of the configuration.
@@ -77,10 +78,12 @@ pub fn run_server<E: Into<Box<dyn Error>>>(
 }
 
 /// Has a write past a limit on file sizes fail, as one to a full disk does, in place of ending the process.
-fn survive_file_limit() {
+pub fn survive_file_limit() {
     // The handler stays, whatever becomes of the stream.
     if let Err(error) = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
-        eprintln!("warning: a limit on file sizes ends this process once it is met: {error}");
+        print_error(format_args!(
+            "warning: a limit on file sizes ends this process once it is met: {error}\n"
+        ));
     }
 }
 
@@ -88,33 +91,75 @@ fn survive_file_limit() {
 /// without, too: a refusal is told, no more.
 pub fn schedule(args: &ServerArgs) {
     if let Err(error) = args.scheduling.apply() {
-        eprintln!("warning: threads are scheduled as any other program's, not in batches: {error}");
+        print_error(format_args!(
+            "warning: threads are scheduled as any other program's, not in batches: {error}\n"
+        ));
     }
 }
 
-/// Cancelled at the first SIGTERM or SIGINT; the second ends the process.
+/// Cancelled at the first SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends the process; SIGHUP,
+/// of which a terminal that closes brings several, counts as none of them, and stays ignored where it was
+/// ignored when the process started, as `nohup` has it.
 ///
 /// # Errors
 /// When the process may not handle signals.
 pub fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = match is_ignored(Signal::HUP) {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     let shutdown = CancellationToken::new();
     let cancel = shutdown.clone();
     tokio::spawn(async move {
-        for ends_process in [false, true] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if ends_process {
+        let mut was_asked = false;
+        loop {
+            let is_asked = tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                () = next(&mut hang_up) => false,
+            };
+            if is_asked && was_asked {
                 tracing::warn!("second signal, ending at once");
                 std::process::exit(130);
             }
+            was_asked |= is_asked;
             cancel.cancel();
         }
     });
     Ok(shutdown)
+}
+
+/// The next one of these signals; pending for ever where none is listened for.
+async fn next(signals: &mut Option<tokio::signal::unix::Signal>) {
+    match signals {
+        Some(signals) => drop(signals.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process ignores a signal. Not known but on Linux: there it says no.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored(&status).is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
+}
+
+/// The set of ignored signals in a process's status (proc_pid_status(5), `SigIgn`).
+fn ignored(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+/// Runs the start of a server, unless it is to end before: `None`.
+///
+/// # Errors
+/// As the start.
+pub async fn unless_ended<T, E>(
+    shutdown: &CancellationToken,
+    start: impl Future<Output = Result<T, E>>,
+) -> Result<Option<T>, E> {
+    shutdown.run_until_cancelled(start).await.transpose()
 }
 
 /// How a server's process ends: an error is told in words, without a backtrace.
@@ -127,7 +172,7 @@ pub fn exit_code<E: Into<Box<dyn Error>>>(ended: Result<(), E>) -> ExitCode {
         text = format!("{text}: {deeper}");
         cause = deeper.source();
     }
-    eprintln!("error: {text}");
+    print_error(format_args!("error: {text}\n"));
     ExitCode::FAILURE
 }
 
@@ -149,4 +194,25 @@ pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::
 /// after `| head`.
 pub fn print(text: impl std::fmt::Display) {
     let _ = write!(std::io::stdout(), "{text}");
+}
+
+/// Prints to standard error. Unlike `eprint!`, it does not panic where that is closed, or its terminal is.
+pub fn print_error(text: impl std::fmt::Display) {
+    let _ = write!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status_of_a_process() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001003\n";
+        assert_eq!(ignored(status), Some(0x1003));
+        assert_eq!(ignored("Name:\tx\n"), None);
+        assert_eq!(ignored("SigIgn:\tmany\n"), None);
+        // Rust ignores it, so that a write to a closed pipe fails.
+        assert!(is_ignored(Signal::PIPE) || !std::path::Path::new("/proc/self/status").exists());
+        assert!(!is_ignored(Signal::TERM));
+    }
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::Context;
-use imago_container::{Container, cli::announce_ports, metrics_recorder, raise_open_files};
+use imago_container::{
+    Container,
+    cli::{announce_ports, unless_ended},
+    metrics_recorder, raise_open_files,
+};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -69,7 +73,8 @@ async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (service, id) = (config.info.service.clone(), config.info.id.to_string());
-    let server = Server::bind(config, extensions).await?;
+    let starting = Server::bind(config, extensions);
+    let Some(server) = unless_ended(&shutdown, starting).await? else { return Ok(()) };
     let monitor = Some(server.monitor());
     let ports = [("ws", server.ws()), ("tcp", server.tcp()), ("monitor", monitor)];
     announce_ports(&service, &id, &ports);

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use imago_container::{
-    Container, cli::announce_ports, metrics_recorder, raise_open_files, unix_nanos,
+    Container,
+    cli::{announce_ports, unless_ended},
+    metrics_recorder, raise_open_files, unix_nanos,
 };
 use tokio::net::TcpListener;
 use tokio_util::{
@@ -61,7 +63,8 @@ async fn run(
         config.store.open().await.context("store.url")
     };
     // The registry is asked first, and answers while the rest is made ready.
-    let (naming, store) = tokio::try_join!(biased; joining, preparing)?;
+    let starting = async { tokio::try_join!(biased; joining, preparing) };
+    let Some((naming, store)) = unless_ended(&shutdown, starting).await? else { return Ok(()) };
 
     metrics::store_fit(true);
     let start_line = StartLine::of(&config, link_at, monitor_at, naming.describe());

@@ -128,7 +128,11 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         kill_process(pid.expect("it still runs"), signal).expect("it may be signalled");
     }
@@ -136,6 +140,14 @@ impl Server {
     /// Lets it leave; gives its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
         self.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has ended; gives its exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("a server leaves in time").expect("its status can be read").code()
     }

@@ -172,7 +172,7 @@ async fn a_token_that_may_not_read_nodes_is_said_to_lack_a_permission() {
         r#"acl { enabled = true, default_policy = "deny", tokens { master = "a-secret" } }"#;
     let agent = ConsulAgent::start_with(rules).await;
     let mut options = options(&agent);
-    options.token = Some(token(&agent, r#"service_prefix "" { policy = "write" }"#).await);
+    options.token = Some(token(&agent, r#"service_prefix "" { policy = "write" }"#).await.into());
     options.visible_timeout = Duration::from_secs(1);
     let servers = Consul::connect(options).unwrap();
     let refused = servers.register(&server("a")).await.unwrap_err();

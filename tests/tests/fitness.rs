@@ -76,9 +76,13 @@ impl Talker {
     }
 
     async fn is_told_at_once_that_the_store_is_away(&mut self) {
+        self.is_told_at_once("store is away").await;
+    }
+
+    async fn is_told_at_once(&mut self, words: &str) {
         let (answer, took) = self.talk().await;
         assert_eq!(answer.header.status, 300);
-        assert!(why(&answer).contains("store is away"), "{}", why(&answer));
+        assert!(why(&answer).contains(words), "{}", why(&answer));
         assert!(took < AT_ONCE, "{took:?}");
     }
 }
@@ -201,7 +205,7 @@ async fn a_server_that_can_write_no_file_says_so_and_goes_on_when_it_can() {
     println!("not ready {took:?} after no file could be written");
     hears(&gateway, &logic, "unfit").await;
     assert_eq!(state(&logic).await, "unfit");
-    talker.is_told_at_once_that_the_store_is_away().await;
+    talker.is_told_at_once("store cannot be written").await;
     logic.limit_file_size(None);
     logic.ready().await;
     hears(&gateway, &logic, "adult").await;

@@ -3,91 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
 use std::{
-    io::{Read, Write},
     path::Path,
     process::Command,
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use imago_tests::program;
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-
-/// A program in a terminal of its own; ended when dropped.
-struct Terminal {
-    screen: Arc<Mutex<String>>,
-    keyboard: Box<dyn Write + Send>,
-    child: Box<dyn Child + Send + Sync>,
-    _master: Box<dyn MasterPty + Send>,
-}
-
-impl Terminal {
-    fn run(folder: &Path, arguments: &[&str]) -> Self {
-        let size = PtySize { rows: 40, cols: 250, ..PtySize::default() };
-        let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(program("imago"));
-        command.args(arguments);
-        command.cwd(folder);
-        command.env("TERM", "xterm");
-        command.env_remove("CARGO");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("IMAGO_") {
-                command.env_remove(name);
-            }
-        }
-        let child = pair.slave.spawn_command(command).unwrap();
-        drop(pair.slave);
-        let screen = Arc::new(Mutex::new(String::new()));
-        let mut reader = pair.master.try_clone_reader().unwrap();
-        let keyboard = pair.master.take_writer().unwrap();
-        let shown = screen.clone();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(bytes @ 1..) = reader.read(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
-                shown.lock().unwrap().push_str(&text);
-            }
-        });
-        Self { screen, keyboard, child, _master: pair.master }
-    }
-
-    fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
-        self.keyboard.flush().unwrap();
-    }
-
-    /// Waits until the screen has shown a text.
-    fn shows(&self, text: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(40);
-        loop {
-            let screen = self.screen.lock().unwrap().clone();
-            if screen.contains(text) {
-                return screen;
-            }
-            assert!(Instant::now() < until, "{text:?} is not on the screen:\n{screen}");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-
-    fn ends(&mut self) -> u32 {
-        let until = Instant::now() + Duration::from_secs(40);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.exit_code();
-            }
-            assert!(Instant::now() < until, "still runs:\n{}", self.screen.lock().unwrap());
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Ended already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use imago_tests::Terminal;
 
 /// Processes of the servers that `imago dev` has started.
 fn servers(folder: &Path) -> Vec<u64> {
@@ -275,7 +196,7 @@ fn servers_end_with_whoever_started_them_and_a_dead_one_is_told() {
     assert!(status.success());
     dev.shows("has ended (signal: 9");
     // Killed at once, it cannot end anything by itself.
-    dev.child.kill().unwrap();
+    dev.kill();
     dev.ends();
     all_end(&pids);
 }

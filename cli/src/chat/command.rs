@@ -1,5 +1,7 @@
 //! What a typed line asks for.
 
+use super::text::printable;
+
 /// What `/help` shows.
 pub(super) const HELP: &str = "\
 type a line and press Enter to send it; also:
@@ -21,6 +23,9 @@ marks: … is being sent, ✓ is stored and will arrive";
 /// Messages that `/history` shows unless told, and at most.
 const HISTORY: u32 = 20;
 const HISTORY_MAX: u32 = 200;
+
+/// Characters of a message (client wire, section 6).
+const BODY_MAX: usize = 5000;
 
 /// Somebody to talk to, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +70,20 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     if let Some(rest) = line.strip_prefix('@') {
         return match rest.split_once(' ') {
             Some((name, text)) if !matches!(name, "" | "#") => {
-                Ok(Command::Say(Some(to(name)), text.trim().to_owned()))
+                Ok(Command::Say(Some(to(name)), body(text.trim())?))
             }
             _ => Err("expected @NAME TEXT or @#GROUP TEXT".to_owned()),
         };
     }
-    Ok(if line.is_empty() { Command::Nothing } else { Command::Say(None, line.to_owned()) })
+    Ok(if line.is_empty() { Command::Nothing } else { Command::Say(None, body(line)?) })
+}
+
+/// A text that may be sent.
+fn body(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        ..=BODY_MAX => Ok(text.to_owned()),
+        long => Err(format!("not sent: expected at most {BODY_MAX} characters, got {long}")),
+    }
 }
 
 fn slash(command: &str, rest: &str) -> Result<Command, String> {
@@ -91,7 +104,9 @@ fn slash(command: &str, rest: &str) -> Result<Command, String> {
             Ok(number @ 1..=HISTORY_MAX) => Command::History(number),
             _ => return Err(format!("expected /history N, N from 1 to {HISTORY_MAX}")),
         },
-        (other, _) => return Err(format!("unknown command /{other}, /help helps")),
+        (other, _) => {
+            return Err(format!("unknown command /{}, /help helps", printable(other)));
+        }
     })
 }
 
@@ -162,6 +177,17 @@ mod tests {
         assert_eq!(parse("/group open #all"), Ok(open));
         let add = Command::Add { group: text("all"), account: text("bob") };
         assert_eq!(parse("/group add all bob"), Ok(add));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_not_sent() {
+        let (long, longer) = ("日".repeat(BODY_MAX), "日".repeat(BODY_MAX + 1));
+        assert_eq!(parse(&long), Ok(Command::Say(None, long)));
+        for line in [longer.clone(), format!("@bob {longer}")] {
+            let wrong = parse(&line).unwrap_err();
+            assert!(wrong.contains("at most 5000 characters, got 5001"), "{wrong}");
+        }
+        assert!(parse("/\x1b[2J").unwrap_err().starts_with("unknown command /\u{fffd}[2J"));
     }
 
     #[test]

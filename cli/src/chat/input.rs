@@ -1,7 +1,7 @@
 //! Lines from the user, and lines to the user that do not tear what is being typed.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -12,6 +12,12 @@ use std::{
 use rustyline::{DefaultEditor, ExternalPrinter, error::ReadlineError};
 use tokio::sync::mpsc;
 
+use super::{
+    piped::next_line,
+    terminal::{Terminal, forget_typed},
+    text::printable,
+};
+
 /// Lines typed ahead that may wait. Overflow policy: the terminal waits.
 const TYPED_AHEAD: usize = 64;
 
@@ -19,6 +25,8 @@ const TYPED_AHEAD: usize = 64;
 pub(super) enum Line {
     /// Typed a line.
     Text(String),
+    /// Typed something else: this is wrong with it.
+    Unusable(String),
     /// Wants to leave.
     End,
 }
@@ -29,6 +37,7 @@ pub(super) struct Input {
     /// Tells the reader that a line was handled: only then is the next prompt known.
     handled: SyncSender<()>,
     printer: Mutex<Box<dyn FnMut(String) + Send>>,
+    terminal: Terminal,
 }
 
 impl Input {
@@ -37,6 +46,7 @@ impl Input {
         account: &str,
         to: Option<&str>,
     ) -> anyhow::Result<(Self, mpsc::Receiver<Line>)> {
+        let terminal = Terminal::remember();
         let (sender, lines) = mpsc::channel(TYPED_AHEAD);
         let (handled, go_on) = sync_channel(1);
         let prompt = Arc::new(Mutex::new(prompt(account, to)));
@@ -56,13 +66,18 @@ impl Input {
                 let _ = writeln!(std::io::stdout(), "{line}");
             })
         };
-        Ok((Self { prompt, handled, printer: Mutex::new(printer) }, lines))
+        Ok((Self { prompt, handled, printer: Mutex::new(printer), terminal }, lines))
     }
 
     /// Prints a line above the one being typed.
     pub(super) fn show(&self, line: &str) {
         let mut printer = self.printer.lock().unwrap_or_else(PoisonError::into_inner);
         printer(line.to_owned());
+    }
+
+    /// Gives the terminal back as it was, also in the midst of a line.
+    pub(super) fn restore(&self) {
+        self.terminal.restore();
     }
 
     /// The last line was handled: the next one may be asked for.
@@ -77,6 +92,7 @@ impl Input {
 }
 
 fn prompt(account: &str, to: Option<&str>) -> String {
+    let account = printable(account);
     match to {
         Some(to) => format!("{account} to {to}> "),
         None => format!("{account}> "),
@@ -98,8 +114,14 @@ fn edit(
                 Line::Text(line)
             }
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => Line::End,
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                // Else the rest of the line would be sent as one of its own.
+                forget_typed();
+                Line::Unusable("what was typed is dropped: expected UTF-8".to_owned())
+            }
+            Err(ReadlineError::Signal(_)) => continue,
             Err(error) => {
-                eprintln!("cannot read from the terminal: {error}");
+                err!("cannot read from the terminal: {error}");
                 Line::End
             }
         };
@@ -111,9 +133,18 @@ fn edit(
 }
 
 fn read(lines: &mpsc::Sender<Line>, go_on: &Receiver<()>) {
-    for line in std::io::stdin().lock().lines() {
-        let Ok(line) = line else { break };
-        if lines.blocking_send(Line::Text(line)).is_err() || go_on.recv().is_err() {
+    let mut input = std::io::stdin().lock();
+    loop {
+        let line = match next_line(&mut input) {
+            Ok(Some(Ok(line))) => Line::Text(line),
+            Ok(Some(Err(wrong))) => Line::Unusable(wrong),
+            Ok(None) => break,
+            Err(error) => {
+                err!("cannot read what is typed: {error}");
+                break;
+            }
+        };
+        if lines.blocking_send(line).is_err() || go_on.recv().is_err() {
             return;
         }
     }

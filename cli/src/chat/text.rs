@@ -2,14 +2,7 @@
 
 use imago_client::{GroupId, Message};
 
-/// Text from others must not command the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let is_harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
-}
+pub(super) use crate::printable::printable;
 
 /// A message as `account` reads it.
 pub(super) fn message(
@@ -40,13 +33,6 @@ mod tests {
     use imago_client::Seq;
 
     use super::*;
-
-    #[test]
-    fn terminal_commands_in_messages_are_harmless() {
-        let tricked = "hi\x1b[2J\x07\r\u{202e}evil";
-        assert_eq!(printable(tricked), "hi\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}evil");
-        assert_eq!(printable("schön 👋"), "schön 👋");
-    }
 
     #[test]
     fn the_clock_shows_the_time_of_day() {

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::state::Member;
+use crate::printable::printable;
 
 /// Time until a server has said where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -94,7 +95,7 @@ impl Server {
     pub(crate) async fn stop(mut self) {
         drop(self.stdin.take());
         if timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
-            eprintln!("{} does not end, killing it", self.member.id);
+            err!("{} does not end, killing it", self.member.id);
             // Ended meanwhile is as good.
             let _ = self.process.kill().await;
         }
@@ -109,7 +110,7 @@ async fn copy_log(id: String, stderr: ChildStderr, mut file: tokio::fs::File) {
         // The error that ends it may have several lines.
         is_end |= line.starts_with("error:");
         if is_end || line.contains(" WARN ") || line.contains(" ERROR ") {
-            eprintln!("{id}: {line}");
+            err!("{id}: {}", printable(&line));
         }
         let written = async {
             file.write_all(line.as_bytes()).await?;
@@ -117,7 +118,7 @@ async fn copy_log(id: String, stderr: ChildStderr, mut file: tokio::fs::File) {
             file.flush().await
         };
         if let Err(error) = written.await {
-            eprintln!("{id}: cannot write its log: {error}");
+            err!("{id}: cannot write its log: {error}");
             return;
         }
     }

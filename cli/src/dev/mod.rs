@@ -76,7 +76,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let open_files = raise_open_files();
     let needed = FILES_ELSE + FILES_EACH * u64::from(args.gateways + args.logics);
     if let Some(limit) = open_files.filter(|limit| *limit < needed) {
-        eprintln!("warning: {needed} open files are needed, the limit is {limit} (ulimit -n)");
+        err!("warning: {needed} open files are needed, the limit is {limit} (ulimit -n)");
     }
     let _lock = state::lock(&args.data)?;
     let data = args.data.canonicalize()?;
@@ -99,11 +99,12 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
         members: Vec::new(),
     };
     let started = Instant::now();
-    let (servers, grown) = tokio::select! {
-        started = start(&args, &data, &mut state, open_files) => started?,
-        () = shutdown.cancelled() => return Ok(()),
-    };
+    let (servers, grown) = start(&args, &data, &mut state, open_files, &shutdown).await?;
     let ended = match grown {
+        _ if shutdown.is_cancelled() => {
+            leave(servers).await;
+            Ok(())
+        }
         Ok(()) => {
             state.write(&data)?;
             welcome::print_welcome(&args, &state, started.elapsed(), open_files)?;
@@ -138,12 +139,13 @@ fn secret() -> String {
     (0..4).map(|_| format!("{:016x}", rng.random::<u64>())).collect()
 }
 
-/// Starts all servers, and waits until they have grown up.
+/// Starts all servers, and waits until they have grown up, or until `shutdown`.
 async fn start(
     args: &DevArgs,
     data: &Path,
     state: &mut DevState,
     open_files: Option<u64>,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<(Vec<Server>, anyhow::Result<()>)> {
     let progress = if std::io::stderr().is_terminal() {
         ProgressBar::new_spinner()
@@ -161,7 +163,7 @@ async fn start(
     }
     let mut servers = Vec::new();
     let mut failed = Ok(());
-    while let Some(server) = starting.next().await {
+    while let Some(Some(server)) = shutdown.run_until_cancelled(starting.next()).await {
         match server {
             Ok(server) => servers.push(server),
             Err(error) => {
@@ -170,12 +172,13 @@ async fn start(
             }
         }
     }
-    // Where one has failed, those that have not started end with this.
+    // Where one has failed, or all are to end, those that have not started end with this.
     drop(starting);
     servers.sort_by(|a, b| a.member.id.cmp(&b.member.id));
     state.members = servers.iter().map(|server| server.member.clone()).collect();
     if failed.is_ok() {
-        failed = until_ready(&state.members, &progress).await;
+        let ready = until_ready(&state.members, &progress);
+        failed = shutdown.run_until_cancelled(ready).await.unwrap_or(Ok(()));
     }
     progress.finish_and_clear();
     Ok((servers, failed))
@@ -308,14 +311,19 @@ async fn watch(
             }
         };
         let id = servers.remove(index).member.id;
-        eprintln!("{id} has ended ({how}), see {}", data.join(format!("{id}.log")).display());
+        err!("{id} has ended ({how}), see {}", data.join(format!("{id}.log")).display());
     }
     if shutdown.is_cancelled() {
-        out!("\nending: servers finish what they have begun");
-        stop(servers).await;
+        leave(servers).await;
         return Ok(());
     }
     bail!("all servers have ended")
+}
+
+/// Ends the cluster as its user wants it.
+async fn leave(servers: Vec<Server>) {
+    out!("\nending: servers finish what they have begun");
+    stop(servers).await;
 }
 
 async fn stop(servers: Vec<Server>) {

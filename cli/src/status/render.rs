@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use imago_container::monitor::PeersReport;
 
 use super::crawl::{Member, Seen, name_of};
-use crate::{chat::printable, table::table};
+use crate::{printable::printable, table::table};
 
 pub(super) fn render(seen: &Seen) -> String {
     let mut rows = Vec::new();

@@ -8,7 +8,7 @@ use imago_proto::{
 };
 use tokio::time::timeout;
 
-use crate::{Context, Reject};
+use crate::{Context, Reject, store::Need};
 
 /// How long a login waits for the message store.
 const STORE_PATIENCE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ pub(super) async fn sign_in(ctx: Context, _: LoginReq) -> Result<LoginResp, Reje
 }
 
 async fn enter(ctx: &Context) -> Option<Mark> {
-    if ctx.store_state().is_away() {
+    if ctx.store_state().lacks(Need::Writing) {
         return None;
     }
     let device = ctx.device();

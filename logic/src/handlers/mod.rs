@@ -16,7 +16,7 @@ use self::limits::ANSWER_MAX;
 use crate::{
     Reject, Router,
     layer::{Recover, Timing},
-    store::{Denied, Envelope, StoreError, Stored, Target},
+    store::{Denied, Envelope, Need, StoreError, StoreState, Stored, Target},
 };
 
 /// The built-in commands, recovered and timed. Add your own with [`Router::handle`].
@@ -41,13 +41,28 @@ pub fn router() -> Router {
         .handle(command::CHAT_CONVERSATIONS, history::conversations)
 }
 
-/// Whether a command cannot be answered without the message store.
-pub(crate) fn needs_store(command: &str) -> bool {
-    command.starts_with("chat.")
+/// What a request needs of the message store.
+pub(crate) fn store_need(request: &link::Forward) -> Need {
+    match request.command.as_str() {
+        // It acknowledges what it names.
+        command::CHAT_OFFLINE_INDEX if !request.acked.is_empty() => Need::Writing,
+        command::CHAT_OFFLINE_INDEX
+        | command::CHAT_OFFLINE_CONTENT
+        | command::CHAT_GROUP_DETAIL
+        | command::CHAT_GROUP_MEMBERS
+        | command::CHAT_SYNC
+        | command::CHAT_HISTORY
+        | command::CHAT_CONVERSATIONS => Need::Reading,
+        command if command.starts_with("chat.") => Need::Writing,
+        _ => Need::Nothing,
+    }
 }
 
-/// The answer to it while the store is away.
-pub(crate) fn store_is_away() -> Reject {
+/// The answer to a request whose need the store lacks.
+pub(crate) fn store_lacks(need: Need, store: &StoreState) -> Reject {
+    if need == Need::Writing && !store.lacks(Need::Reading) {
+        return Reject::failed("the message store cannot be written, try again later");
+    }
     Reject::failed("the message store is away, try again later")
 }
 

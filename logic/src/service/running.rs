@@ -124,10 +124,10 @@ async fn answer(
     ctx: &Context,
     limit: Duration,
 ) -> Result<Bytes, Reject> {
-    let (store, needs_store) = (ctx.store_state(), handlers::needs_store(ctx.command()));
-    if needs_store && store.is_away() {
+    let (store, need) = (ctx.store_state(), handlers::store_need(ctx.request()));
+    if store.lacks(need) {
         ctx.chain().break_off();
-        return Err(handlers::store_is_away());
+        return Err(handlers::store_lacks(need, store));
     }
     // Whatever the layers are: a panic must not end the session's worker.
     let mut handled = pin!(AssertUnwindSafe(handler).catch_unwind());
@@ -145,6 +145,6 @@ async fn answer(
                 Err(Reject::failed("the server took too long, try again later"))
             }
         },
-        () = store.away(), if needs_store => Err(handlers::store_is_away()),
+        () = store.lost(need) => Err(handlers::store_lacks(need, store)),
     }
 }

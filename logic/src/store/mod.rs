@@ -18,7 +18,9 @@ use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 pub(crate) use self::chain::Chains;
-pub(crate) use self::watch::{StoreState, StoreWatch};
+#[cfg(test)]
+pub(crate) use self::watch::Health;
+pub(crate) use self::watch::{Need, StoreState, StoreWatch};
 pub use self::{
     chain::Chain,
     device::{Device, Given, Listing, Owed},
@@ -282,6 +284,9 @@ pub trait MessageStore: Send + Sync + 'static {
     /// Writes something small, durable when this returns, and reads it again, without trying twice.
     /// Messages, groups and cursors stay as they are.
     async fn probe(&self) -> Result<()>;
+
+    /// Reads something small, without trying twice. Needs nothing to be written.
+    async fn probe_reading(&self) -> Result<()>;
 
     /// When a message was last stored; `None` where that is not known.
     fn last_write(&self) -> Option<Instant> {

@@ -119,6 +119,10 @@ impl MessageStore for NullStore {
         Ok(())
     }
 
+    async fn probe_reading(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn prune(&self, _: i64) -> Result<usize> {
         Ok(0)
     }

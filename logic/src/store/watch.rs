@@ -4,7 +4,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -23,34 +23,65 @@ use crate::metrics;
 /// Pause between two probes of a store to which nothing is written.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Whether the message store can be used, as the last probes found.
+/// How well a message store does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Health {
+    /// It is read and written.
+    #[default]
+    Well,
+    /// It is read only: a full disk, a lock that another process keeps, a standby.
+    Unwritable,
+    /// It is neither read nor written.
+    Away,
+}
+
+/// What a request needs of the message store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It is answered without.
+    Nothing,
+    /// It only reads.
+    Reading,
+    /// It writes.
+    Writing,
+}
+
+/// How well the message store does, as the last probes found.
 #[derive(Debug, Default)]
 pub(crate) struct StoreState {
-    is_away: AtomicBool,
+    /// A [`Health`].
+    health: AtomicU8,
     changed: Notify,
 }
 
 // === impl StoreState ===
 
 impl StoreState {
-    pub(crate) fn is_away(&self) -> bool {
-        self.is_away.load(Ordering::Relaxed)
+    /// Whether the store cannot do this.
+    pub(crate) fn lacks(&self, need: Need) -> bool {
+        let health = self.health.load(Ordering::Relaxed);
+        match need {
+            Need::Nothing => false,
+            Need::Reading => health >= Health::Away as u8,
+            Need::Writing => health >= Health::Unwritable as u8,
+        }
     }
 
-    /// Resolves once the store cannot be used.
-    pub(crate) async fn away(&self) {
+    /// Resolves once the store cannot do this.
+    pub(crate) async fn lost(&self, need: Need) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if self.is_away() {
+            if self.lacks(need) {
                 return;
             }
             changed.await;
         }
     }
 
-    pub(crate) fn set_away(&self, is_away: bool) {
-        self.is_away.store(is_away, Ordering::Relaxed);
+    pub(crate) fn set(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
 }
@@ -72,6 +103,7 @@ impl Hearer for LogicHandle {
 #[async_trait]
 pub(crate) trait Watched: Send + Sync {
     async fn probe(&self) -> Result<()>;
+    async fn probe_reading(&self) -> Result<()>;
     fn last_write(&self) -> Option<Instant>;
 }
 
@@ -79,6 +111,10 @@ pub(crate) trait Watched: Send + Sync {
 impl<S: MessageStore + ?Sized> Watched for S {
     async fn probe(&self) -> Result<()> {
         MessageStore::probe(self).await
+    }
+
+    async fn probe_reading(&self) -> Result<()> {
+        MessageStore::probe_reading(self).await
     }
 
     fn last_write(&self) -> Option<Instant> {
@@ -101,45 +137,61 @@ impl<S: Watched + ?Sized> StoreWatch<S> {
     /// Probes until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut judge = Judge::new(self.patience, Instant::now());
-        let mut was_away = false;
+        let mut before = Health::Well;
         loop {
             let looked = async {
                 sleep(INTERVAL).await;
                 self.look().await
             };
-            let Some(outcome) = stop.run_until_cancelled(looked).await else { return };
-            let trouble = judge.on(outcome, self.store.last_write(), Instant::now());
-            let is_away = trouble.is_some();
-            if is_away != was_away {
-                self.change(trouble.as_ref());
+            let Some(seen) = stop.run_until_cancelled(looked).await else { return };
+            let (health, trouble) = judge.on(seen, self.store.last_write(), Instant::now());
+            if health != before {
+                self.change(health, trouble.as_ref());
             }
-            if is_away || was_away {
+            if health.max(before) > Health::Well {
                 self.hearer.set_trouble(trouble).await;
             }
-            was_away = is_away;
+            before = health;
         }
     }
 
     /// A write that has just succeeded says as much as a probe.
-    async fn look(&self) -> Result<()> {
+    async fn look(&self) -> Seen {
         if self.store.last_write().is_some_and(|last| last.elapsed() < INTERVAL) {
-            return Ok(());
+            return Seen { written: Ok(()), read: Ok(()) };
         }
         let late = |_| Err(StoreError::Failed(format!("no answer within {:?}", self.patience)));
-        timeout(self.patience, self.store.probe()).await.unwrap_or_else(late)
+        let (written, read) = tokio::join!(
+            timeout(self.patience, self.store.probe()),
+            timeout(self.patience, self.store.probe_reading()),
+        );
+        Seen { written: written.unwrap_or_else(late), read: read.unwrap_or_else(late) }
     }
 
-    fn change(&self, trouble: Option<&Trouble>) {
-        metrics::store_fit(trouble.is_none());
-        self.state.set_away(trouble.is_some());
-        match trouble {
-            Some(Trouble { why, .. }) => tracing::warn!(
+    fn change(&self, health: Health, trouble: Option<&Trouble>) {
+        metrics::store_fit(health == Health::Well);
+        self.state.set(health);
+        let why = trouble.map(|trouble| trouble.why.as_str()).unwrap_or_default();
+        match health {
+            Health::Well => tracing::warn!("fit again: the message store is back"),
+            Health::Unwritable => tracing::warn!(
+                why,
+                "unfit: until the store can be written, requests that write are answered 300, or go to \
+                 other servers; those that read are answered"
+            ),
+            Health::Away => tracing::warn!(
                 why,
                 "unfit: requests are answered 300, or go to other servers, until the store is back"
             ),
-            None => tracing::warn!("fit again: the message store is back"),
         }
     }
+}
+
+/// How probes of a store ended.
+#[derive(Debug)]
+struct Seen {
+    written: Result<()>,
+    read: Result<()>,
 }
 
 /// Judges a store by the outcomes of its probes.
@@ -157,26 +209,30 @@ impl Judge {
         Self { patience, good: now }
     }
 
-    /// Takes an outcome and when something was last written. Tells the trouble of a store that has
-    /// failed for longer than the patience.
+    /// Takes what was seen and when something was last written. Tells the trouble of a store that could
+    /// not be written for longer than the patience.
     fn on(
         &mut self,
-        outcome: Result<()>,
-        written: Option<Instant>,
+        Seen { written, read }: Seen,
+        last_write: Option<Instant>,
         now: Instant,
-    ) -> Option<Trouble> {
-        let good = if outcome.is_ok() { Some(now) } else { written };
+    ) -> (Health, Option<Trouble>) {
+        let good = if written.is_ok() { Some(now) } else { last_write };
         self.good = self.good.max(good.unwrap_or(self.good));
-        let error = outcome.err()?;
         let failed = now.saturating_duration_since(self.good);
+        let Some(error) = written.err().filter(|_| failed >= self.patience) else {
+            return (Health::Well, None);
+        };
         let why = match error {
             StoreError::Failed(text) => text,
             other => other.to_string(),
         };
-        (failed >= self.patience).then(|| Trouble {
-            why: format!("message store cannot be written or read: {why}"),
-            since: self.good,
-        })
+        let (health, what) = match read {
+            Ok(()) => (Health::Unwritable, "cannot be written, only read"),
+            Err(_) => (Health::Away, "cannot be written or read"),
+        };
+        let why = format!("message store {what}: {why}");
+        (health, Some(Trouble { why, since: self.good }))
     }
 }
 

@@ -90,6 +90,9 @@ impl MessageStore for Broken {
     async fn probe(&self) -> Result<()> {
         broken()
     }
+    async fn probe_reading(&self) -> Result<()> {
+        broken()
+    }
     async fn prune(&self, _: i64) -> Result<usize> {
         broken()
     }

@@ -260,6 +260,10 @@ impl MessageStore for PostgresStore {
         Ok(self.slot.probe(&self.pools.writes).await?)
     }
 
+    async fn probe_reading(&self) -> Result<()> {
+        Ok(probe::read(&self.pools.reads).await?)
+    }
+
     fn last_write(&self) -> Option<Instant> {
         self.pulse.last()
     }

@@ -2,11 +2,12 @@
 
 use deadpool_postgres::{Object, Pool};
 use imago_container::unix_nanos;
+use tokio_postgres::Row;
 
 use super::{
     failure::Failure,
     pool,
-    rows::{call, values},
+    rows::{Values, call, values},
 };
 
 /// Rows of the table. Servers mostly have different ones: the lock of one that is cut off in the midst of
@@ -17,6 +18,16 @@ const PROBE: &str = "
     INSERT INTO probe (slot, at) VALUES ($1, $2)
     ON CONFLICT (slot) DO UPDATE SET at = excluded.at
     RETURNING at";
+
+const READ: &str = "SELECT max(version) FROM imago_schema";
+
+/// Reads a row.
+pub(super) async fn read(pool: &Pool) -> Result<(), Failure> {
+    let client = Untrusted(Some(pool::get(pool).await?));
+    client.call(READ, []).await?;
+    client.trust();
+    Ok(())
+}
 
 /// The row that a store writes.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +59,18 @@ struct Untrusted(Option<Object>);
 
 impl Untrusted {
     async fn write(&self, slot: i64, at: i64) -> Result<i64, Failure> {
+        let rows = self.call(PROBE, values![slot => INT8, at => INT8]).await?;
+        let none = || Failure::Refused("the database gives back nothing".to_owned());
+        Ok(rows.first().ok_or_else(none)?.try_get(0)?)
+    }
+
+    async fn call<const N: usize>(
+        &self,
+        statement: &str,
+        values: Values<'_, N>,
+    ) -> Result<Vec<Row>, Failure> {
         let taken = || Failure::Refused("the connection is gone".to_owned());
-        let client = self.0.as_ref().ok_or_else(taken)?;
-        let rows = call(client, PROBE, values![slot => INT8, at => INT8]).await?;
-        Ok(rows.first().ok_or_else(taken)?.try_get(0)?)
+        call(self.0.as_ref().ok_or_else(taken)?, statement, values).await
     }
 
     fn trust(mut self) {

@@ -3,6 +3,7 @@
 mod locks;
 mod nodes;
 mod poolers;
+mod readonly;
 mod upgrades;
 
 use futures::future::join_all;

@@ -16,7 +16,7 @@ use super::{
 macro_rules! messages_between {
     ($rest:literal) => {
         concat!(
-            "SELECT m.message_id, m.send_time, m.seq, m.sender, m.kind, m.body, m.extra
+            "SELECT m.message_id, m.send_time, p.seq, m.sender, m.kind, m.body, m.extra
              FROM place p CROSS JOIN message m ON m.message_id = p.message_id
              WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3 AND EXISTS (
                  SELECT 1 FROM member k

@@ -7,6 +7,7 @@ mod failure;
 mod groups;
 mod history;
 mod migrations;
+mod overlay;
 mod owed;
 mod pace;
 mod probe;
@@ -17,19 +18,36 @@ mod tail;
 mod writer;
 mod writes;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use imago_kit::Redacted;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
+use tokio::time::timeout;
 
-use self::{batch::Batch, owed::Ask, readers::Readers, tail::Unplaced, writer::Writer};
+use self::{
+    batch::Batch,
+    overlay::Overlay,
+    owed::Ask,
+    readers::{Reader, Readers},
+    tail::Unplaced,
+    writer::Writer,
+};
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
     Stored, pulse::Pulse,
 };
+
+/// How long a read waits until messages have their places, before it does without.
+const PLACES_PATIENCE: Duration = Duration::from_millis(250);
+/// How long reads do without after one has waited in vain.
+const PLACES_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a file is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +114,10 @@ pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     pulse: Arc<Pulse>,
+    /// See [`PLACES_PATIENCE`]; with none, reads never write.
+    patience: Duration,
+    /// When a read last waited in vain.
+    in_vain: Arc<Pulse>,
 }
 
 impl SqliteStore {
@@ -119,10 +141,20 @@ impl SqliteStore {
         };
         let mut first = connect()?;
         schema::migrate(&mut first).map_err(open)?;
-        let reader = || -> Result<Connection> {
+        let reader = || -> Result<Reader> {
             let connection = connect()?;
-            schema::forbid_writes(&connection).map_err(|error| open(error.to_string()))?;
-            Ok(connection)
+            let prepare = || -> rusqlite::Result<Overlay> {
+                schema::forbid_writes(&connection)?;
+                let flags = OpenFlags::default()
+                    - OpenFlags::SQLITE_OPEN_READ_WRITE
+                    - OpenFlags::SQLITE_OPEN_CREATE;
+                let flags = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
+                let overlay = Connection::open_with_flags(&options.path, flags)?;
+                schema::prepare(&overlay)?;
+                Overlay::new(overlay)
+            };
+            let overlay = prepare().map_err(|error| open(error.to_string()))?;
+            Ok(Reader::new(connection, overlay))
         };
         let readers = (0..options.readers.max(1)).map(|_| reader()).collect::<Result<Vec<_>>>()?;
         let no_thread = |error: std::io::Error| open(format!("cannot start a thread: {error}"));
@@ -132,13 +164,15 @@ impl SqliteStore {
             ),
             readers: Arc::new(Readers::start(readers).map_err(no_thread)?),
             pulse: Arc::default(),
+            patience: PLACES_PATIENCE,
+            in_vain: Arc::default(),
         })
     }
 }
 
 impl SqliteStore {
     /// Runs a read by conversation and sequence. It sees everything that was committed when it was
-    /// asked for: messages without a place get one first.
+    /// asked for: messages without a place get one first, if they can.
     async fn read<T: Send + 'static>(
         &self,
         read: impl Fn(&Connection) -> rusqlite::Result<T> + Send + Sync + 'static,
@@ -151,8 +185,25 @@ impl SqliteStore {
         if let Some(found) = found.await? {
             return Ok(found);
         }
-        self.settle().await?;
-        self.readers.run(move |db| read(db)).await
+        if self.is_settled_soon().await {
+            self.readers.run(move |db| read(db)).await
+        } else {
+            self.readers.run_placed(move |db, _| read(db)).await
+        }
+    }
+
+    /// Gives all messages their places, unless that fails or takes too long.
+    async fn is_settled_soon(&self) -> bool {
+        let is_pause = self.in_vain.last().is_some_and(|last| last.elapsed() < PLACES_PAUSE);
+        if is_pause || self.patience.is_zero() {
+            return false;
+        }
+        let settled = timeout(self.patience, self.settle()).await;
+        let is_settled = settled.is_ok_and(|settled| settled.is_ok());
+        if !is_settled {
+            self.in_vain.beat();
+        }
+        is_settled
     }
 
     /// Gives all messages their places.
@@ -236,8 +287,11 @@ impl MessageStore for SqliteStore {
         if let Some(owed) = found.await? {
             return Ok(owed);
         }
-        self.settle().await?;
-        let found = self.readers.run(move |db| ask.owed(db, &Unplaced::ignored(db)?)).await?;
+        let found = if self.is_settled_soon().await {
+            self.readers.run(move |db| ask.owed(db, &Unplaced::ignored(db)?)).await?
+        } else {
+            self.readers.run_placed(move |db, unplaced| ask.owed(db, unplaced)).await?
+        };
         // All that is looked at has its place.
         Ok(found.unwrap_or_default())
     }
@@ -292,6 +346,10 @@ impl MessageStore for SqliteStore {
 
     async fn probe(&self) -> Result<()> {
         self.writer.run(probe::probe).await
+    }
+
+    async fn probe_reading(&self) -> Result<()> {
+        self.readers.run(|db| tail::is_settled(db).map(|_| ())).await
     }
 
     fn last_write(&self) -> Option<Instant> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{Result, StoreError},
+    overlay::Overlay,
     tail::Unplaced,
 };
 
@@ -20,9 +21,19 @@ const QUEUE: usize = 1024;
 type Read = Box<dyn FnOnce(&mut Reader) + Send>;
 
 /// What a thread has.
-struct Reader {
+pub(super) struct Reader {
     connection: Connection,
     unplaced: Unplaced,
+    overlay: Overlay,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Takes a connection that only reads, and one for an [`Overlay`].
+    pub(super) fn new(connection: Connection, overlay: Overlay) -> Self {
+        Self { connection, unplaced: Unplaced::default(), overlay }
+    }
 }
 
 /// Threads that read, each with a connection of its own. They end when this is dropped.
@@ -31,12 +42,11 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(connections: Vec<Connection>) -> io::Result<Self> {
+    pub(super) fn start(readers: Vec<Reader>) -> io::Result<Self> {
         let (reads, inbox) = mpsc::channel::<Read>(QUEUE);
         let inbox = Arc::new(Mutex::new(inbox));
-        for connection in connections {
+        for mut reader in readers {
             let inbox = inbox.clone();
-            let mut reader = Reader { connection, unplaced: Unplaced::default() };
             thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
                 loop {
                     let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
@@ -61,6 +71,21 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.run_by(|reader| in_snapshot(reader, read)).await
+    }
+
+    /// Runs a read for which every message has its place, whether the file has it or not.
+    pub(super) async fn run_placed<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection, &Unplaced) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run_by(|reader| reader.overlay.read(read)).await
+    }
+
+    async fn run_by<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         let ended = || StoreError::Failed("reader has ended".to_owned());
         let (answer, outcome) = oneshot::channel();
         let read: Read = Box::new(move |reader| {
@@ -68,7 +93,7 @@ impl Readers {
                 return;
             }
             // Whoever asked may have given up.
-            let _ = answer.send(in_snapshot(reader, read));
+            let _ = answer.send(work(reader));
         });
         self.reads.send(read).await.map_err(|_| ended())?;
         Ok(outcome.await.map_err(|_| ended())??)
@@ -76,7 +101,7 @@ impl Readers {
 }
 
 fn in_snapshot<T>(
-    Reader { connection, unplaced }: &mut Reader,
+    Reader { connection, unplaced, .. }: &mut Reader,
     read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;

@@ -320,7 +320,7 @@ pub(super) fn merge(
     limit: usize,
 ) -> Result<Vec<(usize, Envelope)>> {
     let mut select = db.prepare_cached(
-        "SELECT m.message_id, m.send_time, m.seq, m.sender
+        "SELECT m.message_id, m.send_time, p.seq, m.sender
          FROM place p CROSS JOIN message m ON m.message_id = p.message_id
          WHERE p.conversation = ?1 AND p.seq > ?2 AND p.seq <= ?3
            AND NOT (m.sender IS ?4 AND (?6 IS NULL OR m.device = ?6))

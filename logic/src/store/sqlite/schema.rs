@@ -42,6 +42,8 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", "on")?;
+    // What a statement sorts needs no disk, which may be full.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
@@ -67,12 +69,18 @@ pub(super) fn forbid_writes(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "query_only", "on")
 }
 
-/// Brings the schema up to date, one process at a time.
+/// Brings the schema up to date, one process at a time. A file that is up to date is not written: its
+/// disk may be full.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
+    let version_of = |db: &Connection| -> rusqlite::Result<u32> {
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+    };
     let apply = |connection: &mut Connection| -> rusqlite::Result<Option<u32>> {
+        if version_of(connection)? as usize == MIGRATIONS.len() {
+            return Ok(None);
+        }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version: u32 =
-            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let version = version_of(&transaction)?;
         let Some(missing) = MIGRATIONS.get(version as usize..) else { return Ok(Some(version)) };
         if version > 0 && !missing.is_empty() {
             let to = MIGRATIONS.len();

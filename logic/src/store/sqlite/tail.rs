@@ -233,7 +233,7 @@ impl Insert<'_> {
     }
 }
 
-fn placed_until(db: &Connection) -> Result<i64> {
+pub(super) fn placed_until(db: &Connection) -> Result<i64> {
     db.prepare_cached("SELECT until FROM placed")?.query_row([], |row| row.get(0))
 }
 
@@ -250,8 +250,12 @@ pub(super) struct Unplaced {
 impl Unplaced {
     /// What a snapshot knows by conversation and sequence alone.
     pub(super) fn ignored(db: &Connection) -> Result<Self> {
-        let until = placed_until(db)?;
-        Ok(Self { until, last_id: until, heads: HashMap::default() })
+        Ok(Self::none(placed_until(db)?))
+    }
+
+    /// Of a snapshot in which every message up to the last one has its place.
+    pub(super) fn none(last_id: i64) -> Self {
+        Self { until: last_id, last_id, heads: HashMap::default() }
     }
 
     /// Reads what was written since the last time. Snapshots never go back.

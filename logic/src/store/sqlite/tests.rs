@@ -3,6 +3,7 @@
 mod devices;
 mod locks;
 mod tail;
+mod unwritable;
 mod upgrades;
 
 use std::{path::Path, sync::Arc};
@@ -39,6 +40,16 @@ async fn fresh_for_suite() -> (TempDir, Fresh) {
 
 mod conforms {
     crate::store::conformance::suite!(super::fresh_for_suite);
+}
+
+/// A store whose reads write nothing, as on a full disk.
+async fn fresh_with_reads_that_never_write() -> (TempDir, Fresh) {
+    let (folder, store) = fresh();
+    (folder, Arc::new(SqliteStore { patience: Duration::ZERO, ..store }))
+}
+
+mod conforms_without_writing_to_read {
+    crate::store::conformance::suite!(super::fresh_with_reads_that_never_write);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

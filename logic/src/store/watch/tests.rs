@@ -10,19 +10,30 @@ fn full() -> StoreError {
     StoreError::Failed("the disk is full".to_owned())
 }
 
+/// The outcome of a probe that writes, while reads succeed.
+fn written(written: Result<()>) -> Seen {
+    Seen { written, read: Ok(()) }
+}
+
 #[test]
-fn a_store_is_away_once_it_has_failed_for_longer_than_the_patience() {
+fn a_store_is_unfit_once_it_has_failed_for_longer_than_the_patience() {
     let start = Instant::now();
     let at = |millis| start + Duration::from_millis(millis);
     let mut judge = Judge::new(PATIENCE, start);
-    assert_eq!(judge.on(Ok(()), None, at(500)), None);
-    assert_eq!(judge.on(Err(full()), None, at(1000)), None);
-    assert_eq!(judge.on(Err(full()), None, at(2499)), None);
-    let trouble = judge.on(Err(full()), None, at(2500)).unwrap();
-    assert_eq!(trouble.since, at(500));
-    assert!(trouble.why.contains("cannot be written or read: the disk is full"), "{trouble:?}");
-    assert_eq!(judge.on(Ok(()), None, at(3000)), None, "one probe that succeeds is enough");
-    assert_eq!(judge.on(Err(full()), None, at(3500)), None, "and begins the patience anew");
+    let well = (Health::Well, None);
+    assert_eq!(judge.on(written(Ok(())), None, at(500)), well);
+    assert_eq!(judge.on(written(Err(full())), None, at(1000)), well);
+    assert_eq!(judge.on(written(Err(full())), None, at(2499)), well);
+    let (health, trouble) = judge.on(written(Err(full())), None, at(2500));
+    let trouble = trouble.unwrap();
+    assert_eq!((health, trouble.since), (Health::Unwritable, at(500)));
+    assert!(trouble.why.contains("cannot be written, only read: the disk is full"), "{trouble:?}");
+    let neither = Seen { written: Err(full()), read: Err(full()) };
+    let (health, trouble) = judge.on(neither, None, at(2600));
+    assert_eq!(health, Health::Away);
+    assert!(trouble.unwrap().why.contains("cannot be written or read: the disk is full"));
+    assert_eq!(judge.on(written(Ok(())), None, at(3000)), well, "one success is enough");
+    assert_eq!(judge.on(written(Err(full())), None, at(3500)), well, "the patience begins anew");
 }
 
 #[test]
@@ -31,8 +42,23 @@ fn a_write_that_succeeds_counts_as_a_probe() {
     let at = |millis| start + Duration::from_millis(millis);
     let mut judge = Judge::new(PATIENCE, start);
     // The queue is full, but commits go on.
-    assert_eq!(judge.on(Err(StoreError::Busy), Some(at(3000)), at(4000)), None);
-    assert!(judge.on(Err(StoreError::Busy), Some(at(3000)), at(5000)).is_some());
+    let busy = || written(Err(StoreError::Busy));
+    assert_eq!(judge.on(busy(), Some(at(3000)), at(4000)).0, Health::Well);
+    assert_eq!(judge.on(busy(), Some(at(3000)), at(5000)).0, Health::Unwritable);
+}
+
+#[test]
+fn what_a_store_lacks_depends_on_the_need() {
+    let state = StoreState::default();
+    for (health, reading, writing) in [
+        (Health::Well, false, false),
+        (Health::Unwritable, false, true),
+        (Health::Away, true, true),
+    ] {
+        state.set(health);
+        assert!(!state.lacks(Need::Nothing));
+        assert_eq!((state.lacks(Need::Reading), state.lacks(Need::Writing)), (reading, writing));
+    }
 }
 
 /// How probes of a store end.
@@ -45,6 +71,7 @@ enum Ends {
 
 struct Store {
     ends: watch::Sender<Ends>,
+    reads: Mutex<bool>,
     written: Mutex<Option<Instant>>,
     probes: watch::Sender<usize>,
 }
@@ -59,6 +86,10 @@ impl Watched for Store {
             Ends::Never => {}
         }
         std::future::pending().await
+    }
+
+    async fn probe_reading(&self) -> Result<()> {
+        if *self.reads.lock().unwrap() { Ok(()) } else { Err(full()) }
     }
 
     fn last_write(&self) -> Option<Instant> {
@@ -87,6 +118,7 @@ impl World {
     fn start(ends: Ends, patience: Duration) -> Self {
         let store = Arc::new(Store {
             ends: watch::Sender::new(ends),
+            reads: Mutex::new(true),
             written: Mutex::default(),
             probes: watch::Sender::new(0),
         });
@@ -111,11 +143,13 @@ async fn trouble_and_its_end_are_told_whether_probes_fail_or_do_not_end() {
         let mut world = World::start(ends, Duration::from_millis(100));
         let why = world.hears().await.expect("trouble");
         assert!(why.contains(words), "{why}");
-        assert!(world.state.is_away());
-        timeout(Duration::from_secs(20), world.state.away()).await.unwrap();
+        assert!(world.state.lacks(Need::Writing) && !world.state.lacks(Need::Reading));
+        timeout(Duration::from_secs(20), world.state.lost(Need::Writing)).await.unwrap();
+        *world.store.reads.lock().unwrap() = false;
+        timeout(Duration::from_secs(20), world.state.lost(Need::Reading)).await.unwrap();
         world.store.ends.send_replace(Ends::Well);
         while world.hears().await.is_some() {}
-        assert!(!world.state.is_away());
+        assert!(!world.state.lacks(Need::Writing));
         world.stop.cancel();
     }
 }
@@ -127,7 +161,7 @@ async fn a_store_that_is_written_to_is_not_probed() {
     *world.store.written.lock().unwrap() = Some(future);
     tokio::time::sleep(INTERVAL * 3).await;
     assert_eq!(*world.store.probes.borrow(), 0);
-    assert!(!world.state.is_away());
+    assert!(!world.state.lacks(Need::Writing));
     // Nothing is written any more.
     *world.store.written.lock().unwrap() = None;
     let mut probes = world.store.probes.subscribe();
