@@ -173,7 +173,12 @@ mod tests {
 
     /// A session without a mark, whose login is answered.
     fn client(outbox: &Arc<Outbox>) -> Arc<Client> {
-        let identity = Identity { account: "ann".into(), app: "kim".into(), device: String::new() };
+        let identity = Identity {
+            account: "ann".into(),
+            app: "kim".into(),
+            device: String::new(),
+            expires: None,
+        };
         let login = Login {
             request: &LoginReq::default(),
             header: &Header::default(),

@@ -179,6 +179,7 @@ mod tests {
                 account: format!("account{number}").into(),
                 app: "kim".into(),
                 device: String::new(),
+                expires: None,
             };
             let login = Login {
                 request: &LoginReq::default(),

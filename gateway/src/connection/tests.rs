@@ -244,7 +244,7 @@ struct Careless;
 #[async_trait]
 impl Authenticator for Careless {
     async fn authenticate(&self, _: &LoginReq) -> Result<Identity, Unauthorized> {
-        Ok(Identity { account: "".into(), app: "app".into(), device: String::new() })
+        Ok(Identity { account: "".into(), app: "app".into(), device: String::new(), expires: None })
     }
 }
 
