@@ -156,7 +156,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, sync::Arc, thread};
+    use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 
     use imago_proto::{
         Stamp,
@@ -185,7 +185,9 @@ mod tests {
             remote: String::new(),
             order: Stamp::default(),
         };
-        let client = Sessions::new(1).open(identity, login, outbox.clone(), "gate01").unwrap();
+        let client = Sessions::new(1, Duration::ZERO)
+            .open(&identity, &login, outbox.clone(), "gate01")
+            .unwrap();
         client.login_answered(None, Bytes::from_static(b"welcome"));
         outbox.look(Some(&mut VecDeque::new()), false);
         outbox.look(Some(&mut VecDeque::new()), false);

@@ -9,6 +9,14 @@ pub(crate) fn describe() {
     describe_gauge!("imago_connections_open", "Clients connected");
     describe_counter!("imago_connections_total", "Clients that connected");
     describe_gauge!("imago_sessions_open", "Clients logged in or logging in");
+    describe_counter!(
+        "imago_sessions_expired_total",
+        "Sessions ended because the token of their client had expired"
+    );
+    describe_counter!(
+        "imago_sessions_replaced_total",
+        "Sessions ended because their account had too many, and they were silent"
+    );
     describe_counter!("imago_requests_total", "Requests of clients");
     describe_counter!(
         "imago_requests_refused_total",
@@ -72,6 +80,14 @@ pub(crate) fn session_opened() {
 
 pub(crate) fn session_closed() {
     gauge!("imago_sessions_open").decrement(1.0);
+}
+
+pub(crate) fn session_expired() {
+    counter!("imago_sessions_expired_total").increment(1);
+}
+
+pub(crate) fn session_replaced() {
+    counter!("imago_sessions_replaced_total").increment(1);
 }
 
 pub(crate) fn request() {
