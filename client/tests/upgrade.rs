@@ -1,5 +1,7 @@
 //! Which answers to its upgrade request the client takes: a table by RFC 6455 §4.1.
 
+#![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
+
 use std::time::Duration;
 
 use imago_client::{Client, Error};

@@ -46,10 +46,9 @@ impl Close {
     }
 }
 
-/// Close codes that we send (RFC 6455 §7.4.1, the registry for 1013, and ours).
+/// Close codes that we send (RFC 6455 §7.4.1, and the registry for 1013), besides
+/// [those of ours](imago_proto::close).
 pub(crate) mod code {
-    pub(crate) use imago_proto::close::{REPLACED, TOKEN_EXPIRED};
-
     pub(crate) const NORMAL: u16 = 1000;
     pub(crate) const GOING_AWAY: u16 = 1001;
     pub(crate) const PROTOCOL: u16 = 1002;

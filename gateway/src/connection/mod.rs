@@ -22,7 +22,7 @@ use std::{
 
 use bytes::BytesMut;
 use imago_container::{Lane, Slot, io::Chunks};
-use imago_proto::Frame;
+use imago_proto::{Frame, close};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until},
@@ -304,9 +304,9 @@ impl Online {
     fn farewell(online: Option<&Self>) -> Close {
         match online {
             Some(online) if online.client.is_replaced() => {
-                Close::new(code::REPLACED, "replaced: too many connections of this account")
+                Close::new(close::REPLACED, "replaced: too many connections of this account")
             }
-            Some(online) if online.is_expired => Close::new(code::TOKEN_EXPIRED, "token expired"),
+            Some(online) if online.is_expired => Close::new(close::TOKEN_EXPIRED, "token expired"),
             _ => going_away(),
         }
     }
