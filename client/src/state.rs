@@ -37,6 +37,10 @@ pub enum CloseReason {
         /// What the server says about it, if anything.
         message: String,
     },
+    /// The token has expired. Build a new client with a new token: this one had all of its answers.
+    Expired,
+    /// The account has too many connections, and others of them are in use.
+    Replaced,
     /// The application logged out or dropped the client.
     ClosedByUser,
 }
@@ -62,6 +66,10 @@ impl fmt::Display for CloseReason {
             Self::Refused { status, message } => {
                 write!(f, "login refused with status {status}: {message}")
             }
+            Self::Expired => f.write_str("the token has expired: log in with a new one"),
+            Self::Replaced => f.write_str(
+                "the account has too many connections, and another one took the place of this one",
+            ),
             Self::ClosedByUser => f.write_str("the application closed it"),
         }
     }

@@ -122,6 +122,25 @@ async fn a_leaving_gateway_hands_its_clients_to_the_others() {
 }
 
 #[tokio::test]
+async fn a_client_whose_token_expired_or_whose_place_was_taken_does_not_come_again() {
+    for (code, why) in [(4401, CloseReason::Expired), (4409, CloseReason::Replaced)] {
+        let server = Server::ws().await;
+        let alice = server.client("alice").connect().await.unwrap();
+        server.world().tell("bob", "alice", "hello");
+        let mut messages = alice.messages();
+        assert_eq!(bodies(&mut messages, 1).await, ["hello"]);
+        let mut state = alice.state();
+        server.close_all(code);
+        let closed = State::Closed { why: why.clone() };
+        state.wait_for(|state| !matches!(state, State::Online)).await.unwrap();
+        assert_eq!(*state.borrow(), closed);
+        assert_eq!(alice.talk("bob", "hello").await, Err(Error::Closed(why)));
+        assert_eq!(messages.next().await, None);
+        eventually("disconnected", || server.sessions() == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_killed_gateway_is_replaced_by_another() {
     let server = Server::ws().await;
     let alice = server.client("alice").connect().await.unwrap();

@@ -27,7 +27,12 @@ impl Authenticator for Passwords {
         if self.0.get(name).map(String::as_str) != Some(password) {
             return Err(wrong());
         }
-        Ok(Identity { account: name.into(), app: "office".into(), device: String::new() })
+        Ok(Identity {
+            account: name.into(),
+            app: "office".into(),
+            device: String::new(),
+            expires: None,
+        })
     }
 }
 

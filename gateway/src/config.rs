@@ -28,8 +28,10 @@ pub struct ClientLimits {
     pub unauthenticated: usize,
     /// Largest packet of a client that has not logged in, in bytes.
     pub login_packet: usize,
-    /// Connections of one account.
+    /// Connections of one account. Overflow policy: the longest silent one makes room.
     pub connections_per_account: usize,
+    /// Silence after which a connection makes room for another one of its account.
+    pub silent_after: Duration,
     /// Largest packet of a client, in bytes.
     pub packet: usize,
     /// Packets that may wait for one client. Overflow policy: it is cut off.
@@ -43,6 +45,8 @@ pub struct ClientLimits {
     pub queue_total: usize,
     /// Time to log in.
     pub login_timeout: Duration,
+    /// Whether a connection goes on after its [`Identity`](crate::Identity) has expired.
+    pub keep_expired: bool,
     /// Silence after which a client counts as gone.
     pub read_timeout: Duration,
     /// How long a client may take nothing.
@@ -76,6 +80,12 @@ pub struct GatewayConfig {
     pub jwt_secret: Secret,
     /// Algorithms that tokens may be signed by.
     pub algorithms: Vec<HmacAlgorithm>,
+    /// Audiences of which tokens name one; none: tokens name no audience.
+    pub audience: Vec<String>,
+    /// Issuers whose tokens are accepted; none: all.
+    pub issuer: Vec<String>,
+    /// How far the clock of an issuer may be off.
+    pub leeway: Duration,
     /// Bounds on what clients may do.
     pub limits: ClientLimits,
     /// Requests a second of one client.
@@ -119,17 +129,22 @@ impl GatewayConfig {
             admin_token,
             jwt_secret: s.secret("auth.jwt_secret", SECRET_MIN),
             algorithms: read_algorithms(s),
+            audience: read_names(s, "auth.audience"),
+            issuer: read_names(s, "auth.issuer"),
+            leeway: s.duration("auth.leeway", Duration::ZERO..=secs(300)),
             limits: ClientLimits {
                 connections: s.integer("limits.connections", 1..=10_000_000),
                 unauthenticated: s.integer("limits.unauthenticated", 1..=1_000_000),
                 login_packet: s.bytes("limits.login_packet", 1024..=1 << 20),
                 connections_per_account: s.integer("limits.connections_per_account", 1..=100_000),
+                silent_after: s.duration("limits.silent_after", Duration::ZERO..=secs(86_400)),
                 packet: s.bytes("limits.packet", 1024..=64 << 20),
                 queue_messages: s.integer("limits.queue_messages", 8..=1_000_000),
                 queue_bytes: s.bytes("limits.queue_bytes", 16 << 10..=1 << 30),
                 input_total: s.bytes("limits.input_total", 1 << 20..=1 << 40),
                 queue_total: s.bytes("limits.queue_total", 1 << 20..=1 << 40),
                 login_timeout: s.duration("auth.login_timeout", millis(100)..=secs(300)),
+                keep_expired: s.flag("auth.keep_expired"),
                 read_timeout: s.duration("limits.read_timeout", millis(100)..=secs(86_400)),
                 write_timeout: s.duration("limits.write_timeout", millis(100)..=secs(300)),
             },
@@ -172,4 +187,12 @@ fn read_algorithms(settings: &mut Settings) -> Vec<HmacAlgorithm> {
         settings.reject("auth.algorithms", "expected some of HS256, HS384, HS512");
     }
     algorithms
+}
+
+fn read_names(settings: &mut Settings, key: &str) -> Vec<String> {
+    let names = settings.list(key);
+    if names.iter().any(|name| name.trim().is_empty()) {
+        settings.reject(key, "expected names that are not empty");
+    }
+    names
 }

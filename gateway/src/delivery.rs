@@ -156,7 +156,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, sync::Arc, thread};
+    use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 
     use imago_proto::{
         Stamp,
@@ -173,14 +173,21 @@ mod tests {
 
     /// A session without a mark, whose login is answered.
     fn client(outbox: &Arc<Outbox>) -> Arc<Client> {
-        let identity = Identity { account: "ann".into(), app: "kim".into(), device: String::new() };
+        let identity = Identity {
+            account: "ann".into(),
+            app: "kim".into(),
+            device: String::new(),
+            expires: None,
+        };
         let login = Login {
             request: &LoginReq::default(),
             header: &Header::default(),
             remote: String::new(),
             order: Stamp::default(),
         };
-        let client = Sessions::new(1).open(identity, login, outbox.clone(), "gate01").unwrap();
+        let client = Sessions::new(1, Duration::ZERO)
+            .open(&identity, &login, outbox.clone(), "gate01")
+            .unwrap();
         client.login_answered(None, Bytes::from_static(b"welcome"));
         outbox.look(Some(&mut VecDeque::new()), false);
         outbox.look(Some(&mut VecDeque::new()), false);

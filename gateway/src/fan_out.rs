@@ -151,7 +151,7 @@ pub(crate) fn push_behind(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque as Batch, future::poll_fn, task::Poll};
+    use std::{collections::VecDeque as Batch, future::poll_fn, task::Poll, time::Duration};
 
     use bytes::Bytes;
     use imago_proto::{
@@ -169,7 +169,7 @@ mod tests {
 
     /// So many sessions, and their outboxes by number.
     fn sessions(count: usize, max_frames: usize) -> (Sessions, Vec<u64>, Vec<Arc<Outbox>>) {
-        let sessions = Sessions::new(count);
+        let sessions = Sessions::new(count, Duration::ZERO);
         let (mut ids, mut outboxes) = (Vec::new(), Vec::new());
         for number in 0..count {
             let outbox = Arc::new(Outbox::new(max_frames, 1 << 20));
@@ -179,6 +179,7 @@ mod tests {
                 account: format!("account{number}").into(),
                 app: "kim".into(),
                 device: String::new(),
+                expires: None,
             };
             let login = Login {
                 request: &LoginReq::default(),
@@ -186,7 +187,7 @@ mod tests {
                 remote: String::new(),
                 order: Stamp::default(),
             };
-            let opened = sessions.open(identity, login, outbox.clone(), "gate01");
+            let opened = sessions.open(&identity, &login, outbox.clone(), "gate01");
             ids.push(opened.unwrap().session.id);
             outboxes.push(outbox);
         }

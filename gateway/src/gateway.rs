@@ -76,7 +76,7 @@ impl Shared {
     ) -> Arc<Self> {
         Arc::new(Self {
             handle,
-            sessions: Sessions::new(limits.connections_per_account),
+            sessions: Sessions::new(limits.connections_per_account, limits.silent_after),
             fan_out: Arc::default(),
             authenticator: extensions.authenticator,
             acceptor: extensions.acceptor,

@@ -17,6 +17,14 @@ imago_kit::meters! {
         "imago_sessions_open",
         "Number of clients that are logged in or are logging in.",
     );
+    static SESSIONS_EXPIRED: Counter = Counter::new(
+        "imago_sessions_expired_total",
+        "Number of sessions ended because the token of their client had expired.",
+    );
+    static SESSIONS_REPLACED: Counter = Counter::new(
+        "imago_sessions_replaced_total",
+        "Number of silent sessions ended to make room for a new one of their account.",
+    );
     static REQUESTS: Counter =
         Counter::hot("imago_requests_total", "Number of requests received from clients.");
     static REQUESTS_REFUSED: CounterBy = CounterBy::new(
@@ -107,6 +115,14 @@ pub(crate) fn session_opened() {
 
 pub(crate) fn session_closed() {
     SESSIONS_OPEN.add(-1.0);
+}
+
+pub(crate) fn session_expired() {
+    SESSIONS_EXPIRED.increment(1);
+}
+
+pub(crate) fn session_replaced() {
+    SESSIONS_REPLACED.increment(1);
 }
 
 pub(crate) fn request() {

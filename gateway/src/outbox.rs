@@ -46,11 +46,13 @@ impl Close {
     }
 }
 
-/// Close codes that we send (RFC 6455 §7.4.1, and the registry for 1013).
+/// Close codes that we send (RFC 6455 §7.4.1, and the registry for 1013), besides
+/// [those of ours](imago_proto::close).
 pub(crate) mod code {
     pub(crate) const NORMAL: u16 = 1000;
     pub(crate) const GOING_AWAY: u16 = 1001;
     pub(crate) const PROTOCOL: u16 = 1002;
+    pub(crate) const NO_UTF8: u16 = 1007;
     pub(crate) const POLICY: u16 = 1008;
     pub(crate) const TOO_BIG: u16 = 1009;
     pub(crate) const TRY_LATER: u16 = 1013;

@@ -39,9 +39,12 @@ pub struct Extensions {
 impl Extensions {
     /// The defaults: JSON Web Tokens, everybody may connect, token buckets.
     pub fn of(config: &GatewayConfig) -> Self {
-        let secret = config.jwt_secret.as_bytes();
+        let jwt = JwtAuthenticator::new(config.jwt_secret.as_bytes(), &config.algorithms)
+            .audience(&config.audience)
+            .issuer(&config.issuer)
+            .leeway(config.leeway);
         Self {
-            authenticator: Arc::new(JwtAuthenticator::new(secret, &config.algorithms)),
+            authenticator: Arc::new(jwt),
             acceptor: Arc::new(AcceptAll),
             rate_limit: Arc::new(TokenBuckets::new(
                 config.messages_per_second,

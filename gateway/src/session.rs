@@ -1,10 +1,11 @@
 //! The sessions of a gateway, and what the connection of each can be told.
 
+mod accounts;
+
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,8 +19,10 @@ use imago_proto::{
     msg::{Header, LoginReq, LoginResp},
 };
 use prost::Message;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
+pub(crate) use self::accounts::Crowded;
+use self::accounts::{Accounts, Seen};
 use crate::{
     auth::Identity,
     delivery::Delivery,
@@ -56,6 +59,10 @@ pub(crate) struct Client {
     login: (u32, String),
     /// A request was refused that may be tried again later.
     was_refused: AtomicBool,
+    /// Another connection of the account has its place.
+    is_replaced: AtomicBool,
+    /// When something last came from it, in milliseconds of the gateway's life.
+    heard: AtomicU32,
 }
 
 // === impl Client ===
@@ -65,6 +72,28 @@ impl Client {
     pub(crate) fn kick(&self, notice: Bytes) {
         let close = Close { after: KICK_DELAY, ..Close::new(code::NORMAL, "logged in elsewhere") };
         self.outbox.kick(|| self.login_answer(), notice, close);
+    }
+
+    /// Ends the connection, once the client has its answers, for another one of its account.
+    fn replace(&self) {
+        tracing::info!(channel = self.session.channel_id, "silent, replaced by a newer connection");
+        metrics::session_replaced();
+        self.is_replaced.store(true, Ordering::Relaxed);
+        self.outbox.leave();
+    }
+
+    /// Whether another connection of the account has its place.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::Relaxed)
+    }
+
+    /// Something has come from the client.
+    pub(crate) fn hear(&self, millis: u32) {
+        self.heard.store(millis, Ordering::Relaxed);
+    }
+
+    fn silence(&self, now: u32) -> Duration {
+        Duration::from_millis(now.wrapping_sub(self.heard.load(Ordering::Relaxed)).into())
     }
 
     /// The answer to a login that is over before a logic server answers it.
@@ -139,50 +168,64 @@ impl LaneOwner for Client {
 /// All sessions of a gateway.
 pub(crate) struct Sessions {
     clients: DashMap<SessionId, Arc<Client>, RandomState>,
-    /// Sessions of each account.
-    accounts: Mutex<HashMap<(App, Account), usize>>,
-    per_account_max: usize,
+    accounts: Accounts,
     next: AtomicU64,
+    start: Instant,
     pub(crate) delivery: Arc<Delivery>,
 }
 
 impl Sessions {
-    pub(crate) fn new(per_account_max: usize) -> Self {
+    /// Up to `most` sessions of one account; those make room for others that were silent for as long as
+    /// `silent_after`.
+    pub(crate) fn new(most: usize, silent_after: Duration) -> Self {
         Self {
             clients: DashMap::default(),
-            accounts: Mutex::default(),
-            per_account_max,
+            accounts: Accounts::new(most, silent_after),
             next: AtomicU64::new(1),
+            start: Instant::now(),
             delivery: Arc::default(),
         }
     }
 
-    /// Opens a session whose login has this stamp; `None` where the account has too many.
+    /// Milliseconds of the gateway's life. They wrap after 49 days: only differences count.
+    pub(crate) fn millis(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.start).as_millis() as u32
+    }
+
+    /// Opens a session whose login has this stamp. Where its account has too many, the longest silent one
+    /// makes room.
     pub(crate) fn open(
         &self,
-        identity: Identity,
-        Login { request, header, remote, order }: Login<'_>,
+        identity: &Identity,
+        Login { request, header, remote, order }: &Login<'_>,
         outbox: Arc<Outbox>,
         gateway: &str,
-    ) -> Option<Arc<Client>> {
-        if !self.count_in(&identity) {
-            return None;
-        }
+    ) -> Result<Arc<Client>, Crowded> {
         let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (now, left) = (self.millis(Instant::now()), replaced(request));
+        let look = |id: SessionId| {
+            let client = self.clients.get(&id)?;
+            let is_left = !left.is_empty() && client.session.channel_id == left;
+            Some(Seen { silence: client.silence(now), is_left })
+        };
+        let account = (identity.app.clone(), identity.account.clone());
+        if let Some(silent) = self.accounts.enter(account, id, look)? {
+            self.with(silent, Client::replace);
+        }
         let session = link::Session {
             id: id.0,
             channel_id: channel_id(gateway, &identity.account).to_string(),
             account: identity.account.to_string(),
             app: identity.app.to_string(),
-            device: identity.device,
+            device: identity.device.clone(),
             login_time: unix_nanos(),
             zone: cut(&request.zone),
             isp: cut(&request.isp),
             tags: request.tags.iter().take(16).map(|tag| cut(tag)).collect(),
-            remote,
+            remote: remote.clone(),
             age: 0,
             order: order.0,
-            replaces: replaced(request),
+            replaces: left,
         };
         let login = (header.sequence, header.dest.clone());
         let client = Arc::new(Client {
@@ -192,21 +235,12 @@ impl Sessions {
             delivery: self.delivery.clone(),
             login,
             was_refused: AtomicBool::new(false),
+            is_replaced: AtomicBool::new(false),
+            heard: AtomicU32::new(now),
         });
         self.clients.insert(id, client.clone());
         metrics::session_opened();
-        Some(client)
-    }
-
-    fn count_in(&self, identity: &Identity) -> bool {
-        let key = (identity.app.clone(), identity.account.clone());
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = accounts.entry(key).or_default();
-        if *count >= self.per_account_max {
-            return false;
-        }
-        *count += 1;
-        true
+        Ok(client)
     }
 
     fn close(&self, id: SessionId) {
@@ -216,13 +250,7 @@ impl Sessions {
         client.outbox.end().iter().for_each(|outbox| outbox.wake());
         let session = &client.session;
         let key = (App::from(session.app.as_str()), Account::from(session.account.as_str()));
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = accounts.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                accounts.remove(&key);
-            }
-        }
+        self.accounts.leave(&key, id);
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Client>> {

@@ -83,6 +83,18 @@ pub enum FrameError {
     /// A control frame that is fragmented or longer than 125 bytes (RFC 6455 §5.5).
     #[error("expected a control frame of at most 125 bytes in one piece")]
     Control,
+    /// A length that is not in its shortest form, or of 2^63 and more (RFC 6455 §5.2).
+    #[error("expected the shortest form of a length below 2^63")]
+    Length,
+    /// A close frame whose payload is neither empty nor a code with a reason (RFC 6455 §5.5.1).
+    #[error("expected a close frame with a code, or with nothing, got one byte")]
+    CloseLength,
+    /// A code that no close frame may carry (RFC 6455 §7.4).
+    #[error("expected a close code that may be sent, got {0}")]
+    CloseCode(u16),
+    /// A close frame whose reason is not in UTF-8 (RFC 6455 §8.1).
+    #[error("expected the reason of a close frame in UTF-8")]
+    Utf8,
     /// A continuation of nothing, or a new message within another.
     #[error("expected the pieces of one message one after the other")]
     Fragmentation,

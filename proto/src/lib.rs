@@ -4,6 +4,7 @@
 //! Nothing in this crate opens a socket or reads a clock. Decoders take a buffer and say what is
 //! in it; whoever owns the socket feeds them.
 
+pub mod close;
 pub mod command;
 mod frame;
 mod id;

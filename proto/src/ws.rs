@@ -96,6 +96,24 @@ pub fn close_code(payload: &[u8]) -> Option<u16> {
     payload.first_chunk().map(|code| u16::from_be_bytes(*code))
 }
 
+/// Checks what a close frame says (RFC 6455 §5.5.1).
+fn check_close(payload: &[u8]) -> Result<(), FrameError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() { Ok(()) } else { Err(FrameError::CloseLength) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !may_be_sent(code) {
+        return Err(FrameError::CloseCode(code));
+    }
+    if str::from_utf8(reason).is_err() { Err(FrameError::Utf8) } else { Ok(()) }
+}
+
+/// Returns whether a close frame may carry this code: those of RFC 6455 §7.4.1, those that were added to
+/// its registry, and those of frameworks (3000 to 3999) and of applications (4000 to 4999).
+const fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
 /// Takes messages out of what has arrived: unmasks, and puts fragments together up to the limit.
 #[derive(Debug)]
 pub struct Decoder {
@@ -161,17 +179,8 @@ impl Decoder {
             _ => {}
         }
         let fin = first & 0x80 != 0;
-        let (len_bytes, announced) = match second & 0x7F {
-            126 => match rest.first_chunk() {
-                Some(len) => (2, u64::from(u16::from_be_bytes(*len))),
-                None => return Ok(None),
-            },
-            127 => match rest.first_chunk() {
-                Some(len) => (8, u64::from_be_bytes(*len)),
-                None => return Ok(None),
-            },
-            len => (0, u64::from(len)),
-        };
+        self.check_order(opcode)?;
+        let Some((len_bytes, announced)) = length(second & 0x7F, rest)? else { return Ok(None) };
         if opcode.is_control() && (!fin || announced > CONTROL_MAX as u64) {
             return Err(FrameError::Control);
         }
@@ -188,6 +197,15 @@ impl Decoder {
         Ok(Some(Head { fin, opcode, mask, header_len, payload_len }))
     }
 
+    /// A continuation follows a beginning, and nothing else does (RFC 6455 §5.4).
+    fn check_order(&self, opcode: Opcode) -> Result<(), FrameError> {
+        let is_continuation = opcode == Opcode::Continuation;
+        if !opcode.is_control() && is_continuation != self.partial.is_some() {
+            return Err(FrameError::Fragmentation);
+        }
+        Ok(())
+    }
+
     /// The length of this frame, with the pieces before it, must be within the limit.
     fn check_len(&self, opcode: Opcode, announced: u64) -> Result<usize, FrameError> {
         let before = match (&self.partial, opcode) {
@@ -202,26 +220,50 @@ impl Decoder {
     }
 
     fn join(&mut self, head: &Head, payload: BytesMut) -> Result<Option<Frame>, FrameError> {
-        if head.opcode.is_control() {
-            return Ok(Some(Frame { opcode: head.opcode, payload: payload.freeze() }));
+        let Head { fin, opcode, .. } = *head;
+        if opcode.is_control() {
+            if opcode == Opcode::Close {
+                check_close(&payload)?;
+            }
+            return Ok(Some(Frame { opcode, payload: payload.freeze() }));
         }
-        match (head.opcode, self.partial.take()) {
-            (Opcode::Continuation, Some((opcode, mut partial))) => {
+        match self.partial.take() {
+            Some((opcode, mut partial)) => {
                 append(&mut partial, &payload, self.limits);
-                if head.fin {
+                if fin {
                     return Ok(Some(Frame { opcode, payload: partial.freeze() }));
                 }
                 self.partial = Some((opcode, partial));
                 Ok(None)
             }
-            (Opcode::Continuation, None) | (_, Some(_)) => Err(FrameError::Fragmentation),
-            (opcode, None) if head.fin => Ok(Some(Frame { opcode, payload: payload.freeze() })),
-            (opcode, None) => {
+            None if fin => Ok(Some(Frame { opcode, payload: payload.freeze() })),
+            None => {
                 // A copy: the payload keeps all that was read together with it.
                 self.partial = Some((opcode, BytesMut::from(&payload[..])));
                 Ok(None)
             }
         }
+    }
+}
+
+/// Bytes that a length takes besides its first seven bits, and the length; `None` where they have not
+/// arrived.
+fn length(first: u8, rest: &[u8]) -> Result<Option<(usize, u64)>, FrameError> {
+    let (len_bytes, len, least) = match first {
+        126 => match rest.first_chunk() {
+            Some(len) => (2, u64::from(u16::from_be_bytes(*len)), 126),
+            None => return Ok(None),
+        },
+        127 => match rest.first_chunk() {
+            Some(len) => (8, u64::from_be_bytes(*len), 1 << 16),
+            None => return Ok(None),
+        },
+        len => (0, u64::from(len), 0),
+    };
+    if len < least || len > u64::MAX >> 1 {
+        Err(FrameError::Length)
+    } else {
+        Ok(Some((len_bytes, len)))
     }
 }
 

@@ -92,7 +92,11 @@ proptest! {
         frame.extend_from_slice(&len.to_be_bytes());
         let before = frame.capacity();
         let decoded = ws::Decoder::new(ws::Peer::Client, LIMITS).decode(&mut frame);
-        let error = imago_proto::FrameError::TooLarge { announced: len, limit: CAP };
+        // Where the first bit is set, it is no length (RFC 6455 §5.2).
+        let error = match len > u64::MAX >> 1 {
+            true => imago_proto::FrameError::Length,
+            false => imago_proto::FrameError::TooLarge { announced: len, limit: CAP },
+        };
         prop_assert_eq!(decoded, Err(error));
         prop_assert_eq!(frame.capacity(), before);
     }

@@ -42,10 +42,15 @@ fn packet() -> impl Strategy<Value = Packet> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let control = prop_oneof![Just(Opcode::Ping), Just(Opcode::Pong), Just(Opcode::Close)];
+    let control = prop_oneof![Just(Opcode::Ping), Just(Opcode::Pong)];
+    let close = (3000..5000_u16, ".{0,40}").prop_map(|(code, reason)| Frame {
+        opcode: Opcode::Close,
+        payload: ws::close_payload(code, &reason),
+    });
     let data = prop_oneof![Just(Opcode::Binary), Just(Opcode::Text)];
     prop_oneof![
         (control, payload(126)).prop_map(|(opcode, payload)| Frame { opcode, payload }),
+        close,
         (data, payload(700)).prop_map(|(opcode, payload)| Frame { opcode, payload }),
     ]
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use imago_proto::{BasicPacket, command};
+use imago_proto::{BasicPacket, close, command};
 use tokio::time::Instant;
 
 use super::{Action, Core, Phase, Request, Timer, answer};
@@ -70,6 +70,12 @@ impl Core {
         self.abandon();
         if self.logout.is_some() {
             return self.close(CloseReason::ClosedByUser);
+        }
+        // The same token would be refused, and another try would take the place of another connection.
+        match code {
+            Some(close::TOKEN_EXPIRED) => return self.close(CloseReason::Expired),
+            Some(close::REPLACED) => return self.close(CloseReason::Replaced),
+            _ => {}
         }
         self.actions.push_back(Action::Disconnect);
         self.retry(now, why.to_owned());

@@ -34,8 +34,12 @@ pub(super) async fn open(
         .write_buffer_size(BUFFER)
         .max_message_size(Some(INBOUND_MAX))
         .max_frame_size(Some(INBOUND_MAX));
-    let (socket, _) =
+    let (socket, answer) =
         connect_async_with_config(url, Some(config), true).await.map_err(Lost::new)?;
+    // The library checks all else that RFC 6455 §4.1 asks of the answer, but not its item 5.
+    if answer.headers().contains_key("Sec-WebSocket-Extensions") {
+        return Err(Lost::new("gateway uses a WebSocket extension that was not asked for"));
+    }
     let (sink, stream) = socket.split();
     let Ends { mut outgoing, incoming } = ends;
     let stop = tasks.stop.clone();

@@ -1,16 +1,20 @@
 //! Which tokens are taken.
 
-use jsonwebtoken::{EncodingKey, Header, encode};
+mod tokens;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::*;
+use super::{jwt::DEFAULT_LEEWAY, *};
 use crate::tests::support::{JWT_SECRET, login};
 
 /// The check token of the client wire, section 4.
 const CHECK_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
     eyJhY2MiOiJ0ZXN0MSIsImFwcCI6ImtpbSIsImV4cCI6NDEwMjQ0NDgwMH0.\
     T85_Y8zvU-ekcFpZZLmP4RB6CjLK2Xlj274wAVxanlg";
-const FUTURE: u64 = 4_102_444_800;
+pub(super) const FUTURE: u64 = 4_102_444_800;
 
 async fn authenticate(token: &str) -> Result<Identity, Unauthorized> {
     let jwt = JwtAuthenticator::new(JWT_SECRET.as_bytes(), &[HmacAlgorithm::Hs256]);

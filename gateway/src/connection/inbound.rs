@@ -5,6 +5,7 @@ use imago_container::Request;
 use imago_proto::{
     BasicCode, BasicPacket, Frame, FrameError, LogicPacket, Opcode, Packet, Status, command,
     msg::{Header, MessageIndexReq},
+    ws,
 };
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,6 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         metrics::protocol_error();
         let close = match error {
             FrameError::TooLarge { .. } => Close::new(code::TOO_BIG, "packet too large"),
+            FrameError::Utf8 => Close::new(code::NO_UTF8, "not UTF-8"),
             _ => Close::new(code::PROTOCOL, "not a frame"),
         };
         self.outbox.finish(None, close);
@@ -58,14 +60,20 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     async fn frame(&mut self, frame: Frame) {
         match frame.opcode {
             Opcode::Ping => self.outbox.push_frame(self.framing.pong(frame.payload)),
-            Opcode::Close => self.outbox.finish(None, Close::new(code::NORMAL, "")),
+            Opcode::Close => {
+                // The answer to a close frame repeats its code (RFC 6455 §5.5.1).
+                let code = ws::close_code(&frame.payload).unwrap_or(code::NORMAL);
+                self.outbox.finish(None, Close::new(code, ""));
+            }
             Opcode::Pong | Opcode::Continuation => {}
             Opcode::Binary | Opcode::Text if frame.payload.is_empty() => {}
-            Opcode::Binary | Opcode::Text => self.packet(frame.payload).await,
+            Opcode::Binary | Opcode::Text => self.packet(frame).await,
         }
     }
 
-    async fn packet(&mut self, payload: Bytes) {
+    async fn packet(&mut self, Frame { opcode, payload }: Frame) {
+        // A text may hold a packet, which is no UTF-8; one that holds none is a text (RFC 6455 §8.1).
+        let text = (opcode == Opcode::Text).then(|| payload.clone());
         match Packet::decode(payload) {
             Ok(Packet::Basic(packet)) => {
                 if packet.code == BasicCode::Ping {
@@ -76,7 +84,12 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             Err(error) => {
                 tracing::debug!(remote = %self.remote, %error, "not a packet");
                 metrics::protocol_error();
-                self.outbox.finish(None, Close::new(code::PROTOCOL, "not a packet"));
+                let is_broken = text.is_some_and(|text| str::from_utf8(&text).is_err());
+                let close = match is_broken {
+                    true => Close::new(code::NO_UTF8, "not UTF-8"),
+                    false => Close::new(code::PROTOCOL, "not a packet"),
+                };
+                self.outbox.finish(None, close);
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::future::poll_fn;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use imago_container::Route;
@@ -13,16 +16,16 @@ use imago_proto::{
 use prost::Message;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{Connection, Online, Unread, evicted, going_away, inbound::request_of};
+use super::{Connection, Online, Unread, evicted, expiry::Expiry, going_away, inbound::request_of};
 use crate::{
     auth::{Identity, Unauthorized},
-    gateway::{Doors, Shared},
+    gateway::{Doors, LOGIN_GRACE, Shared},
     metrics,
-    outbox::{Close, code},
-    session::{Login, SessionGuard, refusal},
+    outbox::{Close, Outbox, code},
+    session::{Client, Crowded, Login, SessionGuard, Sessions, refusal},
 };
 
 /// How long a login waits until the logic servers know its session: far longer than that takes, and
@@ -113,8 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         let order = shared.handle.login_stamp().await;
         let remote = self.remote.to_string();
         let admitted = Login { request: &login, header, remote, order };
-        let opened = shared.sessions.open(identity, admitted, self.outbox.clone(), gateway);
-        let Some(client) = opened else {
+        let opened = open(&shared.sessions, &identity, &admitted, &self.outbox, gateway).await;
+        let Ok(client) = opened else {
             let why = "too many connections of this account";
             let close = Close::new(code::TRY_LATER, why);
             return Err(Refusal::new(Status::SystemException, why).closing_with(close));
@@ -140,8 +143,35 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         tracing::debug!("logging in");
         self.framing.set_packet_max(shared.limits.packet);
         self.slot = None;
-        self.online = Some(Online { client, lane, _session: session });
+        let expires = identity.expires.filter(|_| !shared.limits.keep_expired);
+        let expiry = expires.map(|at| Expiry::new(at, Instant::now(), SystemTime::now()));
+        self.online = Some(Online { client, lane, expiry, is_expired: false, _session: session });
         Ok(())
+    }
+}
+
+/// Opens a session. Where its account has too many, and none of them has been silent for long enough,
+/// waits until one has, but not for longer than others may take to log in.
+async fn open(
+    sessions: &Sessions,
+    identity: &Identity,
+    login: &Login<'_>,
+    outbox: &Arc<Outbox>,
+    gateway: &str,
+) -> Result<Arc<Client>, Crowded> {
+    /// A time in milliseconds is rounded.
+    const ROUNDED: Duration = Duration::from_millis(1);
+    let by = Instant::now() + LOGIN_GRACE + ROUNDED;
+    loop {
+        let crowded = match sessions.open(identity, login, outbox.clone(), gateway) {
+            Err(crowded) => crowded,
+            opened => return opened,
+        };
+        let next = crowded.silent_in.map(|wait| Instant::now() + wait + ROUNDED);
+        match next.filter(|next| *next <= by) {
+            Some(next) => sleep_until(next).await,
+            None => return Err(crowded),
+        }
     }
 }
 

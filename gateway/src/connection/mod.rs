@@ -1,7 +1,9 @@
 //! One client's connection: a task that reads and writes, and ends in good order.
 
 mod backlog;
+mod deadlines;
 mod end;
+mod expiry;
 mod inbound;
 mod login;
 #[cfg(test)]
@@ -20,14 +22,14 @@ use std::{
 
 use bytes::BytesMut;
 use imago_container::{Lane, Slot, io::Chunks};
-use imago_proto::Frame;
+use imago_proto::{Frame, close};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until},
 };
 
 pub(crate) use self::backlog::Unread;
-use self::{backlog::Backlog, end::End};
+use self::{backlog::Backlog, deadlines::Times, end::End, expiry::Expiry};
 use crate::{
     gateway::Shared,
     limit::ConnectionRate,
@@ -77,30 +79,11 @@ pub(crate) struct Connection<S> {
 struct Online {
     client: Arc<Client>,
     lane: Lane,
+    /// When its token ends; none where that does not matter, or has been.
+    expiry: Option<Expiry>,
+    /// It has to go when it has its answers, for its token has ended.
+    is_expired: bool,
     _session: SessionGuard,
-}
-
-/// What the deadlines count from.
-struct Times {
-    login_by: Instant,
-    /// The begin of this turn of reading and writing.
-    turn: Instant,
-    /// The last frame of the client, or when we began to listen to it again.
-    heard: Instant,
-    /// The client took something, or had nothing to take.
-    took: Instant,
-    /// Until then the client is not read.
-    paused: Option<Instant>,
-    /// Nothing but the end is left.
-    closing: Option<Instant>,
-}
-
-/// What there was no more time for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Overdue {
-    Login,
-    Silence,
-    Write,
 }
 
 /// Bytes that went one way.
@@ -136,14 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             slot: None,
             rate: shared.rate_limit.connection(),
             online: None,
-            times: Times {
-                login_by,
-                turn: now,
-                heard: now,
-                took: now,
-                paused: None,
-                closing: None,
-            },
+            times: Times::new(login_by, now),
             shared,
         }
     }
@@ -187,9 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             let may_read = self.may_read();
             if !may_read {
                 self.times.heard = now;
+                self.hear(now);
             }
             let paused = self.paused(now);
-            let (deadline, overdue) = self.deadline();
+            let (deadline, overdue) = self.deadline(now);
             if deadline <= now {
                 self.overdue(overdue)?;
                 continue;
@@ -212,7 +189,10 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
                 biased;
                 moved = transfer(&mut self.stream, &mut self.input, &mut self.output, may_read && paused.is_none(), tried) => match moved? {
                     Moved::In(0) => return Ok(None),
-                    Moved::In(len) => self.backlog.read(len),
+                    Moved::In(len) => {
+                        self.backlog.read(len);
+                        self.hear(Instant::now());
+                    }
                     Moved::Out(len) => {
                         metrics::sent(len);
                         self.times.took = Instant::now();
@@ -224,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
                     outbox.finish(None, Close::new(code::TRY_LATER, NO_ROOM));
                 }
                 () = Online::room(online), if !may_read => {}
-                () = Online::answered(online), if is_leaving => outbox.finish(None, going_away()),
+                () = Online::answered(online), if is_leaving => outbox.finish(None, Online::farewell(online)),
                 () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
                     outbox.finish(None, going_away());
                 }
@@ -282,38 +262,6 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         }
         look
     }
-
-    /// How long there is time, and for what.
-    fn deadline(&self) -> (Instant, Overdue) {
-        let limits = &self.shared.limits;
-        if let Some(closing) = self.times.closing {
-            return (closing + limits.write_timeout, Overdue::Write);
-        }
-        let listen = match &self.online {
-            Some(_) => (self.times.heard + limits.read_timeout, Overdue::Silence),
-            None => (self.times.login_by, Overdue::Login),
-        };
-        let write = (self.times.took + limits.write_timeout, Overdue::Write);
-        if self.output.is_empty() || listen.0 < write.0 { listen } else { write }
-    }
-
-    fn overdue(&mut self, what: Overdue) -> io::Result<()> {
-        match what {
-            Overdue::Login => {
-                self.outbox.finish(None, Close::new(code::POLICY, "no login in time"));
-            }
-            Overdue::Silence => {
-                let close = Close::new(code::GOING_AWAY, "nothing heard for too long");
-                self.outbox.finish(None, close);
-            }
-            // A close frame would only wait behind what the client does not take.
-            Overdue::Write => {
-                metrics::slow_reader();
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "client takes nothing"));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Ready once another connection has the place of this one.
@@ -352,6 +300,17 @@ async fn transfer<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Online {
+    /// Why a client goes that was asked to.
+    fn farewell(online: Option<&Self>) -> Close {
+        match online {
+            Some(online) if online.client.is_replaced() => {
+                Close::new(close::REPLACED, "replaced: too many connections of this account")
+            }
+            Some(online) if online.is_expired => Close::new(close::TOKEN_EXPIRED, "token expired"),
+            _ => going_away(),
+        }
+    }
+
     /// Resolves when a full lane has room. What else may keep us from reading makes itself heard.
     async fn room(online: Option<&Self>) {
         match online {

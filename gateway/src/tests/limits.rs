@@ -35,7 +35,8 @@ async fn a_thousand_bad_logins_at_once_do_not_disturb_others() {
 
 #[tokio::test]
 async fn one_account_has_only_so_many_connections() {
-    let world = World::start(&[("limits.connections_per_account", "2")]).await;
+    let settings = [("limits.connections_per_account", "2"), ("limits.silent_after", "1h")];
+    let world = World::start(&settings).await;
     let (one, _two) = (world.client("alice").await, world.client("alice").await);
     let mut third = Client::ws(world.ws).await;
     third.request(LOGIN, login_body(&token("alice"))).await;

@@ -5,6 +5,7 @@ mod bounds;
 mod delivery;
 mod doors;
 mod fan_out;
+mod identity;
 mod limits;
 mod sessions;
 pub(crate) mod support;

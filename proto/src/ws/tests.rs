@@ -89,11 +89,13 @@ fn control_frames_are_short_and_whole() {
 
 #[test]
 fn absurd_lengths_are_refused_before_the_payload_comes() {
-    for len in [i64::MAX as u64, u64::MAX, 1 << 32, 1001] {
+    for len in [i64::MAX as u64, 1 << 32, 1 << 16] {
         let bytes = wire(&[b"\x82\xff", &len.to_be_bytes()]);
         let error = FrameError::TooLarge { announced: len, limit: 1000 };
         assert_eq!(decode(CLIENT, &bytes), Err(error));
     }
+    let error = FrameError::TooLarge { announced: 1001, limit: 1000 };
+    assert_eq!(decode(CLIENT, b"\x82\xfe\x03\xe9"), Err(error));
 }
 
 #[test]
@@ -106,10 +108,38 @@ fn fragments_together_must_stay_under_the_limit() {
 }
 
 #[test]
-fn a_length_written_longer_than_needed_is_read_as_what_it_says() {
-    let bytes = wire(&[b"\x82\x7e\x00\x01a", b"\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x01b"]);
-    let expected = vec![frame(Opcode::Binary, b"a"), frame(Opcode::Binary, b"b")];
-    assert_eq!(decode(SERVER, &bytes), Ok(expected));
+fn a_length_has_its_shortest_form_and_63_bits() {
+    for (bytes, len) in [(&b"\x82\x7e\x00\x7e"[..], 126), (b"\x82\x7e\x03\xe8", 1000)] {
+        let whole = wire(&[bytes, &vec![b'x'; len]]);
+        assert_eq!(decode(SERVER, &whole).map(|frames| frames[0].payload.len()), Ok(len));
+    }
+    for (kind, len) in [(126, 0_u64), (126, 125), (127, 0), (127, 125), (127, 0xffff)] {
+        let bytes = len.to_be_bytes();
+        let length = if kind == 126 { &bytes[6..] } else { &bytes[..] };
+        assert_eq!(decode(SERVER, &wire(&[&[0x82, kind], length])), Err(FrameError::Length));
+    }
+    for len in [1 << 63, u64::MAX] {
+        let bytes = wire(&[b"\x82\x7f", &len.to_be_bytes()]);
+        assert_eq!(decode(SERVER, &bytes), Err(FrameError::Length));
+    }
+}
+
+#[test]
+fn a_frame_out_of_its_order_is_refused_by_its_first_bytes() {
+    assert_eq!(decode(SERVER, b"\x80\x64"), Err(FrameError::Fragmentation));
+    assert_eq!(decode(SERVER, b"\x02\x01a\x82\x64"), Err(FrameError::Fragmentation));
+}
+
+#[test]
+fn a_close_frame_is_empty_or_has_a_code_and_a_text() {
+    assert_eq!(decode(SERVER, b"\x88\x00"), Ok(vec![frame(Opcode::Close, b"")]));
+    assert_eq!(
+        decode(SERVER, b"\x88\x04\x0f\xa0hi"),
+        Ok(vec![frame(Opcode::Close, b"\x0f\xa0hi")])
+    );
+    assert_eq!(decode(SERVER, b"\x88\x01\x03"), Err(FrameError::CloseLength));
+    assert_eq!(decode(SERVER, b"\x88\x02\x03\xed"), Err(FrameError::CloseCode(1005)));
+    assert_eq!(decode(SERVER, b"\x88\x03\x03\xe8\xff"), Err(FrameError::Utf8));
 }
 
 #[test]
