@@ -136,6 +136,14 @@ impl Server {
     /// Lets it leave; gives its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
         self.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself; gives its exit code.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
         ended.expect("a server leaves in time").expect("its status can be read").code()
     }
@@ -151,6 +159,14 @@ impl Server {
         let current = bytes.map_or(own.current, Some);
         let limit = Rlimit { current, maximum: own.maximum };
         prlimit(Some(pid.expect("it still runs")), Resource::Fsize, limit).expect("it is ours");
+    }
+
+    /// Returns whether it has not ended.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its status can be read").is_none()
     }
 
     /// What it has logged.
