@@ -1,5 +1,7 @@
 //! What keeps a container from running.
 
+use crate::Clash;
+
 /// Error of building or running a container.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -7,7 +9,16 @@ pub enum Error {
     /// A part of the container was not given.
     #[error("container has no {0}")]
     Missing(&'static str),
+    /// Another server holds this one's id.
+    #[error(transparent)]
+    Clash(#[from] Box<Clash>),
     /// A listener cannot be used.
     #[error("listener: {0}")]
     Listener(#[source] std::io::Error),
+}
+
+impl From<Clash> for Error {
+    fn from(clash: Clash) -> Self {
+        Self::Clash(Box::new(clash))
+    }
 }

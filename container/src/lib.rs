@@ -3,6 +3,7 @@
 //!
 //! `gateway` and `logic` are built on this crate; [`GatewayRole`] and [`LogicRole`] are the seam.
 
+mod claim;
 pub mod cli;
 mod clock;
 mod config;
@@ -27,6 +28,7 @@ pub mod settings;
 mod slots;
 pub mod telemetry;
 
+pub use claim::Clash;
 pub use clock::unix_nanos;
 pub use config::{ContainerConfig, ServerInfo};
 pub use container::{Container, ContainerBuilder};

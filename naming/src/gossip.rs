@@ -364,6 +364,10 @@ impl Naming for Gossip {
         Ok(subscription)
     }
 
+    fn describe(&self) -> String {
+        format!("gossip, as the member at {} hears it", self.address())
+    }
+
     fn is_consistent(&self) -> bool {
         false
     }

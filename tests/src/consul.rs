@@ -102,8 +102,7 @@ impl ConsulAgent {
     /// # Panics
     /// When it does not start.
     pub async fn restart(&mut self) {
-        self.child =
-            spawn(self.ports.numbers, self.folder.path(), &self.kind, "consul-again.log");
+        self.child = spawn(self.ports.numbers, self.folder.path(), &self.kind, "consul-again.log");
         assert!(self.is_up().await, "consul does not start again");
     }
 

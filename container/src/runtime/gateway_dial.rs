@@ -21,7 +21,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name};
+use super::{
+    Held, backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name,
+};
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     forward::Forwarder,
@@ -60,6 +62,8 @@ pub(crate) struct Links {
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
     pub(crate) events: mpsc::Sender<GatewayEvent>,
+    /// Told of servers that refuse us for the sake of another one with our id.
+    held: mpsc::Sender<Held>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     role: OnceLock<Arc<dyn GatewayRole>>,
@@ -83,6 +87,7 @@ impl Links {
         identity: Identity,
         credentials: Credentials,
         events: mpsc::Sender<GatewayEvent>,
+        held: mpsc::Sender<Held>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -95,6 +100,7 @@ impl Links {
             identity,
             credentials,
             events,
+            held,
             tasks,
             stop,
             role: OnceLock::new(),
@@ -178,7 +184,7 @@ impl Links {
             // A link that is up ends by itself or by `close`: dialling alone stops here.
             match self.connect(&wanted, &stop).await {
                 Some(Ok((stream, established))) => self.run(stream, established, &wanted).await,
-                Some(Err(error)) => self.refused.log(wanted.peer.service_id.as_str(), &error),
+                Some(Err(error)) => self.refused(&wanted.peer.service_id, error),
                 None => return,
             }
             if opened.elapsed() > GOOD_LINK {
@@ -189,6 +195,14 @@ impl Links {
                 _ = target.changed() => {}
                 () = stop.cancelled() => {}
             }
+        }
+    }
+
+    fn refused(&self, server: &ServiceId, error: HandshakeError) {
+        self.refused.log(server.as_str(), &error);
+        if let HandshakeError::RefusedByPeer { holder: Some(holder), .. } = error {
+            // No room: the next attempt is refused as well.
+            let _ = self.held.try_send(holder);
         }
     }
 
@@ -324,9 +338,7 @@ impl FrameSink for Links {
                 self.tell(GatewayEvent::LinkState { peer, state }).await;
             }
             Kind::Refused(refused) => {
-                let (reason, detail) = (refused.reason(), refused.detail);
-                let error = HandshakeError::RefusedByPeer { reason, detail };
-                self.refused.log(link.peer.service_id.as_str(), &error);
+                self.refused(&link.peer.service_id, HandshakeError::by_peer(refused));
                 link.close();
             }
             other => {

@@ -15,18 +15,20 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    REGISTRY_READ, TICK, critical_since,
+    Claimant, Claimed, Lost, REGISTRY_READ, TICK, critical_since,
     freeze::Pulse,
     logic_accept::Acceptor,
     logic_links::Gateways,
     ours,
-    registrar::Registrar,
+    registrar::{Departure, Registrar},
     registration,
     report::{LogicReport, excluded_of},
     subscribe,
 };
 use crate::{
-    ContainerConfig, LogicRole, ServerInfo, metrics,
+    ContainerConfig, Error, LogicRole, ServerInfo,
+    claim::ClashLog,
+    metrics,
     promotion::{Fitness, GatewayRecord, LogicAction, LogicCore, LogicEvent, LogicPhase},
 };
 
@@ -44,37 +46,70 @@ pub(crate) struct LogicRuntime {
     pub(crate) events_in: mpsc::Sender<LogicEvent>,
     pub(crate) gateways: Arc<Gateways>,
     pub(crate) report: Arc<LogicReport>,
+    /// Taken when it runs.
+    pub(crate) claimant: Option<Claimant>,
+    pub(crate) lost: Lost,
+    pub(crate) clashes: ClashLog,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
 
 impl LogicRuntime {
     /// Runs until `shutdown`, then drains. Nothing of it is left running after that.
+    ///
+    /// # Errors
+    /// When another server holds the id: at the start, or after a drain.
     pub(crate) async fn run(
         mut self,
         acceptor: Acceptor,
         role: Arc<dyn LogicRole>,
         shutdown: CancellationToken,
-    ) {
+    ) -> Result<(), Error> {
         self.gateways.set_role(role.clone());
-        let young = self.entry(ServiceState::Young, &BTreeSet::new());
-        let (registered, registrations) = mpsc::channel(4);
-        let registrar =
-            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
         self.tasks.spawn(acceptor.run());
-
-        self.grow(&registrar, registrations, &shutdown).await;
-        // Nobody reads them any more: whoever tells one must not wait for room.
+        let claimed = match self.claimant.take() {
+            Some(claimant) => claimant.claim(&shutdown).await,
+            None => Ok(None),
+        };
+        let ran = match claimed {
+            Ok(Some(claimed)) => self.run_claimed(claimed, &*role, &shutdown).await,
+            Ok(None) => Ok(()),
+            Err(clash) => Err(clash.into()),
+        };
         self.events.close();
-        self.report.leave();
-        self.drain(&*role, registrar).await;
-
         self.stop.cancel();
         for link in self.gateways.links() {
             link.close();
         }
         self.tasks.close();
         self.tasks.wait().await;
+        ran
+    }
+
+    /// From the registration to its end.
+    async fn run_claimed(
+        &mut self,
+        claimed: Claimed,
+        role: &dyn LogicRole,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        let young = self.entry(ServiceState::Young, &BTreeSet::new());
+        let young = young.with_meta(meta_key::GENERATION, claimed.generation().to_string());
+        let (registered, registrations) = mpsc::channel(4);
+        let registrar =
+            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
+        let end = shutdown.child_token();
+        // A logic server dials nobody who could refuse it.
+        let (_, held) = mpsc::channel(1);
+        let kept = claimed.keep(registrar.rewriter(), held, self.lost.clone(), end.clone());
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(kept));
+
+        self.grow(&registrar, registrations, &end).await;
+        // Nobody reads them any more: whoever tells one must not wait for room.
+        self.events.close();
+        self.report.leave();
+        self.drain(role, registrar).await;
+        self.lost.get().map_or(Ok(()), |clash| Err(clash.into()))
     }
 
     fn entry(&self, state: ServiceState, excluded: &BTreeSet<ServiceId>) -> ServiceRegistration {
@@ -150,6 +185,7 @@ impl LogicRuntime {
             metrics::registry_error();
             tracing::warn!(%error, "registry cannot be read, keeping what it said last");
         }
+        self.clashes.look(&snapshot.instances);
         LogicEvent::Snapshot(gateway_records(&snapshot.instances, &self.info.id))
     }
 
@@ -213,7 +249,10 @@ impl LogicRuntime {
     /// Leaves without losing anything (`promotion.md`, "Leaving").
     async fn drain(&self, role: &dyn LogicRole, registrar: Registrar) {
         tracing::info!("leaving: no new requests, finishing what is in flight");
-        registrar.want(self.entry(ServiceState::Leaving, &BTreeSet::new()));
+        let departure = self.lost.departure();
+        if departure == Departure::Leaves {
+            registrar.want(self.entry(ServiceState::Leaving, &BTreeSet::new()));
+        }
         self.gateways.announce(&State { state: ServerState::Leaving.into(), excluded: Vec::new() });
         let drained = timeout(self.config.drain_timeout, async {
             self.gateways.drained().await;
@@ -223,7 +262,7 @@ impl LogicRuntime {
         if drained.await.is_err() {
             tracing::warn!(timeout = ?self.config.drain_timeout, "drain took too long, leaving anyway");
         }
-        registrar.leave().await;
+        registrar.leave(departure).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use imago_kit::LogLimit;
 use imago_proto::link::RefusedReason;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,13 +22,16 @@ use super::{
     logic_links::{Gateways, Parked},
 };
 use crate::{
-    LinkConfig,
-    link::{self, Credentials, HandshakeError, Identity, Link},
+    LinkConfig, PeerId,
+    link::{self, Credentials, FrameSink, HandshakeError, Identity, Link},
     metrics,
     promotion::LogicEvent,
     slots::{Slot, Slots},
 };
 
+/// How long the link of another life of a gateway may take to answer a ping. A process that stands still
+/// for longer notices that, see [`claimant`](super::claimant).
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// Refused peers that are remembered so as to be logged once. Overflow policy: logged again.
 const REFUSED_MAX: usize = 1024;
 
@@ -48,6 +52,8 @@ pub(crate) struct LinkServer {
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) refused: RefusedLog,
+    /// Limits what is logged of ids that two gateways have.
+    pub(crate) held: Arc<LogLimit>,
 }
 
 impl Acceptor {
@@ -105,6 +111,9 @@ impl LinkServer {
         drop(slot);
         let peer = established.peer;
         tracing::Span::current().record("peer", tracing::field::display(&peer));
+        if let Some(holder) = self.holder(&peer).await {
+            return self.refuse_for(&mut stream, &peer, &holder).await;
+        }
         let Some(link) = self.gateways.admit(&peer, self.stop.child_token()) else {
             let detail = format!("a link with {peer} is already up");
             metrics::handshake_refused("duplicate");
@@ -112,7 +121,42 @@ impl LinkServer {
             link::refuse(&mut stream, RefusedReason::Duplicate, &detail).await;
             return;
         };
+        // A new link: nobody has said before where it comes from.
+        let _ = link.remote.set(remote);
         self.run(stream, established.received, &link).await;
+    }
+
+    /// The link of another life of this gateway, where that lives: it has one, and answers on it.
+    async fn holder(&self, peer: &PeerId) -> Option<Arc<Link>> {
+        let patience = ANSWER_PATIENCE.min(self.config.dial_timeout / 2);
+        let mut silent: Option<Arc<Link>> = None;
+        loop {
+            let link = self.gateways.link_with(&peer.service_id)?;
+            let was_asked = silent.as_ref().is_some_and(|silent| Arc::ptr_eq(silent, &link));
+            if was_asked || link.peer == *peer {
+                return None;
+            }
+            if link.answers(|| self.gateways.stamp(), patience).await {
+                return Some(link);
+            }
+            silent = Some(link);
+        }
+    }
+
+    async fn refuse_for(&self, stream: &mut TcpStream, peer: &PeerId, holder: &Link) {
+        let address = holder.remote.get().map(ToString::to_string).unwrap_or_default();
+        metrics::handshake_refused(reason_label(RefusedReason::Held));
+        if let Some(more) = self.held.allow(peer.service_id.as_str()) {
+            let remote = stream.peer_addr().ok();
+            tracing::warn!(
+                linked = %holder.peer,
+                linked_from = address,
+                refused = %peer,
+                refused_at = ?remote,
+                "two gateways have one service.id: the one that is linked answers, refusing the other one{more}"
+            );
+        }
+        link::refuse_for(stream, &holder.peer, &address).await;
     }
 
     async fn run(&self, stream: TcpStream, received: bytes::BytesMut, link: &Arc<Link>) {
@@ -179,5 +223,6 @@ pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
         RefusedReason::Duplicate => "duplicate",
         RefusedReason::Malformed => "malformed",
         RefusedReason::Identity => "identity",
+        RefusedReason::Held => "held",
     }
 }

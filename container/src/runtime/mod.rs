@@ -1,6 +1,7 @@
 //! The shell around the pure cores: sockets, timers, tasks, registry.
 
 mod backoff;
+mod claimant;
 pub(crate) mod freeze;
 mod gateway;
 mod gateway_dial;
@@ -19,10 +20,12 @@ mod tests;
 mod trouble;
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use imago_kit::LogLimit;
 use imago_naming::{
     Health, Instance, Naming, ServiceRegistration, ServiceState, Subscription, meta_key,
 };
@@ -31,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backoff::Backoff;
+use claimant::{Claimant, Claimed, Held, Lost};
 pub(crate) use gateway::GatewayRuntime;
 pub use gateway_handle::GatewayHandle;
 pub(crate) use logic::LogicRuntime;
@@ -47,6 +51,7 @@ use self::{
 };
 use crate::{
     ContainerConfig, Error, PeerId, ServerInfo,
+    claim::{ClashLog, claim_of},
     forward::Forwarder,
     link::{Credentials, Identity},
     metrics,
@@ -57,6 +62,11 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// Events that may wait for a core. Overflow policy: the sender waits.
 const MAILBOX: usize = 1024;
+/// Refusals for the sake of another server with this one's id that may wait. Overflow policy: dropped, the
+/// next attempt is refused as well.
+const HELD: usize = 16;
+/// How often it is logged that two gateways have one id.
+const HELD_LOG: Duration = Duration::from_secs(60);
 /// How long a read of the registry may take.
 const REGISTRY_READ: Duration = Duration::from_secs(10);
 
@@ -76,6 +86,17 @@ impl Common {
     fn identity(&self, role: Role) -> Identity {
         Identity { service: self.info.service.as_str().into(), peer: self.info.peer(), role }
     }
+
+    fn claimant(&self, role: Role, port: u16) -> Claimant {
+        Claimant {
+            info: self.info.clone(),
+            port,
+            naming: self.naming.clone(),
+            identity: self.identity(role),
+            credentials: self.credentials.clone(),
+            drain_timeout: self.config.drain_timeout,
+        }
+    }
 }
 
 /// Puts a gateway's runtime together.
@@ -87,12 +108,15 @@ pub(crate) fn gateway(
 ) -> (GatewayRuntime, GatewayHandle) {
     let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
     let identity = common.identity(Role::Gateway);
+    let claimant = common.claimant(Role::Gateway, port);
+    let (held_in, held) = tokio::sync::mpsc::channel(HELD);
     let links = Arc::new(Links::new(
         Forwarder::new(common.config.forward.clone(), selector),
         common.config.link,
         identity,
         common.credentials,
         events_in,
+        held_in,
         common.tasks.clone(),
         common.stop.clone(),
     ));
@@ -109,6 +133,10 @@ pub(crate) fn gateway(
         events,
         links,
         report,
+        claimant: Some(claimant),
+        held: Some(held),
+        lost: Lost::default(),
+        clashes: ClashLog::default(),
         tasks: common.tasks,
         stop: common.stop,
     };
@@ -123,6 +151,7 @@ pub(crate) fn logic(
     let port = listener.local_addr().map_err(Error::Listener)?.port();
     let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
     let identity = common.identity(Role::Logic);
+    let claimant = common.claimant(Role::Logic, port);
     let gateways = Arc::new(logic_links::Gateways::new(common.config.link, events_in.clone()));
     let trouble = TroubleCell::default();
     let report = LogicReport {
@@ -140,6 +169,7 @@ pub(crate) fn logic(
         tasks: common.tasks.clone(),
         stop: common.stop.clone(),
         refused: RefusedLog::default(),
+        held: Arc::new(LogLimit::every(HELD_LOG)),
     };
     let handle = LogicHandle {
         own: common.info.peer(),
@@ -158,6 +188,9 @@ pub(crate) fn logic(
         events_in,
         gateways,
         report: Arc::new(report),
+        claimant: Some(claimant),
+        lost: Lost::default(),
+        clashes: ClashLog::default(),
         tasks: common.tasks,
         stop: common.stop,
     };
@@ -203,21 +236,34 @@ fn peer_of(service: &ServiceRegistration) -> Option<PeerId> {
     Some(PeerId { service_id: ServiceId::from(service.id.as_str()), incarnation })
 }
 
-/// Entries of other servers that are ours to talk to; says which are not.
+/// Entries of other servers that are ours to talk to, one for each id; says which are not. Of several
+/// with one id it is the one that stays, see [`claim`](crate::claim).
 fn ours<'a>(
     instances: &'a [Instance],
-    own: &'a ServiceId,
+    own: &ServiceId,
 ) -> impl Iterator<Item = (PeerId, &'a Instance)> {
-    instances.iter().filter(|instance| instance.service.id != own.as_str()).filter_map(|instance| {
-        let peer = peer_of(&instance.service);
-        if peer.is_none() {
+    let mut ours: BTreeMap<&str, (PeerId, &Instance)> = BTreeMap::new();
+    for instance in instances.iter().filter(|instance| instance.service.id != own.as_str()) {
+        let Some(peer) = peer_of(&instance.service) else {
             tracing::warn!(
                 service = %instance.service.id,
                 "registry entry has no incarnation in its meta: not a server of ours, ignored"
             );
+            continue;
+        };
+        let claim = claim_of(&instance.service);
+        let outranks = |other: &Instance| {
+            claim.zip(claim_of(&other.service)).is_some_and(|(claim, other)| claim.outranks(other))
+        };
+        match ours.entry(&instance.service.id) {
+            Entry::Vacant(free) => drop(free.insert((peer, instance))),
+            Entry::Occupied(mut taken) if outranks(taken.get().1) => {
+                taken.insert((peer, instance));
+            }
+            Entry::Occupied(_) => {}
         }
-        Some((peer?, instance))
-    })
+    }
+    ours.into_values()
 }
 
 /// A moment of the wall clock on the clock that the cores use.

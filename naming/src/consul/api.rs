@@ -66,6 +66,13 @@ pub(super) struct Service {
     pub(super) meta: Option<BTreeMap<String, String>>,
 }
 
+/// What an agent says of one of its registrations.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Held {
+    meta: Option<BTreeMap<String, String>>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct CheckState {
@@ -125,7 +132,21 @@ impl Api {
         }
     }
 
-    /// Whether the agent still has a registration of ours.
+    /// Returns whether the agent has this registration, and not one that another process made under
+    /// its id.
+    pub(super) async fn holds(&self, service: &ServiceRegistration) -> Result<bool> {
+        let path = format!("/v1/agent/service/{}", encode(&service.id));
+        match self.send(self.request(Method::GET, &path)).await {
+            Ok(response) => {
+                let held = response.json::<Held>().await;
+                Ok(held.map_or(true, |held| held.meta.unwrap_or_default() == service.meta))
+            }
+            Err(Error::Unavailable(text)) if text.starts_with("404") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the agent still has a registration under this id.
     pub(super) async fn has(&self, id: &str) -> Result<bool> {
         let path = format!("/v1/agent/service/{}", encode(id));
         match self.send(self.request(Method::GET, &path)).await {

@@ -10,3 +10,4 @@ mod registry;
 mod stamps;
 mod support;
 mod sync;
+mod twins;
