@@ -70,7 +70,7 @@ pub(crate) enum HandshakeError {
     RefusedByPeer {
         reason: RefusedReason,
         detail: String,
-        /// Another life of our id that has a link there, and where that comes from.
+        /// Another life of our id that has a link there, and where that life is.
         holder: Option<(Incarnation, String)>,
     },
     /// Nobody there, or the connection broke.
@@ -162,11 +162,10 @@ pub(crate) async fn refuse(stream: &mut TcpStream, reason: RefusedReason, detail
     let _ = timeout(REFUSAL, Wire::new(stream).refuse(refused)).await;
 }
 
-/// Tells a peer that passed the handshake that its id is held by another life, whose link comes from
-/// `address`.
+/// Tells a peer that passed the handshake that its id is held by another life, which is at `address`.
 pub(crate) async fn refuse_for(stream: &mut TcpStream, holder: &PeerId, address: &str) {
     let detail = format!(
-        "{} is linked as incarnation {} from {address}: give each server a service.id of its own",
+        "{} is linked as incarnation {} at {address}: give each server a service.id of its own",
         holder.service_id, holder.incarnation
     );
     let reason = RefusedReason::Held.into();

@@ -33,7 +33,7 @@ const LEAVING_LOOK: Duration = Duration::from_millis(250);
 const LEAVING_GRACE: Duration = Duration::from_secs(5);
 
 /// A peer has a link with another life of this server's id, which answers: its incarnation, and where
-/// its link comes from.
+/// it is.
 pub(crate) type Held = (Incarnation, String);
 
 /// Who claims, and where.

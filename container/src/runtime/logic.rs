@@ -186,6 +186,7 @@ impl LogicRuntime {
             tracing::warn!(%error, "registry cannot be read, keeping what it said last");
         }
         self.clashes.look(&snapshot.instances);
+        self.gateways.set_addresses(&snapshot.instances);
         LogicEvent::Snapshot(gateway_records(&snapshot.instances, &self.info.id))
     }
 

@@ -144,15 +144,15 @@ impl LinkServer {
     }
 
     async fn refuse_for(&self, stream: &mut TcpStream, peer: &PeerId, holder: &Link) {
-        let address = holder.remote.get().map(ToString::to_string).unwrap_or_default();
+        let address = self.gateways.address_of_linked(holder);
         metrics::handshake_refused(reason_label(RefusedReason::Held));
         if let Some(more) = self.held.allow(peer.service_id.as_str()) {
-            let remote = stream.peer_addr().ok();
+            let remote = || stream.peer_addr().map(|remote| remote.to_string()).ok();
             tracing::warn!(
                 linked = %holder.peer,
-                linked_from = address,
+                linked_address = address,
                 refused = %peer,
-                refused_at = ?remote,
+                refused_address = self.gateways.address_of(peer).or_else(remote),
                 "two gateways have one service.id: the one that is linked answers, refusing the other one{more}"
             );
         }

@@ -19,6 +19,7 @@ use imago_proto::{
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+mod addresses;
 mod owed;
 
 use super::logic_told::tell_sessions;
@@ -88,6 +89,7 @@ pub(crate) struct Gateways {
     role: OnceLock<Arc<dyn LogicRole>>,
     events: mpsc::Sender<LogicEvent>,
     state: Mutex<State>,
+    addresses: Mutex<addresses::Addresses>,
     /// After all logins that this server has been told of.
     clock: Hlc,
     changed: Notify,
@@ -102,6 +104,7 @@ impl Gateways {
             role: OnceLock::new(),
             events,
             state: Mutex::default(),
+            addresses: Mutex::default(),
             clock: Hlc::default(),
             changed: Notify::new(),
         }
