@@ -39,8 +39,8 @@ use url::Url;
 /// 2. Reads show what stands in the registry, also under the id of a server of this process. Where a
 ///    registry holds several entries of one id (two Consul agents), all of them are shown. Where it holds
 ///    one, the entry that was written last is.
-/// 3. A backend that makes lost registrations again does so where nothing stands under the id, and
-///    leaves alone what another process has registered there.
+/// 3. A backend that makes lost registrations again does so where its entry is gone, and leaves alone
+///    what another process has registered in its place.
 #[async_trait]
 pub trait Naming: Send + Sync + 'static {
     /// Registers a service, or replaces what is registered under its id. Idempotent. Returns when

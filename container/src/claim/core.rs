@@ -7,8 +7,8 @@
 //! has risen: only a life that lives can raise its claim. Then it gives way. So, of a server that works
 //! and one that comes later, and could not find out that the first one lives, the later one ends.
 //!
-//! A life that was cut off — it stood still, or could not read the registry — gives way at once where
-//! it finds that its id was taken over meanwhile.
+//! A life that was cut off — it stood still, or could not read the registry, or reach its peers — gives way
+//! at once where it finds that its id was taken over meanwhile.
 //!
 //! At most one of two ends: a life ends only when it sees a claim that outranks its own, and raises its
 //! own no more after that, so the other one cannot see itself outranked. At least one ends while both
@@ -26,8 +26,31 @@ use super::{Claim, Listed, Rival};
 /// How long a life that was cut off takes into account that its id may have been taken over: longer than
 /// registries take to tell (Eureka's caches: half a minute).
 const DOUBT: Duration = Duration::from_secs(60);
+/// How long a life without any link is refused for the same rival before it believes that: longer than the
+/// registry mostly takes to tell.
+const REFUSED_LONG: Duration = Duration::from_secs(10);
+/// Refusals that are further apart are not of one time: several attempts to link fit in between.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Rivals that are remembered. Overflow policy: those that the registry does not show are forgotten.
 const REMEMBERED: usize = 64;
+
+/// A peer refuses a link, because it has one with another life of the id, which answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) holder: Incarnation,
+    /// Where the holder is, for people.
+    pub(crate) address: String,
+    /// This life has a link elsewhere.
+    pub(crate) has_links: bool,
+}
+
+/// Refusals in a row.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    holder: Incarnation,
+    since: Instant,
+    last: Instant,
+}
 
 /// What a life has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +74,7 @@ pub(crate) struct ClaimCore {
     /// The registry has shown the own entry.
     was_listed: bool,
     doubt_until: Option<Instant>,
+    refused: Option<Refused>,
 }
 
 // === impl ClaimCore ===
@@ -62,7 +86,14 @@ impl ClaimCore {
             dead.iter().map(|rival| (rival.claim.incarnation, rival.claim.generation)).collect();
         let highest = found.values().copied().max().unwrap_or_default();
         let own = Claim { generation: highest.saturating_add(1), incarnation };
-        Self { own, known: found.clone(), found, was_listed: false, doubt_until: None }
+        Self {
+            own,
+            known: found.clone(),
+            found,
+            was_listed: false,
+            doubt_until: None,
+            refused: None,
+        }
     }
 
     /// What is to stand in the own entry.
@@ -70,7 +101,7 @@ impl ClaimCore {
         self.own.generation
     }
 
-    /// This process stood still, or the registry could not be read, until `now`.
+    /// This process stood still, or could not read the registry, or reach its peers, until `now`.
     pub(crate) fn cut_off(&mut self, now: Instant) {
         self.doubt_until = Some(now + DOUBT);
     }
@@ -90,12 +121,19 @@ impl ClaimCore {
         step
     }
 
-    /// A peer refuses a link, because it has one with this life of the id, which answers.
-    pub(crate) fn refused_for(&self, holder: Incarnation, now: Instant) -> bool {
+    /// Returns whether the holder that a peer names holds the id. One that has no links serves nobody,
+    /// so that it does no harm where it ends.
+    pub(crate) fn refused(&mut self, refusal: &Refusal, now: Instant) -> bool {
+        let holder = refusal.holder;
         let outranks = |generation: &u64| {
             Claim { generation: *generation, incarnation: holder }.outranks(self.own)
         };
-        self.is_in_doubt(now) && self.known.get(&holder).is_none_or(outranks)
+        let may_be_replaced = self.known.get(&holder).is_none_or(outranks);
+        let is_one_row = |row: &Refused| row.holder == holder && now - row.last < REFUSED_PAUSE;
+        let since = self.refused.filter(is_one_row).map_or(now, |row| row.since);
+        self.refused = (!refusal.has_links).then_some(Refused { holder, since, last: now });
+        let is_refused_long = !refusal.has_links && now - since >= REFUSED_LONG;
+        is_refused_long || (may_be_replaced && self.is_in_doubt(now))
     }
 
     fn judge(&mut self, rival: &Rival, has_own: bool, now: Instant) -> Step {

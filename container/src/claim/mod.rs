@@ -17,7 +17,7 @@ use imago_proto::{Incarnation, ServiceId};
 
 pub use self::error::Clash;
 pub(crate) use self::{
-    core::{ClaimCore, Step},
+    core::{ClaimCore, Refusal, Step},
     probe::{Prober, is_alive},
 };
 

@@ -8,7 +8,6 @@ use std::{
 
 use imago_kit::authority;
 use imago_naming::{Naming, Snapshot, Subscription};
-use imago_proto::Incarnation;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     ServerInfo,
-    claim::{Claim, ClaimCore, Clash, Listed, Prober, Rival, Step, is_alive},
+    claim::{Claim, ClaimCore, Clash, Listed, Prober, Refusal, Rival, Step, is_alive},
     link::{Credentials, Identity},
 };
 
@@ -32,9 +31,14 @@ const LEAVING_LOOK: Duration = Duration::from_millis(250);
 /// How much longer than it may drain a leaving server is waited for.
 const LEAVING_GRACE: Duration = Duration::from_secs(5);
 
-/// A peer has a link with another life of this server's id, which answers: its incarnation, and where
-/// it is.
-pub(crate) type Held = (Incarnation, String);
+/// What links tell of the id.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// A peer holds a link with another life of it.
+    Refused(Refusal),
+    /// No peer can be reached.
+    CutOff,
+}
 
 /// Who claims, and where.
 pub(crate) struct Claimant {
@@ -141,7 +145,7 @@ impl Claimed {
     pub(crate) async fn keep(
         mut self,
         rewriter: Rewriter,
-        mut held: mpsc::Receiver<Held>,
+        mut told: mpsc::Receiver<Told>,
         lost: Lost,
         end: CancellationToken,
     ) {
@@ -150,7 +154,7 @@ impl Claimed {
         let losing = loop {
             let event = tokio::select! {
                 snapshot = self.subscription.changed() => Event::Snapshot(snapshot),
-                Some(held) = held.recv() => Event::Held(held),
+                Some(told) = told.recv() => Event::Told(told),
                 _ = tick.tick() => Event::Tick,
                 () = end.cancelled() => return,
             };
@@ -173,10 +177,13 @@ impl Claimed {
     fn on(&mut self, event: Event, rewriter: &Rewriter, now: Instant) -> Option<Rival> {
         match event {
             Event::Tick => None,
-            Event::Held((incarnation, address)) => {
-                let claim = Claim { generation: 0, incarnation };
-                let holder = Rival { claim, address, health_url: None, is_leaving: false };
-                self.core.refused_for(incarnation, now).then_some(holder)
+            Event::Told(Told::CutOff) => {
+                self.core.cut_off(now);
+                None
+            }
+            Event::Told(Told::Refused(refusal)) => {
+                let is_over = self.core.refused(&refusal, now);
+                is_over.then(|| holder(refusal))
             }
             Event::Snapshot(snapshot) => {
                 if snapshot.error.is_some() {
@@ -210,8 +217,14 @@ impl Claimed {
     }
 }
 
+/// What is known of the life that a peer names.
+fn holder(refusal: Refusal) -> Rival {
+    let claim = Claim { generation: 0, incarnation: refusal.holder };
+    Rival { claim, address: refusal.address, health_url: None, is_leaving: false }
+}
+
 enum Event {
     Tick,
-    Held(Held),
+    Told(Told),
     Snapshot(Snapshot),
 }

@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Claimant, Claimed, Held, Lost, TICK, critical_since,
+    Claimant, Claimed, Lost, TICK, Told, critical_since,
     freeze::Pulse,
     gateway_dial::{Links, Target},
     ours,
@@ -56,8 +56,8 @@ pub(crate) struct GatewayRuntime {
     pub(crate) report: Arc<GatewayReport>,
     /// Taken when it runs.
     pub(crate) claimant: Option<Claimant>,
-    /// Links that were refused for the sake of another server with this one's id. Taken when it runs.
-    pub(crate) held: Option<mpsc::Receiver<Held>>,
+    /// What links tell of this gateway's id. Taken when it runs.
+    pub(crate) told: Option<mpsc::Receiver<Told>>,
     pub(crate) lost: Lost,
     pub(crate) clashes: ClashLog,
     pub(crate) tasks: TaskTracker,
@@ -104,8 +104,8 @@ impl GatewayRuntime {
             Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
         self.tasks.spawn(tick_forwarder(self.links.clone(), self.stop.clone()));
         let end = shutdown.child_token();
-        if let Some(held) = self.held.take() {
-            let kept = claimed.keep(registrar.rewriter(), held, self.lost.clone(), end.clone());
+        if let Some(told) = self.told.take() {
+            let kept = claimed.keep(registrar.rewriter(), told, self.lost.clone(), end.clone());
             self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(kept));
         }
 
@@ -222,6 +222,7 @@ impl GatewayRuntime {
                     "isolated: no logic server linked; handing the clients over until one is"
                 );
                 metrics::isolated();
+                self.links.cut_off();
                 role.fence();
                 registrar.want(self.entry(ServiceState::Young));
             }

@@ -22,10 +22,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use super::{
-    Held, backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name,
+    Told, backoff::Backoff, freeze::Trust, logic_accept::RefusedLog, logic_links::frame_name,
 };
 use crate::{
     GatewayRole, LinkConfig, PeerId,
+    claim::Refusal,
     forward::Forwarder,
     hlc::Hlc,
     link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
@@ -61,9 +62,7 @@ pub(crate) struct Links {
     pub(crate) config: LinkConfig,
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
-    pub(crate) events: mpsc::Sender<GatewayEvent>,
-    /// Told of servers that refuse us for the sake of another one with our id.
-    held: mpsc::Sender<Held>,
+    mailboxes: Mailboxes,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     role: OnceLock<Arc<dyn GatewayRole>>,
@@ -72,6 +71,13 @@ pub(crate) struct Links {
     refused: RefusedLog,
     /// Our own state, told to every link.
     state: Mutex<State>,
+}
+
+/// Where links tell what happens.
+pub(crate) struct Mailboxes {
+    pub(crate) events: mpsc::Sender<GatewayEvent>,
+    /// What concerns the own id.
+    pub(crate) told: mpsc::Sender<Told>,
 }
 
 /// A server that is dialled for as long as this is kept.
@@ -86,8 +92,7 @@ impl Links {
         config: LinkConfig,
         identity: Identity,
         credentials: Credentials,
-        events: mpsc::Sender<GatewayEvent>,
-        held: mpsc::Sender<Held>,
+        mailboxes: Mailboxes,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -99,8 +104,7 @@ impl Links {
             config,
             identity,
             credentials,
-            events,
-            held,
+            mailboxes,
             tasks,
             stop,
             role: OnceLock::new(),
@@ -200,10 +204,18 @@ impl Links {
 
     fn refused(&self, server: &ServiceId, error: HandshakeError) {
         self.refused.log(server.as_str(), &error);
-        if let HandshakeError::RefusedByPeer { holder: Some(holder), .. } = error {
+        if let HandshakeError::RefusedByPeer { holder: Some((holder, address)), .. } = error {
+            let has_links = !self.links.is_empty();
             // No room: the next attempt is refused as well.
-            let _ = self.held.try_send(holder);
+            let _ =
+                self.mailboxes.told.try_send(Told::Refused(Refusal { holder, address, has_links }));
         }
+    }
+
+    /// No server can be reached: others may have taken our id over.
+    pub(super) fn cut_off(&self) {
+        // No room: as much was told before.
+        let _ = self.mailboxes.told.try_send(Told::CutOff);
     }
 
     /// `None` once stopped.
@@ -306,7 +318,7 @@ impl Links {
 
     async fn tell(&self, event: GatewayEvent) {
         // The runtime is gone only when the gateway ends.
-        let _ = self.events.send(event).await;
+        let _ = self.mailboxes.events.send(event).await;
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Claimant, Claimed, Lost, REGISTRY_READ, TICK, critical_since,
+    Claimant, Claimed, Lost, REGISTRY_READ, TICK, TOLD, Told, critical_since,
     freeze::Pulse,
     logic_accept::Acceptor,
     logic_links::Gateways,
@@ -99,12 +99,11 @@ impl LogicRuntime {
         let registrar =
             Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
         let end = shutdown.child_token();
-        // A logic server dials nobody who could refuse it.
-        let (_, held) = mpsc::channel(1);
-        let kept = claimed.keep(registrar.rewriter(), held, self.lost.clone(), end.clone());
+        let (told_in, told) = mpsc::channel(TOLD);
+        let kept = claimed.keep(registrar.rewriter(), told, self.lost.clone(), end.clone());
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(kept));
 
-        self.grow(&registrar, registrations, &end).await;
+        self.grow(&registrar, registrations, &told_in, &end).await;
         // Nobody reads them any more: whoever tells one must not wait for room.
         self.events.close();
         self.report.leave();
@@ -127,6 +126,7 @@ impl LogicRuntime {
         &mut self,
         registrar: &Registrar,
         mut registrations: mpsc::Receiver<ServiceRegistration>,
+        told_in: &mpsc::Sender<Told>,
         shutdown: &CancellationToken,
     ) {
         let mut core = LogicCore::new(self.config.timing);
@@ -142,6 +142,7 @@ impl LogicRuntime {
         let mut event = Some(self.seen(&snapshot));
         let mut warned = Instant::now();
         let mut pulse = Pulse::new(self.config.link.ping_timeout, warned);
+        let mut is_linked = false;
         loop {
             if let Some(event) = event.take() {
                 let now = Instant::now();
@@ -164,6 +165,11 @@ impl LogicRuntime {
                 Some(told) = self.events.recv() => event = Some(told),
                 _ = tick.tick() => {
                     self.gateways.tick();
+                    let was_linked = std::mem::replace(&mut is_linked, self.gateways.has_links());
+                    if was_linked && !is_linked {
+                        // No room: as much was told before.
+                        let _ = told_in.try_send(Told::CutOff);
+                    }
                     self.warn_when_waiting(&core, &mut warned);
                     event = Some(LogicEvent::Tick);
                 }

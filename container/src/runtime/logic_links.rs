@@ -140,6 +140,10 @@ impl Gateways {
         self.places.iter().filter_map(|place| place.link()).collect()
     }
 
+    pub(crate) fn has_links(&self) -> bool {
+        self.places.iter().any(|place| place.link().is_some())
+    }
+
     /// Asks every linked gateway whether it is there.
     pub(crate) fn doubt(&self) {
         self.links().iter().for_each(|link| link.doubt(self.stamp()));

@@ -34,7 +34,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backoff::Backoff;
-use claimant::{Claimant, Claimed, Held, Lost};
+use claimant::{Claimant, Claimed, Lost, Told};
 pub(crate) use gateway::GatewayRuntime;
 pub use gateway_handle::GatewayHandle;
 pub(crate) use logic::LogicRuntime;
@@ -44,7 +44,7 @@ pub use redelivery::Redelivery;
 pub use trouble::Trouble;
 
 use self::{
-    gateway_dial::Links,
+    gateway_dial::{Links, Mailboxes},
     logic_accept::{LinkServer, RefusedLog},
     report::{GatewayReport, LogicReport},
     trouble::TroubleCell,
@@ -62,9 +62,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// Events that may wait for a core. Overflow policy: the sender waits.
 const MAILBOX: usize = 1024;
-/// Refusals for the sake of another server with this one's id that may wait. Overflow policy: dropped, the
-/// next attempt is refused as well.
-const HELD: usize = 16;
+/// What links tell of this server's id, and may wait. Overflow policy: dropped, since they tell it again.
+const TOLD: usize = 16;
 /// How often it is logged that two gateways have one id.
 const HELD_LOG: Duration = Duration::from_secs(60);
 /// How long a read of the registry may take.
@@ -109,14 +108,14 @@ pub(crate) fn gateway(
     let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
     let identity = common.identity(Role::Gateway);
     let claimant = common.claimant(Role::Gateway, port);
-    let (held_in, held) = tokio::sync::mpsc::channel(HELD);
+    let (told_in, told) = tokio::sync::mpsc::channel(TOLD);
+    let mailboxes = Mailboxes { events: events_in, told: told_in };
     let links = Arc::new(Links::new(
         Forwarder::new(common.config.forward.clone(), selector),
         common.config.link,
         identity,
         common.credentials,
-        events_in,
-        held_in,
+        mailboxes,
         common.tasks.clone(),
         common.stop.clone(),
     ));
@@ -134,7 +133,7 @@ pub(crate) fn gateway(
         links,
         report,
         claimant: Some(claimant),
-        held: Some(held),
+        told: Some(told),
         lost: Lost::default(),
         clashes: ClashLog::default(),
         tasks: common.tasks,

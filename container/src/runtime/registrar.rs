@@ -16,10 +16,11 @@ use crate::{
     metrics,
 };
 
-/// How long a write that is on its way may take before a leaving server takes its entry out.
+/// How long a write that is on its way, and a look at the entry, may take before a leaving server takes its
+/// entry out.
 const LAST_WRITE: Duration = Duration::from_secs(1);
-/// How long taking the entry out may take.
-const DEREGISTRATION: Duration = Duration::from_secs(3);
+/// How long taking the entry out may take, with the look.
+const DEREGISTRATION: Duration = Duration::from_secs(4);
 
 /// The own entry in the registry.
 pub(crate) struct Registrar {
@@ -121,14 +122,14 @@ impl Rewriter {
 /// Whether another server's entry stands in place of this one.
 async fn is_anothers(naming: &dyn Naming, own: &ServiceRegistration, departure: Departure) -> bool {
     let Some(claim) = claim_of(own) else { return false };
-    match naming.instances(&own.name).await {
-        Ok(instances) => {
+    match timeout(LAST_WRITE, naming.instances(&own.name)).await {
+        Ok(Ok(instances)) => {
             let id = own.id.as_str().into();
             let listed = Listed::of(&instances, &id, claim.incarnation);
             !listed.has_own && !listed.rivals.is_empty()
         }
         // A server that leaves has been told of no other one.
-        Err(_) => departure == Departure::LosesId,
+        _ => departure == Departure::LosesId,
     }
 }
 

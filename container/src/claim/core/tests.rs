@@ -110,10 +110,29 @@ fn a_doubt_ends() {
 fn a_refused_link_ends_only_a_life_that_was_cut_off_and_may_be_replaced() {
     let now = Instant::now();
     let mut core = life(9, &[rival(1, 4)]);
-    assert!(!core.refused_for(Incarnation(5), now), "it works: the registry decides");
+    assert!(!core.refused(&refusal(5, true), now), "it works: the registry decides");
     core.cut_off(now);
-    assert!(core.refused_for(Incarnation(5), now));
-    assert!(!core.refused_for(Incarnation(4), now), "it took over from that one");
+    assert!(core.refused(&refusal(5, true), now));
+    assert!(!core.refused(&refusal(4, true), now), "it took over from that one");
+}
+
+#[test]
+fn a_life_that_only_ever_hears_that_another_one_holds_its_id_ends() {
+    let (mut core, start) = (life(9, &[]), Instant::now());
+    let second = Duration::from_secs(1);
+    let mut ends = |holder, has_links, after: u32| {
+        core.refused(&refusal(holder, has_links), start + second * after)
+    };
+    assert!((0..10).all(|after| !ends(5, false, after)));
+    assert!(ends(5, false, 10));
+    assert!(!ends(6, false, 11), "for the sake of another one");
+    assert!((12..17).all(|after| !ends(6, false, after)) && !ends(6, true, 17));
+    assert!((18..28).all(|after| !ends(6, false, after)), "it had a link meanwhile");
+    assert!(!ends(6, false, 40), "it was not refused for long");
+}
+
+fn refusal(holder: u64, has_links: bool) -> Refusal {
+    Refusal { holder: Incarnation(holder), address: "host:1".into(), has_links }
 }
 
 #[test]

@@ -227,7 +227,11 @@ impl Running {
 
     /// Waits until it has ended; says how.
     pub(super) async fn ended(self) -> Result<(), Error> {
-        let ended = timeout(SOON, self.task).await.expect("it ends in time").unwrap();
+        self.ended_within(SOON).await
+    }
+
+    pub(super) async fn ended_within(self, time: Duration) -> Result<(), Error> {
+        let ended = timeout(time, self.task).await.expect("it ends in time").unwrap();
         assert_eq!(self.tasks.len(), 0, "tasks are left running");
         ended
     }

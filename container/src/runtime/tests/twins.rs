@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imago_naming::{Memory, Naming};
 
 use super::support::*;
-use crate::{Clash, Error};
+use crate::{Clash, Error, monitor::MonitorSource};
 
 fn clash(ended: Result<(), Error>) -> Clash {
     match ended {
@@ -44,6 +44,24 @@ async fn a_gateway_that_cannot_be_asked_keeps_its_id_and_its_link() {
     let incarnation = first.handle.incarnation().to_string();
     let [entry] = &entries[..] else { panic!("{entries:?}") };
     assert_eq!(entry.service.meta("incarnation"), Some(&*incarnation));
+    assert!(!link.is_closed(), "its link was cut");
+    first.running.leave().await;
+    logic.running.leave().await;
+}
+
+/// Each gateway is in a registry of its own, as when these are cut off from each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clash_that_no_registry_shows_cuts_no_link_and_the_refused_one_ends() {
+    let (memory, other) = (Memory::new(), Memory::new());
+    let (first, logic) = pair(&memory).await;
+    let link = first.link("logic-1").unwrap();
+    let entry = memory.instances("chat").await.unwrap().remove(0);
+    other.register(&entry.service).await.unwrap();
+    let second = Gateway::start("gateway-1", Arc::new(other.clone()));
+    let refused = || second.report.ready().unwrap_err().join(", ");
+    eventually("the second one waits", || refused().contains("logic-1")).await;
+    let lost = clash(second.running.ended_within(2 * SOON).await);
+    assert_eq!(lost.rival.claim.incarnation, first.handle.incarnation());
     assert!(!link.is_closed(), "its link was cut");
     first.running.leave().await;
     logic.running.leave().await;
