@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use imago_kit::{Secret, authority, check_reachable};
 use imago_naming::Naming;
+use imago_proto::Incarnation;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,6 +32,7 @@ pub struct Container {
     monitor: Option<(TcpListener, Option<Secret>)>,
     monitor_config: MonitorConfig,
     address: String,
+    incarnation: Incarnation,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -72,13 +74,14 @@ impl Container {
     /// dropped before.
     ///
     /// # Errors
-    /// When the monitor port cannot be served.
+    /// When another server of the registry holds the id of this one.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let _stop = self.stop.clone().drop_guard();
         if let Some((listener, admin_token)) = self.monitor {
             let (config, address) = (&self.monitor_config, &self.address);
-            let stop = self.stop.clone();
-            let monitor = monitor::serve(listener, self.source, admin_token, config, address, stop);
+            let (source, life, stop) = (self.source, self.incarnation, self.stop.clone());
+            let monitor =
+                monitor::serve(listener, source, life, admin_token, config, address, stop);
             self.tasks.spawn(async move {
                 if let Err(error) = monitor.await {
                     tracing::error!(%error, "monitor port failed");
@@ -89,7 +92,6 @@ impl Container {
             Runner::Gateway(runtime, role) => runtime.run(role, shutdown).await,
             Runner::Logic(runtime, acceptor, role) => runtime.run(*acceptor, role, shutdown).await,
         }
-        Ok(())
     }
 }
 
@@ -167,6 +169,7 @@ impl ContainerBuilder {
         let monitor_at = self.monitor.as_ref().map(|(listener, _)| listener.local_addr());
         let monitor_at = monitor_at.transpose().map_err(Error::Listener)?;
         let (monitor_config, address) = (self.config.monitor.clone(), self.info.address.clone());
+        let incarnation = self.info.incarnation;
         let common = runtime::Common {
             health_url: monitor_at.map(|at| health_url(&self.info, at)),
             info: self.info,
@@ -192,7 +195,7 @@ impl ContainerBuilder {
             }
         };
         let monitor = self.monitor;
-        Ok(Container { runner, source, monitor, monitor_config, address, tasks, stop })
+        Ok(Container { runner, source, monitor, monitor_config, address, incarnation, tasks, stop })
     }
 }
 

@@ -4,6 +4,7 @@
 //! `gateway` and `logic` are built on this crate; [`GatewayRole`] and [`LogicRole`] are the seam.
 
 mod build_info;
+mod claim;
 pub mod cli;
 mod config;
 mod container;
@@ -28,6 +29,7 @@ mod slots;
 pub mod telemetry;
 
 pub use build_info::{COMMIT, VERSION};
+pub use claim::Clash;
 pub use config::{ContainerConfig, ServerInfo, naming_url};
 pub use container::{Container, ContainerBuilder};
 pub use error::Error;

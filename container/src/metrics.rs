@@ -7,11 +7,11 @@ use imago_kit::Recorded;
 use crate::{build_info, unix_nanos};
 
 /// Reasons for which a handshake is refused, as `reason_label` writes them.
-pub(crate) const REFUSED_REASONS: [&str; 8] =
-    ["unknown", "cluster", "version", "mac", "role", "duplicate", "malformed", "identity"];
+pub(crate) const REFUSED_REASONS: [&str; 9] =
+    ["unknown", "cluster", "version", "mac", "role", "duplicate", "malformed", "identity", "held"];
 
 /// Reasons for which a dial does not become a link, as `LinkError::label` writes them.
-pub(crate) const DIAL_FAILURES: [&str; 13] = [
+pub(crate) const DIAL_FAILURES: [&str; 14] = [
     "address",
     "resolve",
     "connect",
@@ -25,6 +25,7 @@ pub(crate) const DIAL_FAILURES: [&str; 13] = [
     "duplicate",
     "malformed",
     "identity",
+    "held",
 ];
 
 imago_kit::meters! {

@@ -340,6 +340,10 @@ impl Naming for Gossip {
         Ok(subscription)
     }
 
+    fn location(&self) -> String {
+        format!("gossip, as the member at {} hears it", self.address())
+    }
+
     fn is_consistent(&self) -> bool {
         false
     }

@@ -32,6 +32,21 @@ use location::Location;
 /// A service registry.
 ///
 /// Backends may be shared by several containers of one process.
+///
+/// # Two servers with one id
+///
+/// A backend never decides which of two servers may hold an id: `imago-container` does, for all
+/// registries alike, from what [`subscribe`](Self::subscribe) and [`instances`](Self::instances) show.
+/// So that it can, a backend keeps three rules:
+///
+/// 1. [`register`](Self::register) replaces what stands under the id, whichever process wrote it, and
+///    writes again where another process has replaced it since, even if the same registration was
+///    written before. A registration whose future is dropped may be written or not.
+/// 2. Reads show what stands in the registry, also under the id of a server of this process. Where a
+///    registry holds several entries of one id (two Consul agents), all of them are shown. Where it holds
+///    one, the entry that was written last is.
+/// 3. A backend that makes lost registrations again does so where its entry is gone, and leaves alone
+///    what another process has registered in its place.
 #[async_trait]
 pub trait Naming: Send + Sync + 'static {
     /// Registers a service, or replaces what is registered under its id. Idempotent. Returns when
@@ -68,6 +83,11 @@ pub trait Naming: Send + Sync + 'static {
     /// When the first snapshot cannot be read. Later errors are reported beside the last good
     /// snapshot and end nothing.
     async fn subscribe(&self, service: &str) -> Result<Subscription>;
+
+    /// Returns which registry this is and where, for errors. Never with a secret.
+    fn location(&self) -> String {
+        "the registry".to_owned()
+    }
 
     /// Whether a read sees every write that returned before it, by whomever. Consul: yes; gossip:
     /// no, then a joining server may be seen late (nothing is lost, only later delivered).

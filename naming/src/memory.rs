@@ -130,6 +130,10 @@ impl Naming for Memory {
         Ok(self.shared.hub.subscribe(service, state.of(service)).0)
     }
 
+    fn location(&self) -> String {
+        "memory of this process".to_owned()
+    }
+
     fn is_consistent(&self) -> bool {
         true
     }

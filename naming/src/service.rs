@@ -17,6 +17,9 @@ pub mod meta_key {
     pub const SERVICE_STATE: &str = "service_state";
     /// 16 hexadecimal digits, new with every process.
     pub const INCARNATION: &str = "incarnation";
+    /// How many lives of this service id have taken it over from each other, as far as the registry
+    /// told: of two lives with one id, that with the higher number stays.
+    pub const GENERATION: &str = "generation";
     /// Zone for zone-aware selection.
     pub const ZONE: &str = "zone";
     /// Public domain name of a gateway.

@@ -17,6 +17,8 @@ pub struct ConsulAgent {
     ports: HeldPorts<3>,
     /// Its configuration files and logs.
     folder: TempDir,
+    /// What kind of agent it is, as arguments.
+    kind: Vec<String>,
     child: Child,
 }
 
@@ -34,19 +36,38 @@ impl ConsulAgent {
     /// # Panics
     /// When `consul` is not on `PATH`, or does not take the configuration.
     pub async fn start_with(configuration: &str) -> Self {
+        Self::start_kind(vec!["-dev".to_owned()], configuration).await
+    }
+
+    /// Starts an agent on another machine, so to say: a client agent of this one's datacenter, with a
+    /// catalog that both share and registrations of its own.
+    ///
+    /// # Panics
+    /// When `consul` is not on `PATH`.
+    pub async fn join(&self) -> Self {
+        let kind = vec![
+            format!("-node=node-{:08x}", rand::random::<u32>()),
+            format!("-retry-join=127.0.0.1:{}", self.ports.numbers[2]),
+            "-retry-interval=1s".to_owned(),
+        ];
+        Self::start_kind(kind, "").await
+    }
+
+    async fn start_kind(kind: Vec<String>, configuration: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::write(folder.path().join("agent.hcl"), configuration)
             .expect("the temporary folder can be written");
         let ports = HeldPorts::new();
-        let child = spawn(ports.numbers, folder.path(), "consul.log");
-        let mut agent = Self { ports, folder, child };
+        let child = spawn(ports.numbers, folder.path(), &kind, "consul.log");
+        let mut agent = Self { ports, folder, kind, child };
         // Somebody else may have taken a port since it was found to be free.
         for _ in 0..3 {
             if agent.is_up().await {
                 return agent;
             }
             agent.ports = HeldPorts::new();
-            agent.child = spawn(agent.ports.numbers, agent.folder.path(), "consul.log");
+            agent.child =
+                spawn(agent.ports.numbers, agent.folder.path(), &agent.kind, "consul.log");
         }
         let log = std::fs::read_to_string(agent.folder.path().join("consul.log"));
         panic!("consul does not start: {}", log.unwrap_or_default());
@@ -104,7 +125,7 @@ impl ConsulAgent {
     /// # Panics
     /// When it does not start.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.ports.numbers, self.folder.path(), "consul-again.log");
+        self.child = spawn(self.ports.numbers, self.folder.path(), &self.kind, "consul-again.log");
         assert!(self.is_up().await, "consul does not start again");
     }
 
@@ -124,11 +145,16 @@ impl ConsulAgent {
     }
 }
 
-fn spawn([http, server, serf]: [u16; 3], folder: &Path, log: &str) -> Child {
+fn spawn([http, server, serf]: [u16; 3], folder: &Path, kind: &[String], log: &str) -> Child {
     let log = std::fs::File::create(folder.join(log)).expect("the temporary folder can be written");
     let errors = log.try_clone().expect("a file can be shared");
     let mut command = Command::new("consul");
-    command.args(["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-dns-port=-1"]);
+    command.arg("agent").args(kind);
+    // A development agent keeps nothing, and takes no folder.
+    if !kind.iter().any(|argument| argument == "-dev") {
+        command.arg("-data-dir").arg(folder.join("data"));
+    }
+    command.args(["-bind=127.0.0.1", "-client=127.0.0.1", "-dns-port=-1"]);
     command.args(["-grpc-port=-1", "-serf-wan-port=-1", "-log-level=warn"]);
     command.arg("-config-file").arg(folder.join("agent.hcl"));
     command.arg(format!("-http-port={http}")).arg(format!("-server-port={server}"));

@@ -165,6 +165,14 @@ impl Server {
         prlimit(Some(pid.expect("it still runs")), Resource::Fsize, limit).expect("it is ours");
     }
 
+    /// Returns whether it has not ended.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its status can be read").is_none()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

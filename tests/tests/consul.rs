@@ -92,6 +92,18 @@ async fn a_ttl_check_passes_while_its_server_lives_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_another_process_replaced_is_made_again() {
+    let agent = ConsulAgent::start().await;
+    let (one, other) = (client(&agent), client(&agent));
+    let life = |number: &str| server("a").with_meta(meta_key::INCARNATION, number);
+    for number in ["1", "2", "1"] {
+        let registering = if number == "1" { &one } else { &other };
+        registering.register(&life(number)).await.unwrap();
+        assert_eq!(one.find(SERVICE, &[]).await.unwrap(), [life(number)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_acl_lets_the_token_in_and_names_what_it_refuses() {
     let rules =
         r#"acl { enabled = true, default_policy = "deny", tokens { master = "a-secret" } }"#;

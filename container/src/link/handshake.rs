@@ -69,10 +69,26 @@ pub(crate) enum HandshakeError {
     Refused { reason: RefusedReason, detail: String },
     /// The peer refuses us.
     #[error("refused by peer ({}): {detail}", reason.as_str_name())]
-    RefusedByPeer { reason: RefusedReason, detail: String },
+    RefusedByPeer {
+        reason: RefusedReason,
+        detail: String,
+        /// Another life of our id that has a link there, and where that life is.
+        holder: Option<(Incarnation, String)>,
+    },
     /// The connection broke.
     #[error("the connection broke off in the handshake: {0}")]
     Io(#[from] io::Error),
+}
+
+impl HandshakeError {
+    /// What a peer says that refuses us.
+    pub(crate) fn by_peer(told: Refused) -> Self {
+        let reason = told.reason();
+        let Refused { detail, holder, holder_address, .. } = told;
+        let holder =
+            (reason == RefusedReason::Held).then_some((Incarnation(holder), holder_address));
+        Self::RefusedByPeer { reason, detail, holder }
+    }
 }
 
 /// The gateway's side. `expected` is the server that the registry has at this address. Returns when
@@ -84,16 +100,7 @@ pub(crate) async fn dial(
     expected: &ServiceId,
 ) -> Result<Established, HandshakeError> {
     let mut wire = Wire::new(stream);
-    let hello = own.hello(credentials);
-    wire.send(Kind::Hello(hello.clone())).await?;
-    let checked = match wire.receive().await? {
-        Kind::HelloAck(ack) => check_ack(&hello, ack, credentials, expected),
-        other => Err(unexpected(&other)),
-    };
-    let their = match checked {
-        Ok(accepted) => accepted,
-        Err(error) => return Err(wire.refuse(error).await),
-    };
+    let (hello, their) = wire.greet(own, credentials, expected).await?;
     let mac = credentials.mac(b"dial", &hello, &their, ServerState::Young);
     wire.send(Kind::HelloConfirm(HelloConfirm { mac })).await?;
     wire.decoder = LinkDecoder::new(Limits { payload: STATE_MAX });
@@ -102,6 +109,18 @@ pub(crate) async fn dial(
         other => return Err(unexpected(&other)),
     };
     Ok(Established { peer: peer_of(&their), state, received: wire.buffer })
+}
+
+/// Asks a logic server who it is: the first half of [`dial`], after which it has no link. The answer
+/// proves that it belongs to the cluster.
+pub(crate) async fn ask(
+    stream: &mut TcpStream,
+    own: &Identity,
+    credentials: &Credentials,
+    expected: &ServiceId,
+) -> Result<PeerId, HandshakeError> {
+    let (_, their) = Wire::new(stream).greet(own, credentials, expected).await?;
+    Ok(peer_of(&their))
 }
 
 /// The logic server's side. `claimed` becomes who the peer says it is, before it has proved
@@ -148,6 +167,19 @@ pub(crate) async fn refuse(stream: &mut TcpStream, reason: RefusedReason, detail
     let _ = timeout(REFUSAL, Wire::new(stream).refuse(refused)).await;
 }
 
+/// Tells a peer that passed the handshake that its id is held by another life, which is at `address`.
+pub(crate) async fn refuse_for(stream: &mut TcpStream, holder: &PeerId, address: &str) {
+    let detail = format!(
+        "{} is linked as incarnation {} at {address}: give each server a service.id of its own",
+        holder.service_id, holder.incarnation
+    );
+    let reason = RefusedReason::Held.into();
+    let (holder, holder_address) = (holder.incarnation.0, address.to_owned());
+    let refused = Refused { reason, detail, holder, holder_address };
+    // A peer that does not listen need not know.
+    let _ = timeout(REFUSAL, Wire::new(stream).send(Kind::Refused(refused))).await;
+}
+
 fn peer_of(hello: &Hello) -> PeerId {
     PeerId {
         service_id: ServiceId::from(hello.service_id.as_str()),
@@ -167,9 +199,8 @@ fn refused(reason: RefusedReason, detail: String) -> HandshakeError {
 }
 
 fn unexpected(kind: &Kind) -> HandshakeError {
-    if let Kind::Refused(Refused { detail, .. }) = kind {
-        let Kind::Refused(refused) = kind else { unreachable!("matched above") };
-        return HandshakeError::RefusedByPeer { reason: refused.reason(), detail: detail.clone() };
+    if let Kind::Refused(refused) = kind {
+        return HandshakeError::by_peer(refused.clone());
     }
     refused(RefusedReason::Malformed, "expected the next step of the handshake".to_owned())
 }
@@ -311,6 +342,25 @@ impl<'a> Wire<'a> {
         Self { stream, decoder, buffer: BytesMut::with_capacity(512) }
     }
 
+    /// The first half of a dial: both hellos.
+    async fn greet(
+        &mut self,
+        own: &Identity,
+        credentials: &Credentials,
+        expected: &ServiceId,
+    ) -> Result<(Hello, Hello), HandshakeError> {
+        let hello = own.hello(credentials);
+        self.send(Kind::Hello(hello.clone())).await?;
+        let checked = match self.receive().await? {
+            Kind::HelloAck(ack) => check_ack(&hello, ack, credentials, expected),
+            other => Err(unexpected(&other)),
+        };
+        match checked {
+            Ok(their) => Ok((hello, their)),
+            Err(error) => Err(self.refuse(error).await),
+        }
+    }
+
     async fn send(&mut self, kind: Kind) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         LinkFrame::new(kind).encode(&mut bytes);
@@ -333,7 +383,8 @@ impl<'a> Wire<'a> {
     /// Sends the reason, so that the other side's log names it too; returns the error.
     async fn refuse(&mut self, error: HandshakeError) -> HandshakeError {
         if let HandshakeError::Refused { reason, detail } = &error {
-            let refused = Refused { reason: (*reason).into(), detail: detail.clone() };
+            let (reason, detail) = ((*reason).into(), detail.clone());
+            let refused = Refused { reason, detail, ..Refused::default() };
             // The peer may be gone already; our own log has the reason.
             let _ = self.send(Kind::Refused(refused)).await;
             let _ = self.stream.shutdown().await;

@@ -6,8 +6,9 @@ mod io;
 mod queue;
 
 use std::{
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -23,8 +24,8 @@ use self::echo::Echo;
 use crate::{PeerId, forward::Admission, promotion::Fitness};
 
 pub(crate) use handshake::{
-    Credentials, Established, HandshakeError, Identity, dial as handshake_dial,
-    listen as handshake_listen, refuse,
+    Credentials, Established, HandshakeError, Identity, ask as handshake_ask,
+    dial as handshake_dial, listen as handshake_listen, refuse, refuse_for,
 };
 pub(crate) use io::{FrameSink, run};
 pub(crate) use queue::{Queue, Rejected};
@@ -74,6 +75,8 @@ pub(crate) struct Link {
     pub(crate) zone: Arc<str>,
     pub(crate) weight: u32,
     pub(crate) opened: Instant,
+    /// Where the connection comes from, as far as that is known.
+    pub(crate) remote: OnceLock<SocketAddr>,
     queue: Arc<Queue>,
     closed: CancellationToken,
     ended: CancellationToken,
@@ -96,6 +99,7 @@ impl Link {
             zone: Arc::from(""),
             weight: 1,
             opened: Instant::now(),
+            remote: OnceLock::new(),
             queue,
             closed,
             ended: CancellationToken::new(),
@@ -259,6 +263,12 @@ impl Link {
             () = self.echo.hear(send) => {}
             () = self.closed.cancelled() => {}
         }
+    }
+
+    /// Returns whether the peer answers a ping of now within `patience`.
+    pub(crate) async fn answers(&self, stamp: impl Fn() -> Stamp, patience: Duration) -> bool {
+        let heard = tokio::time::timeout(patience, self.hear(stamp)).await;
+        heard.is_ok() && !self.is_closed()
     }
 
     /// Tells the peer a stamp. Where there is no room, the next ping tells it.

@@ -19,6 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use imago_kit::{LogLimit, Recorded, Secret};
+use imago_proto::Incarnation;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ use crate::{metrics as meters, metrics_recorder};
 /// How often refused admin requests of one address are logged.
 const REFUSED_LOG: Duration = Duration::from_secs(60);
 
+/// Header of `/health` that tells which life of its id a server is.
+pub(crate) const INCARNATION_HEADER: &str = "imago-incarnation";
 const ROUTES: &str =
     "GET /health, GET /ready, GET /peers, GET /metrics, POST /admin/promotion/exclude/{gateway}";
 
@@ -55,6 +58,7 @@ pub trait MonitorSource: Send + Sync + 'static {
 #[derive(Clone)]
 struct Monitor {
     source: Arc<dyn MonitorSource>,
+    life: Incarnation,
     admin_token: Option<Arc<Secret>>,
     recorder: Option<Recorded>,
     hosts: Hosts,
@@ -65,12 +69,17 @@ struct Monitor {
 }
 
 impl Monitor {
-    fn new(source: Arc<dyn MonitorSource>, admin_token: Option<Secret>, hosts: Hosts) -> Self {
+    fn new(
+        source: Arc<dyn MonitorSource>,
+        life: Incarnation,
+        admin_token: Option<Secret>,
+        hosts: Hosts,
+    ) -> Self {
         // An empty token would admit everybody who sends an empty one.
         let admin_token = admin_token.filter(|token| !token.is_empty()).map(Arc::new);
         let recorder = metrics_recorder();
         let refused = Arc::new(LogLimit::every(REFUSED_LOG));
-        Self { source, admin_token, recorder, hosts, rendering: Arc::default(), refused }
+        Self { source, life, admin_token, recorder, hosts, rendering: Arc::default(), refused }
     }
 }
 
@@ -79,6 +88,7 @@ impl Monitor {
 pub(crate) fn serve(
     listener: TcpListener,
     source: Arc<dyn MonitorSource>,
+    life: Incarnation,
     admin_token: Option<Secret>,
     config: &MonitorConfig,
     address: &str,
@@ -87,7 +97,7 @@ pub(crate) fn serve(
     let machine = rustix::system::uname();
     let machine = machine.nodename().to_string_lossy();
     let hosts = config.hosts.iter().map(String::as_str).chain([address, &*machine]);
-    let monitor = Monitor::new(source, admin_token, Hosts::new(hosts));
+    let monitor = Monitor::new(source, life, admin_token, Hosts::new(hosts));
     let bounds = Bounds { connections: config.connections, ..Bounds::default() };
     serve_within(bounds, listener, monitor, stop)
 }
@@ -131,7 +141,7 @@ fn routes(monitor: Monitor) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .route_layer(meant);
     Router::new()
-        .route("/health", get(|| async { "ok\n" }))
+        .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .merge(guarded)
@@ -178,6 +188,11 @@ async fn unknown() -> Response {
 
 async fn wrong_method() -> Response {
     refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("expected one of {ROUTES}"))
+}
+
+/// Tells the life, too: a server that finds an entry under its id asks whether its process lives.
+async fn health(State(monitor): State<Monitor>) -> Response {
+    ([(INCARNATION_HEADER, monitor.life.to_string())], "ok\n").into_response()
 }
 
 async fn ready(State(monitor): State<Monitor>) -> Response {

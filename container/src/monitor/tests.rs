@@ -61,7 +61,8 @@ impl Server {
         let source = Arc::new(Source { ready, excluded: Mutex::default() });
         let stop = CancellationToken::new();
         let hosts = Hosts::new(["known.example"]);
-        let monitor = Monitor::new(source.clone(), admin_token.map(Into::into), hosts);
+        let monitor =
+            Monitor::new(source.clone(), Incarnation(0xff), admin_token.map(Into::into), hosts);
         let rendering = monitor.rendering.clone();
         let task = tokio::spawn(serve_within(bounds, listener, monitor, stop.clone()));
         Self { address, source, rendering, stop, task }
@@ -115,8 +116,9 @@ async fn the_peers_report_reads_back_what_it_wrote() {
 async fn metrics_are_recorded_from_the_call_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let source = Arc::new(Source { ready: Ok(()), excluded: Mutex::default() });
-    let unpolled =
-        serve(listener, source, None, &MonitorConfig::default(), "", CancellationToken::new());
+    let (life, config, stop) =
+        (Incarnation(0xff), MonitorConfig::default(), CancellationToken::new());
+    let unpolled = serve(listener, source, life, None, &config, "", stop);
     crate::metrics::handshake_refused("test");
     drop(unpolled);
     let server = Server::start(Ok(()), None).await;
@@ -130,7 +132,9 @@ async fn an_unready_server_says_why() {
     let answer = server.ask("GET", "/ready", "").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("waiting for gateway-2"), "{answer}");
-    assert!(server.ask("GET", "/health", "").await.starts_with("HTTP/1.1 200"));
+    let health = server.ask("GET", "/health", "").await;
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    assert!(health.contains("imago-incarnation: 00000000000000ff\r\n"), "{health}");
 }
 
 #[tokio::test]

@@ -156,6 +156,7 @@ pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
         RefusedReason::Duplicate => "duplicate",
         RefusedReason::Malformed => "malformed",
         RefusedReason::Identity => "identity",
+        RefusedReason::Held => "held",
     }
 }
 

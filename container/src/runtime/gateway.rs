@@ -17,19 +17,20 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    TICK, critical_since,
+    Claimant, Claimed, Lost, TICK, Told, critical_since,
     dial::Place,
     freeze::Pulse,
     gateway_dial::{Links, Target},
     ours,
-    registrar::Registrar,
+    registrar::{Departure, Registrar},
     registration,
     registry_log::{RegistryLog, in_maintenance},
     report::{GatewayReport, excluded_of},
     subscribe,
 };
 use crate::{
-    ContainerConfig, GatewayRole, ServerInfo,
+    ContainerConfig, Error, GatewayRole, ServerInfo,
+    claim::ClashLog,
     link::Link,
     metrics,
     promotion::{GatewayAction, GatewayCore, GatewayEvent, GatewayPhase, LogicRecord},
@@ -56,29 +57,67 @@ pub(crate) struct GatewayRuntime {
     pub(crate) links: Arc<Links>,
     pub(crate) report: Arc<GatewayReport>,
     pub(crate) registry_log: RegistryLog,
+    /// Taken when it runs.
+    pub(crate) claimant: Option<Claimant>,
+    /// What links tell of this gateway's id. Taken when it runs.
+    pub(crate) told: Option<mpsc::Receiver<Told>>,
+    pub(crate) lost: Lost,
+    pub(crate) clashes: ClashLog,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
 
 impl GatewayRuntime {
     /// Runs until `shutdown`, then drains. Nothing of it is left running after that.
-    pub(crate) async fn run(mut self, role: Arc<dyn GatewayRole>, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// When another server holds the id: at the start, or after a drain.
+    pub(crate) async fn run(
+        mut self,
+        role: Arc<dyn GatewayRole>,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
         self.links.set_role(role.clone());
-        let (registered, registrations) = mpsc::channel(4);
-        let young = self.entry(ServiceState::Young);
-        let registrar =
-            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
-        self.tasks.spawn(tick_forwarder(self.links.clone(), self.stop.clone()));
-
-        let mut core = GatewayCore::new(self.info.id.clone(), self.config.timing);
-        let subscription = self.grow(&mut core, &registrar, registrations, &*role, &shutdown).await;
-        core.on(GatewayEvent::Leave, Instant::now());
-        self.report.leave();
-        self.drain(core, subscription, registrar, &*role).await;
-
+        let claimed = match self.claimant.take() {
+            Some(claimant) => claimant.claim(&shutdown).await,
+            None => Ok(None),
+        };
+        let ran = match claimed {
+            Ok(Some(claimed)) => self.run_claimed(claimed, &*role, &shutdown).await,
+            Ok(None) => Ok(()),
+            Err(clash) => Err(clash.into()),
+        };
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        ran
+    }
+
+    /// From the registration to its end.
+    async fn run_claimed(
+        &mut self,
+        claimed: Claimed,
+        role: &dyn GatewayRole,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        let (registered, registrations) = mpsc::channel(4);
+        let young = self.entry(ServiceState::Young);
+        let young = young.with_meta(meta_key::GENERATION, claimed.generation().to_string());
+        let registrar =
+            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
+        self.tasks.spawn(tick_forwarder(self.links.clone(), self.stop.clone()));
+        let end = shutdown.child_token();
+        if let Some(told) = self.told.take() {
+            let kept = claimed.keep(registrar.rewriter(), told, self.lost.clone(), end.clone());
+            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(kept));
+        }
+
+        let mut core = GatewayCore::new(self.info.id.clone(), self.config.timing);
+        let subscription = self.grow(&mut core, &registrar, registrations, role, &end).await;
+        core.on(GatewayEvent::Leave, Instant::now());
+        self.report.leave();
+        self.drain(core, subscription, registrar, role).await;
+        self.lost.get().map_or(Ok(()), |clash| Err(clash.into()))
     }
 
     fn entry(&self, state: ServiceState) -> ServiceRegistration {
@@ -141,6 +180,7 @@ impl GatewayRuntime {
 
     fn seen(&self, snapshot: &Snapshot) -> GatewayEvent {
         self.registry_log.look(snapshot, &self.info.id);
+        self.clashes.look(&snapshot.instances);
         let resting = in_maintenance(&snapshot.instances);
         self.links.rest(resting.map(|it| ServiceId::from(it.service.id.as_str())).collect());
         let records = logic_records(&snapshot.instances, &self.info.id);
@@ -190,6 +230,7 @@ impl GatewayRuntime {
                     "isolated: no logic server linked; handing the clients over until one is"
                 );
                 metrics::isolated();
+                self.links.cut_off();
                 role.fence();
                 registrar.want(self.entry(ServiceState::Young));
             }
@@ -248,7 +289,10 @@ impl GatewayRuntime {
         role: &dyn GatewayRole,
     ) {
         tracing::info!("leaving: accepting nobody, handing the clients over");
-        registrar.want(self.entry(ServiceState::Leaving));
+        let departure = self.lost.departure();
+        if departure == Departure::Leaves {
+            registrar.want(self.entry(ServiceState::Leaving));
+        }
         self.links.announce(&State { state: ServerState::Leaving.into(), excluded: Vec::new() });
         let snapshot = subscription.as_ref().map(Subscription::current).unwrap_or_default();
         let within = self.config.drain_timeout;
@@ -271,7 +315,7 @@ impl GatewayRuntime {
         }
         // Nobody reads them any more: whoever tells one must not wait for room.
         self.events.close();
-        registrar.leave().await;
+        registrar.leave(departure).await;
         let links = self.links.all();
         join_all(links.iter().map(|link| flush_and_close(link))).await;
     }

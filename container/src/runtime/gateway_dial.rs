@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use super::{
+    Told,
     backoff::Backoff,
     dial::{DialError, Place},
     failures::{Failures, LinkError},
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{
     GatewayRole, LinkConfig, PeerId,
+    claim::Refusal,
     forward::Forwarder,
     hlc::Hlc,
     link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
@@ -63,7 +65,7 @@ pub(crate) struct Links {
     pub(crate) config: LinkConfig,
     pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
-    pub(crate) events: mpsc::Sender<GatewayEvent>,
+    mailboxes: Mailboxes,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     role: OnceLock<Arc<dyn GatewayRole>>,
@@ -74,6 +76,13 @@ pub(crate) struct Links {
     resting: Mutex<BTreeSet<ServiceId>>,
     /// Our own state, told to every link.
     state: Mutex<State>,
+}
+
+/// Where links tell what happens.
+pub(crate) struct Mailboxes {
+    pub(crate) events: mpsc::Sender<GatewayEvent>,
+    /// What concerns the own id.
+    pub(crate) told: mpsc::Sender<Told>,
 }
 
 /// A server that is dialled for as long as this is kept.
@@ -88,7 +97,7 @@ impl Links {
         config: LinkConfig,
         identity: Identity,
         credentials: Credentials,
-        events: mpsc::Sender<GatewayEvent>,
+        mailboxes: Mailboxes,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -100,7 +109,7 @@ impl Links {
             config,
             identity,
             credentials,
-            events,
+            mailboxes,
             tasks,
             stop,
             role: OnceLock::new(),
@@ -205,7 +214,7 @@ impl Links {
             // A link that is up ends by itself or by `close`: dialling alone stops here.
             match self.connect(&wanted, &stop).await {
                 Some(Ok((stream, established))) => self.run(stream, established, &wanted).await,
-                Some(Err(error)) => self.dial_failed(&wanted, &error),
+                Some(Err(error)) => self.dial_failed(&wanted, error),
                 None => return,
             }
             if opened.elapsed() > GOOD_LINK {
@@ -219,6 +228,12 @@ impl Links {
         }
     }
 
+    /// No server can be reached: others may have taken our id over.
+    pub(super) fn cut_off(&self) {
+        // No room: as much was told before.
+        let _ = self.mailboxes.told.try_send(Told::CutOff);
+    }
+
     /// `None` once stopped.
     async fn connect(
         &self,
@@ -230,12 +245,25 @@ impl Links {
         stop.run_until_cancelled(dialled).await
     }
 
-    fn dial_failed(&self, target: &Target, error: &DialError) {
+    fn dial_failed(&self, target: &Target, error: DialError) {
         metrics::dial_failed(error.label());
-        if matches!(error, DialError::Handshake(error) if error.is_refusal()) {
+        if matches!(&error, DialError::Handshake(error) if error.is_refusal()) {
             metrics::handshake_refused(error.label());
         }
-        self.failures.failed(&target.peer.service_id, &target.place.address(), error);
+        self.failures.failed(&target.peer.service_id, &target.place.address(), &error);
+        if let DialError::Handshake(error) = error {
+            self.tell_of_holder(error);
+        }
+    }
+
+    /// Tells the runtime where another life holds this gateway's id, if the refusal says so.
+    fn tell_of_holder(&self, error: HandshakeError) {
+        if let HandshakeError::RefusedByPeer { holder: Some((holder, address)), .. } = error {
+            let has_links = !self.links.is_empty();
+            // No room: the next attempt is refused as well.
+            let _ =
+                self.mailboxes.told.try_send(Told::Refused(Refusal { holder, address, has_links }));
+        }
     }
 
     async fn run(self: &Arc<Self>, stream: TcpStream, established: Established, target: &Target) {
@@ -313,7 +341,7 @@ impl Links {
 
     async fn tell(&self, event: GatewayEvent) {
         // The runtime is gone only when the gateway ends.
-        let _ = self.events.send(event).await;
+        let _ = self.mailboxes.events.send(event).await;
     }
 }
 
@@ -345,10 +373,10 @@ impl FrameSink for Links {
                 self.tell(GatewayEvent::LinkState { peer, state }).await;
             }
             Kind::Refused(refused) => {
-                let (reason, detail) = (refused.reason(), refused.detail);
-                let error = HandshakeError::RefusedByPeer { reason, detail };
+                let error = HandshakeError::by_peer(refused);
                 metrics::handshake_refused(error.label());
                 self.failures.failed(&link.peer.service_id, "its link", &error);
+                self.tell_of_holder(error);
                 link.close();
             }
             other => {

@@ -15,19 +15,21 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    REGISTRY_READ, TICK, critical_since,
+    Claimant, Claimed, Lost, REGISTRY_READ, TICK, TOLD, Told, critical_since,
     freeze::Pulse,
     logic_accept::Acceptor,
     logic_links::Gateways,
     ours,
-    registrar::Registrar,
+    registrar::{Departure, Registrar},
     registration,
     registry_log::RegistryLog,
     report::{LogicReport, excluded_of},
     subscribe,
 };
 use crate::{
-    ContainerConfig, LogicRole, ServerInfo, metrics,
+    ContainerConfig, Error, LogicRole, ServerInfo,
+    claim::ClashLog,
+    metrics,
     promotion::{Fitness, GatewayRecord, LogicAction, LogicCore, LogicEvent, LogicPhase},
 };
 
@@ -46,37 +48,69 @@ pub(crate) struct LogicRuntime {
     pub(crate) gateways: Arc<Gateways>,
     pub(crate) report: Arc<LogicReport>,
     pub(crate) registry_log: Arc<RegistryLog>,
+    /// Taken when it runs.
+    pub(crate) claimant: Option<Claimant>,
+    pub(crate) lost: Lost,
+    pub(crate) clashes: ClashLog,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
 
 impl LogicRuntime {
     /// Runs until `shutdown`, then drains. Nothing of it is left running after that.
+    ///
+    /// # Errors
+    /// When another server holds the id: at the start, or after a drain.
     pub(crate) async fn run(
         mut self,
         acceptor: Acceptor,
         role: Arc<dyn LogicRole>,
         shutdown: CancellationToken,
-    ) {
+    ) -> Result<(), Error> {
         self.gateways.set_role(role.clone());
-        let young = self.entry(ServiceState::Young, &BTreeSet::new());
-        let (registered, registrations) = mpsc::channel(4);
-        let registrar =
-            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
         self.tasks.spawn(acceptor.run());
-
-        self.grow(&registrar, registrations, &shutdown).await;
-        // Nobody reads them any more: whoever tells one must not wait for room.
+        let claimed = match self.claimant.take() {
+            Some(claimant) => claimant.claim(&shutdown).await,
+            None => Ok(None),
+        };
+        let ran = match claimed {
+            Ok(Some(claimed)) => self.run_claimed(claimed, &*role, &shutdown).await,
+            Ok(None) => Ok(()),
+            Err(clash) => Err(clash.into()),
+        };
         self.events.close();
-        self.report.leave();
-        self.drain(&*role, registrar).await;
-
         self.stop.cancel();
         for link in self.gateways.links() {
             link.close();
         }
         self.tasks.close();
         self.tasks.wait().await;
+        ran
+    }
+
+    /// From the registration to its end.
+    async fn run_claimed(
+        &mut self,
+        claimed: Claimed,
+        role: &dyn LogicRole,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        let young = self.entry(ServiceState::Young, &BTreeSet::new());
+        let young = young.with_meta(meta_key::GENERATION, claimed.generation().to_string());
+        let (registered, registrations) = mpsc::channel(4);
+        let registrar =
+            Registrar::start(self.naming.clone(), young, registered, &self.tasks, &self.stop);
+        let end = shutdown.child_token();
+        let (told_in, told) = mpsc::channel(TOLD);
+        let kept = claimed.keep(registrar.rewriter(), told, self.lost.clone(), end.clone());
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(kept));
+
+        self.grow(&registrar, registrations, &told_in, &end).await;
+        // Nobody reads them any more: whoever tells one must not wait for room.
+        self.events.close();
+        self.report.leave();
+        self.drain(role, registrar).await;
+        self.lost.get().map_or(Ok(()), |clash| Err(clash.into()))
     }
 
     fn entry(&self, state: ServiceState, excluded: &BTreeSet<ServiceId>) -> ServiceRegistration {
@@ -94,6 +128,7 @@ impl LogicRuntime {
         &mut self,
         registrar: &Registrar,
         mut registrations: mpsc::Receiver<ServiceRegistration>,
+        told_in: &mpsc::Sender<Told>,
         shutdown: &CancellationToken,
     ) {
         let mut core = LogicCore::new(self.config.timing);
@@ -109,6 +144,7 @@ impl LogicRuntime {
         let mut event = Some(self.seen(&snapshot));
         let mut warned = Instant::now();
         let mut pulse = Pulse::new(self.config.link.ping_timeout, warned);
+        let mut is_linked = false;
         loop {
             if let Some(event) = event.take() {
                 let now = Instant::now();
@@ -131,6 +167,11 @@ impl LogicRuntime {
                 Some(told) = self.events.recv() => event = Some(told),
                 _ = tick.tick() => {
                     self.gateways.tick();
+                    let was_linked = std::mem::replace(&mut is_linked, self.gateways.has_links());
+                    if was_linked && !is_linked {
+                        // No room: as much was told before.
+                        let _ = told_in.try_send(Told::CutOff);
+                    }
                     self.warn_when_waiting(&core, &mut warned);
                     event = Some(LogicEvent::Tick);
                 }
@@ -149,6 +190,8 @@ impl LogicRuntime {
 
     fn seen(&self, snapshot: &Snapshot) -> LogicEvent {
         self.registry_log.look(snapshot, &self.info.id);
+        self.clashes.look(&snapshot.instances);
+        self.gateways.set_addresses(&snapshot.instances);
         LogicEvent::Snapshot(gateway_records(&snapshot.instances, &self.info.id))
     }
 
@@ -213,7 +256,10 @@ impl LogicRuntime {
     /// Leaves without losing anything (`promotion.md`, "Leaving").
     async fn drain(&self, role: &dyn LogicRole, registrar: Registrar) {
         tracing::info!("leaving: no new requests, finishing what is in flight");
-        registrar.want(self.entry(ServiceState::Leaving, &BTreeSet::new()));
+        let departure = self.lost.departure();
+        if departure == Departure::Leaves {
+            registrar.want(self.entry(ServiceState::Leaving, &BTreeSet::new()));
+        }
         self.gateways.announce(&State { state: ServerState::Leaving.into(), excluded: Vec::new() });
         let drained = timeout(self.config.drain_timeout, async {
             self.gateways.drained().await;
@@ -223,7 +269,7 @@ impl LogicRuntime {
         if drained.await.is_err() {
             tracing::warn!(timeout = ?self.config.drain_timeout, "drain took too long, leaving anyway");
         }
-        registrar.leave().await;
+        registrar.leave(departure).await;
     }
 }
 

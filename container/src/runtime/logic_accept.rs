@@ -19,8 +19,8 @@ use super::{
     logic_links::{Gateways, Parked},
 };
 use crate::{
-    LinkConfig,
-    link::{self, Credentials, Identity, Link},
+    LinkConfig, PeerId,
+    link::{self, Credentials, FrameSink, Identity, Link},
     metrics,
     promotion::LogicEvent,
     slots::{Slot, Slots},
@@ -28,6 +28,9 @@ use crate::{
 
 /// How often an error of the listener is logged.
 const ACCEPT_LOG: Duration = Duration::from_secs(60);
+/// How long the link of another life of a gateway may take to answer a ping. A process that stands still
+/// for longer notices that, see [`claimant`](super::claimant).
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts links until it is stopped.
 pub(crate) struct Acceptor {
@@ -46,6 +49,8 @@ pub(crate) struct LinkServer {
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) failures: Failures,
+    /// Limits what is logged of ids that two gateways have.
+    pub(crate) held: Arc<LogLimit>,
 }
 
 impl Acceptor {
@@ -118,6 +123,9 @@ impl LinkServer {
         drop(slot);
         let peer = established.peer;
         tracing::Span::current().record("peer", tracing::field::display(&peer));
+        if let Some(holder) = self.holder(&peer).await {
+            return self.refuse_for(&mut stream, &peer, &holder).await;
+        }
         let Some(link) = self.gateways.admit(&peer, self.stop.child_token()) else {
             let detail = format!("a link with {peer} is already up");
             metrics::handshake_refused("duplicate");
@@ -126,6 +134,8 @@ impl LinkServer {
             return;
         };
         self.failures.over(&peer.service_id);
+        // A new link: nothing has said before where it comes from.
+        let _ = link.remote.set(remote);
         self.run(stream, established.received, &link).await;
     }
 
@@ -140,6 +150,39 @@ impl LinkServer {
             None if is_refusal => self.failures.failed_unknown(remote, error),
             None => tracing::debug!(%error, "no link with an unknown peer"),
         }
+    }
+
+    /// The link of another life of this gateway, where that lives: it has one, and answers on it.
+    async fn holder(&self, peer: &PeerId) -> Option<Arc<Link>> {
+        let patience = ANSWER_PATIENCE.min(self.config.dial_timeout / 2);
+        let mut silent: Option<Arc<Link>> = None;
+        loop {
+            let link = self.gateways.link_with(&peer.service_id)?;
+            let was_asked = silent.as_ref().is_some_and(|silent| Arc::ptr_eq(silent, &link));
+            if was_asked || link.peer == *peer {
+                return None;
+            }
+            if link.answers(|| self.gateways.stamp(), patience).await {
+                return Some(link);
+            }
+            silent = Some(link);
+        }
+    }
+
+    async fn refuse_for(&self, stream: &mut TcpStream, peer: &PeerId, holder: &Link) {
+        let address = self.gateways.address_of_linked(holder);
+        metrics::handshake_refused("held");
+        if let Some(more) = self.held.allow(peer.service_id.as_str()) {
+            let remote = || stream.peer_addr().map(|remote| remote.to_string()).ok();
+            tracing::warn!(
+                linked = %holder.peer,
+                linked_address = address,
+                refused = %peer,
+                refused_address = self.gateways.address_of(peer).or_else(remote),
+                "two gateways have one service.id: the one that is linked answers, refusing the other one{more}"
+            );
+        }
+        link::refuse_for(stream, &holder.peer, &address).await;
     }
 
     async fn run(&self, stream: TcpStream, received: bytes::BytesMut, link: &Arc<Link>) {

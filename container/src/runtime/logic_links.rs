@@ -19,6 +19,7 @@ use imago_proto::{
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+mod addresses;
 mod owed;
 
 use super::logic_told::tell_sessions;
@@ -88,6 +89,7 @@ pub(crate) struct Gateways {
     role: OnceLock<Arc<dyn LogicRole>>,
     events: mpsc::Sender<LogicEvent>,
     state: Mutex<State>,
+    addresses: Mutex<addresses::Addresses>,
     /// After all logins that this server has been told of.
     clock: Hlc,
     changed: Notify,
@@ -102,6 +104,7 @@ impl Gateways {
             role: OnceLock::new(),
             events,
             state: Mutex::default(),
+            addresses: Mutex::default(),
             clock: Hlc::default(),
             changed: Notify::new(),
         }
@@ -135,6 +138,10 @@ impl Gateways {
 
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         self.places.iter().filter_map(|place| place.link()).collect()
+    }
+
+    pub(crate) fn has_links(&self) -> bool {
+        self.places.iter().any(|place| place.link().is_some())
     }
 
     /// Asks every linked gateway whether it is there.

@@ -1,6 +1,7 @@
 //! The shell around the pure cores: sockets, timers, tasks, registry.
 
 mod backoff;
+mod claimant;
 mod dial;
 mod failures;
 pub(crate) mod freeze;
@@ -22,10 +23,12 @@ mod tests;
 mod trouble;
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use imago_kit::LogLimit;
 use imago_naming::{
     Health, Instance, Naming, ServiceRegistration, ServiceState, Subscription, meta_key,
 };
@@ -34,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use backoff::Backoff;
+use claimant::{Claimant, Claimed, Lost, Told};
 pub(crate) use gateway::GatewayRuntime;
 pub use gateway_handle::GatewayHandle;
 pub(crate) use logic::LogicRuntime;
@@ -44,7 +48,7 @@ pub use trouble::Trouble;
 
 use self::{
     failures::Failures,
-    gateway_dial::Links,
+    gateway_dial::{Links, Mailboxes},
     logic_accept::LinkServer,
     registry_log::RegistryLog,
     report::{GatewayReport, LogicReport},
@@ -52,6 +56,7 @@ use self::{
 };
 use crate::{
     ContainerConfig, Error, PeerId, ServerInfo,
+    claim::{ClashLog, claim_of},
     forward::Forwarder,
     link::{Credentials, Identity},
     metrics,
@@ -62,6 +67,10 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// Events that may wait for a core. Overflow policy: the sender waits.
 const MAILBOX: usize = 1024;
+/// What links tell of this server's id, and may wait. Overflow policy: dropped, since they tell it again.
+const TOLD: usize = 16;
+/// How often it is logged that two gateways have one id.
+const HELD_LOG: Duration = Duration::from_secs(60);
 /// How long a read of the registry may take.
 const REGISTRY_READ: Duration = Duration::from_secs(10);
 
@@ -81,6 +90,17 @@ impl Common {
     fn identity(&self, role: Role) -> Identity {
         Identity { service: self.info.service.as_str().into(), peer: self.info.peer(), role }
     }
+
+    fn claimant(&self, role: Role, port: u16) -> Claimant {
+        Claimant {
+            info: self.info.clone(),
+            port,
+            naming: self.naming.clone(),
+            identity: self.identity(role),
+            credentials: self.credentials.clone(),
+            drain_timeout: self.config.drain_timeout,
+        }
+    }
 }
 
 /// Puts a gateway's runtime together.
@@ -92,12 +112,15 @@ pub(crate) fn gateway(
 ) -> (GatewayRuntime, GatewayHandle) {
     let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
     let identity = common.identity(Role::Gateway);
+    let claimant = common.claimant(Role::Gateway, port);
+    let (told_in, told) = tokio::sync::mpsc::channel(TOLD);
+    let mailboxes = Mailboxes { events: events_in, told: told_in };
     let links = Arc::new(Links::new(
         Forwarder::new(common.config.forward.clone(), selector),
         common.config.link,
         identity,
         common.credentials,
-        events_in,
+        mailboxes,
         common.tasks.clone(),
         common.stop.clone(),
     ));
@@ -120,6 +143,10 @@ pub(crate) fn gateway(
         links,
         report,
         registry_log: RegistryLog::default(),
+        claimant: Some(claimant),
+        told: Some(told),
+        lost: Lost::default(),
+        clashes: ClashLog::default(),
         tasks: common.tasks,
         stop: common.stop,
     };
@@ -134,6 +161,7 @@ pub(crate) fn logic(
     let port = listener.local_addr().map_err(Error::Listener)?.port();
     let (events_in, events) = tokio::sync::mpsc::channel(MAILBOX);
     let identity = common.identity(Role::Logic);
+    let claimant = common.claimant(Role::Logic, port);
     let gateways = Arc::new(logic_links::Gateways::new(common.config.link, events_in.clone()));
     let trouble = TroubleCell::default();
     let report = LogicReport {
@@ -153,6 +181,7 @@ pub(crate) fn logic(
         tasks: common.tasks.clone(),
         stop: common.stop.clone(),
         failures,
+        held: Arc::new(LogLimit::every(HELD_LOG)),
     };
     let handle = LogicHandle {
         own: common.info.peer(),
@@ -172,6 +201,9 @@ pub(crate) fn logic(
         gateways,
         report: Arc::new(report),
         registry_log: Arc::default(),
+        claimant: Some(claimant),
+        lost: Lost::default(),
+        clashes: ClashLog::default(),
         tasks: common.tasks,
         stop: common.stop,
     };
@@ -218,13 +250,28 @@ fn peer_of(service: &ServiceRegistration) -> Option<PeerId> {
     Some(PeerId { service_id: ServiceId::from(service.id.as_str()), incarnation })
 }
 
-/// Entries of other servers that are ours to talk to.
+/// Entries of other servers that are ours to talk to, one for each id. Of several with one id it is the
+/// one that stays, see [`claim`](crate::claim).
 fn ours<'a>(
     instances: &'a [Instance],
-    own: &'a ServiceId,
+    own: &ServiceId,
 ) -> impl Iterator<Item = (PeerId, &'a Instance)> {
-    let others = instances.iter().filter(|instance| instance.service.id != own.as_str());
-    others.filter_map(|instance| Some((peer_of(&instance.service)?, instance)))
+    let mut ours: BTreeMap<&str, (PeerId, &Instance)> = BTreeMap::new();
+    for instance in instances.iter().filter(|instance| instance.service.id != own.as_str()) {
+        let Some(peer) = peer_of(&instance.service) else { continue };
+        let claim = claim_of(&instance.service);
+        let outranks = |other: &Instance| {
+            claim.zip(claim_of(&other.service)).is_some_and(|(claim, other)| claim.outranks(other))
+        };
+        match ours.entry(&instance.service.id) {
+            Entry::Vacant(free) => drop(free.insert((peer, instance))),
+            Entry::Occupied(mut taken) if outranks(taken.get().1) => {
+                taken.insert((peer, instance));
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    ours.into_values()
 }
 
 /// A moment of the wall clock on the clock that the cores use.

@@ -2,28 +2,47 @@
 
 use std::{sync::Arc, time::Duration};
 
-use imago_naming::{Naming, ServiceRegistration};
+use imago_naming::{Naming, ServiceRegistration, meta_key};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::backoff::Backoff;
-use crate::metrics;
+use crate::{
+    claim::{Listed, claim_of},
+    metrics,
+};
 
-/// How long a write that is on its way may take before a leaving server takes its entry out.
+/// How long a write that is on its way, and a look at the entry, may take before a leaving server takes its
+/// entry out.
 const LAST_WRITE: Duration = Duration::from_secs(1);
-/// How long taking the entry out may take.
-const DEREGISTRATION: Duration = Duration::from_secs(3);
+/// How long taking the entry out may take, with the look.
+const DEREGISTRATION: Duration = Duration::from_secs(4);
 
 /// The own entry in the registry.
 pub(crate) struct Registrar {
     naming: Arc<dyn Naming>,
-    desired: watch::Sender<ServiceRegistration>,
+    rewriter: Rewriter,
     end: CancellationToken,
     writer: JoinHandle<()>,
+}
+
+/// Has the entry written again. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Rewriter {
+    desired: watch::Sender<ServiceRegistration>,
+    /// Breaks off a write that waits for its entry to show up, which another one may have replaced.
+    again: Arc<Notify>,
+}
+
+/// Whether the entry is taken out as that of a server that leaves, or of one that lost its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    Leaves,
+    LosesId,
 }
 
 // === impl Registrar ===
@@ -39,25 +58,44 @@ impl Registrar {
         stop: &CancellationToken,
     ) -> Self {
         let (desired, wanted) = watch::channel(first);
+        let rewriter = Rewriter { desired, again: Arc::default() };
         let end = stop.child_token();
-        let writer = write(naming.clone(), wanted, registered, end.clone(), stop.clone());
-        Self { naming, desired, end, writer: tasks.spawn(writer) }
+        let again = rewriter.again.clone();
+        let writer = write(naming.clone(), wanted, again, registered, end.clone(), stop.clone());
+        Self { naming, rewriter, end, writer: tasks.spawn(writer) }
     }
 
-    /// What is to stand in the registry from now on.
+    /// What is to stand in the registry from now on, under the generation of now.
     pub(crate) fn want(&self, registration: ServiceRegistration) {
-        self.desired.send_replace(registration);
+        self.rewriter.desired.send_modify(|desired| {
+            let generation = desired.meta.remove(meta_key::GENERATION);
+            *desired = registration;
+            desired.meta.extend(generation.map(|number| (meta_key::GENERATION.to_owned(), number)));
+        });
+    }
+
+    pub(crate) fn rewriter(&self) -> Rewriter {
+        self.rewriter.clone()
     }
 
     /// Takes the entry out, as far as the registry lets us. A write on its way ends before: else
-    /// it could put the entry back, and nobody would take it out again.
-    pub(crate) async fn leave(mut self) {
+    /// it could put the entry back, and nobody would take it out again. One that lost its id breaks it
+    /// off: it may be waiting for an entry that was replaced.
+    pub(crate) async fn leave(mut self, departure: Departure) {
         self.end.cancel();
-        if timeout(LAST_WRITE, &mut self.writer).await.is_err() {
+        let is_broken_off =
+            departure == Departure::LosesId || timeout(LAST_WRITE, &mut self.writer).await.is_err();
+        if is_broken_off {
             self.writer.abort();
         }
-        let id = self.desired.borrow().id.clone();
-        match timeout(DEREGISTRATION, self.naming.deregister(&id)).await {
+        let own = self.rewriter.desired.borrow().clone();
+        let taken_out = async {
+            if is_anothers(&*self.naming, &own, departure).await {
+                return Ok(());
+            }
+            self.naming.deregister(&own.id).await
+        };
+        match timeout(DEREGISTRATION, taken_out).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "cannot deregister; the registry's health check will")
@@ -69,11 +107,38 @@ impl Registrar {
     }
 }
 
+// === impl Rewriter ===
+
+impl Rewriter {
+    /// Writes the entry again, under this generation.
+    pub(crate) fn write(&self, generation: u64) {
+        self.desired.send_modify(|desired| {
+            desired.meta.insert(meta_key::GENERATION.to_owned(), generation.to_string());
+        });
+        self.again.notify_one();
+    }
+}
+
+/// Whether another server's entry stands in place of this one.
+async fn is_anothers(naming: &dyn Naming, own: &ServiceRegistration, departure: Departure) -> bool {
+    let Some(claim) = claim_of(own) else { return false };
+    match timeout(LAST_WRITE, naming.instances(&own.name)).await {
+        Ok(Ok(instances)) => {
+            let id = own.id.as_str().into();
+            let listed = Listed::of(&instances, &id, claim.incarnation);
+            !listed.has_own && !listed.rivals.is_empty()
+        }
+        // A server that leaves has been told of no other one.
+        _ => departure == Departure::LosesId,
+    }
+}
+
 /// Retries each write until it succeeds, is overtaken by a newer one, or `stop`. Ends with the
 /// write in hand after `end`.
 async fn write(
     naming: Arc<dyn Naming>,
     mut desired: watch::Receiver<ServiceRegistration>,
+    again: Arc<Notify>,
     registered: mpsc::Sender<ServiceRegistration>,
     end: CancellationToken,
     stop: CancellationToken,
@@ -83,6 +148,7 @@ async fn write(
         let registration = desired.borrow_and_update().clone();
         let written = tokio::select! {
             written = naming.register(&registration) => written,
+            () = again.notified() => continue,
             () = stop.cancelled() => return,
         };
         let pause = match written {

@@ -1,9 +1,10 @@
 //! The parts of Consul's HTTP API that are used, and their limits.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use imago_kit::Redacted;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::options::{Check, ConsulOptions};
@@ -37,6 +38,13 @@ pub(super) struct Answer {
     pub(super) index: u64,
     /// Whether Consul says that it left out what the token may not read.
     pub(super) is_filtered: bool,
+}
+
+/// What an agent says of one of its registrations.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Held {
+    meta: Option<BTreeMap<String, String>>,
 }
 
 impl Api {
@@ -92,7 +100,21 @@ impl Api {
         }
     }
 
-    /// Whether the agent still has a registration of ours.
+    /// Returns whether the agent has this registration, and not one that another process made under
+    /// its id.
+    pub(super) async fn holds(&self, service: &ServiceRegistration) -> Result<bool> {
+        let path = format!("/v1/agent/service/{}", encode(&service.id));
+        match self.send(self.request(Method::GET, &path)).await {
+            Ok(response) => {
+                let held = response.json::<Held>().await;
+                Ok(held.map_or(true, |held| held.meta.unwrap_or_default() == service.meta))
+            }
+            Err(Error::Unavailable(text)) if text.starts_with("404") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the agent still has a registration under this id.
     pub(super) async fn has(&self, id: &str) -> Result<bool> {
         let path = format!("/v1/agent/service/{}", encode(id));
         match self.send(self.request(Method::GET, &path)).await {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imago_kit::LogLimit;
+use imago_kit::{LogLimit, Redacted};
 use rand::RngExt;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -252,7 +252,7 @@ impl Naming for Consul {
         api::validate(service)?;
         let known = self.shared.registered().get(&service.id) == Some(service);
         // An identical registration would restart the check's timer.
-        if !(known && self.shared.api.has(&service.id).await?) {
+        if !(known && self.shared.api.holds(service).await?) {
             self.shared.api.register(service).await?;
         }
         self.shared.registered().insert(service.id.clone(), service.clone());
@@ -279,6 +279,10 @@ impl Naming for Consul {
             tokio::spawn(follow::run(self.shared.clone(), service.to_owned(), first, index));
         }
         Ok(subscription)
+    }
+
+    fn location(&self) -> String {
+        format!("consul at {}", Redacted(&self.shared.api.options.base))
     }
 
     fn is_consistent(&self) -> bool {

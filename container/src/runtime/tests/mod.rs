@@ -11,3 +11,4 @@ mod registry;
 mod stamps;
 mod support;
 mod sync;
+mod twins;

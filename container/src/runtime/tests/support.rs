@@ -18,8 +18,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ContainerConfig, GatewayHandle, GatewayRole, LaneOwner, LinkConfig, LogicHandle, LogicRole,
-    PeerId, Request, ServerInfo,
+    ContainerConfig, Error, GatewayHandle, GatewayRole, LaneOwner, LinkConfig, LogicHandle,
+    LogicRole, PeerId, Request, ServerInfo,
     link::{Credentials, Link},
     monitor::MonitorSource,
     runtime::{
@@ -204,11 +204,14 @@ pub(super) fn request(sequence: u32) -> Request {
 pub(super) struct Running {
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), Error>>,
 }
 
 impl Running {
-    fn start(tasks: TaskTracker, run: impl FnOnce(CancellationToken) -> JoinHandle<()>) -> Self {
+    fn start(
+        tasks: TaskTracker,
+        run: impl FnOnce(CancellationToken) -> JoinHandle<Result<(), Error>>,
+    ) -> Self {
         let shutdown = CancellationToken::new();
         let task = run(shutdown.clone());
         Self { tasks, shutdown, task }
@@ -217,8 +220,22 @@ impl Running {
     /// Has it leave, and waits until it has.
     pub(super) async fn leave(self) {
         self.shutdown.cancel();
-        timeout(SOON, self.task).await.expect("it leaves in time").unwrap();
+        self.ended().await.unwrap();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until it has ended; says how.
+    pub(super) async fn ended(self) -> Result<(), Error> {
+        self.ended_within(SOON).await
+    }
+
+    pub(super) async fn ended_within(self, time: Duration) -> Result<(), Error> {
+        let ended = timeout(time, self.task).await.expect("it ends in time").unwrap();
         assert_eq!(self.tasks.len(), 0, "tasks are left running");
+        ended
     }
 }
 
