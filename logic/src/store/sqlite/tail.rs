@@ -201,8 +201,10 @@ impl Settling {
         for (request, id) in first(&mut self.requests, messages) {
             key.run(db, params![request, id])?;
         }
-        let mut head =
-            db.prepare_cached("UPDATE conversation SET last_seq = ?2, last_id = ?3 WHERE id = ?1")?;
+        // Another process may be settling too, and have written a later one: its shares are of more messages.
+        let mut head = db.prepare_cached(
+            "UPDATE conversation SET last_seq = ?2, last_id = ?3 WHERE id = ?1 AND last_seq < ?2",
+        )?;
         for (conversation, Head { seq, id }) in first(&mut self.heads, messages) {
             head.execute([conversation, seq, id])?;
         }
@@ -296,4 +298,67 @@ pub(super) fn is_settled(db: &Connection) -> Result<bool> {
         "SELECT until >= COALESCE((SELECT MAX(message_id) FROM message), 0) FROM placed",
     )?
     .query_row([], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::schema, *};
+
+    /// A tail with a connection to a file that others write too.
+    struct Process {
+        db: Connection,
+        tail: Tail,
+    }
+
+    impl Process {
+        fn open(path: &std::path::Path) -> Self {
+            let mut db = Connection::open(path).unwrap();
+            schema::prepare(&db).unwrap();
+            schema::migrate(&mut db).unwrap();
+            Self { db, tail: Tail::default() }
+        }
+
+        /// Stores a message of a conversation.
+        fn store(&mut self, id: i64, conversation: i64, seq: i64) {
+            let request = id.to_string();
+            let insert = "INSERT INTO message VALUES (?1, ?2, ?3, 'a', 1, '', '', ?1, ?4, '')";
+            self.db.execute(insert, params![id, conversation, seq, request]).unwrap();
+            self.tail.push(id, conversation, seq, request);
+        }
+
+        /// Begins to settle all that it knows, and writes the rows of as many messages.
+        fn settle(&mut self, messages: usize) {
+            self.tail.catch_up(&self.db).unwrap();
+            self.tail.begin_settling(1);
+            self.tail.settle_some(&self.db, messages).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_last_sequence_of_a_conversation_never_falls_when_two_processes_settle_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("imago.db");
+        let (mut one, mut other) = (Process::open(&path), Process::open(&path));
+        for row in 1..=2 {
+            let insert = "INSERT INTO conversation (id, app, a, b) VALUES (?1, 'x', 'a', ?1)";
+            one.db.execute(insert, [row]).unwrap();
+        }
+        one.store(1, 1, 1);
+        one.store(2, 2, 1);
+        // This one's shares are of what there is now.
+        one.settle(0);
+        one.store(3, 1, 2);
+        one.store(4, 2, 2);
+        // The other process writes the last sequence of a conversation, then this one does.
+        other.settle(1);
+        one.settle(1);
+        other.settle(usize::MAX);
+        one.tail.catch_up(&one.db).unwrap();
+        for process in [&one, &other, &Process::open(&path)] {
+            for row in 1..=2 {
+                let head = process.tail.head(&process.db, row).unwrap().unwrap();
+                assert_eq!((head.seq, head.id), (2, 2 + row));
+            }
+        }
+    }
 }
