@@ -146,11 +146,11 @@ mod tests {
             ("consul://h?wait=601s", "at most 600s"),
             ("consul://h?verify_interval=1ms", "from 100ms"),
             ("gossip://somewhere:0", "expected an IP address"),
-            ("gossip://127.0.0.1?seed=nowhere", "expected host:port"),
-            ("gossip://127.0.0.1?seed=http://a:1", "expected host:port"),
-            ("gossip://127.0.0.1?seed=a:0", "expected host:port"),
-            ("gossip://127.0.0.1?advertise=here", "expected ip:port"),
-            ("gossip://127.0.0.1?advertise=0.0.0.0:1", "expected ip:port"),
+            ("gossip://127.0.0.1?seed=nowhere", "expected HOST:PORT"),
+            ("gossip://127.0.0.1?seed=http://a:1", "expected HOST:PORT"),
+            ("gossip://127.0.0.1?seed=a:0", "expected a port from 1"),
+            ("gossip://127.0.0.1?advertise=here", "expected the IP:PORT"),
+            ("gossip://127.0.0.1?advertise=0.0.0.0:1", "expected the IP:PORT"),
             ("gossip://127.0.0.1?cluster=a&cluster=b", "parameter cluster"),
         ] {
             let error = refusal(url);
@@ -183,8 +183,8 @@ mod tests {
         for url in [
             "memory://",
             "memory://name",
-            "gossip://0.0.0.0:7946?seed=a:1&seed=10.0.0.1:2&seed=[::1]:3&cluster=x",
-            "gossip://[::]:0?advertise=[::1]:7",
+            "gossip://0.0.0.0:7946?seed=a:1&seed=10.0.0.1:2&cluster=x",
+            "gossip://[::]:0?advertise=[::1]:7&seed=[::1]:3",
             "consul://h:8500?token=abc&dc=x&check=ttl&ttl=2s&wait=30s",
         ] {
             Location::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));

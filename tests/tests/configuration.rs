@@ -135,7 +135,7 @@ fn a_check_reads_every_url_as_a_start_does() {
         ("consul+https://h/a/b?wait=1", "expected a time like"),
         ("gossip://127.0.0.1:0/path", "path"),
         ("gossip://localhost:0", "expected an IP address"),
-        ("gossip://127.0.0.1:0?seed=nowhere", "seed=nowhere: expected host:port"),
+        ("gossip://127.0.0.1:0?seed=nowhere", "expected HOST:PORT, got no port"),
         ("memory://a?x=hunter2", "unknown parameter x"),
     ];
     let store = [
@@ -154,7 +154,7 @@ fn a_check_reads_every_url_as_a_start_does() {
     let directory = [
         ("redis://:hunter2@h/1#f", "fragment"),
         ("redis://:hunter2@h?lease=1s&lease=2s", "parameter lease: expected it once"),
-        ("redis://:hunter2@h/1/2", "database 1/2"),
+        ("redis://:hunter2@h/1/2", "database: expected a number"),
     ];
     let cases = naming.map(|case| ("gateway", "naming.url", case)).into_iter();
     let cases = cases.chain(naming.map(|case| ("logic", "naming.url", case)));

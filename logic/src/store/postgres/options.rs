@@ -149,12 +149,17 @@ pub(crate) fn is_url(url: &str) -> bool {
 /// Refuses the parts of a URL that are not used, and that are part of a name otherwise.
 fn refuse_unused(address: &str, query: &str) -> Result<(), String> {
     if address.contains('#') || query.contains('#') {
-        return Err("fragment, what follows #: not used; a # in a name is written %23".to_owned());
+        return Err(
+            "fragment, what follows #: expected none; a # in a name is written %23".to_owned()
+        );
     }
     // Elsewhere such characters come from a password that is not encoded.
     let place = address.split_once('@').or_else(|| address.split_once("://"));
     let database = place.and_then(|(_, place)| place.split_once('/')).map_or("", |(_, name)| name);
-    if query.contains('@') || database.contains(['@', ':', '/']) {
+    if !query.contains('@') && !database.contains(['@', ':']) && database.contains('/') {
+        return Err("path: expected the name of one database; a / in it is written %2F".to_owned());
+    }
+    if query.contains('@') || database.contains(['@', ':']) {
         return Err(
             "user, password and database: expected %23 for #, %2F for /, %3A for :, %3F for ? and %40 for @"
                 .to_owned(),
@@ -276,15 +281,15 @@ mod tests {
         assert!(refusal("postgres://db/imago?sslmode=prefer").contains("sslmode"));
         assert!(refusal("postgres://db/imago?colour=red").contains("colour"));
         for (url, part) in [
-            ("postgres://imago:hidden@db/imago#f", "fragment"),
-            ("postgres://imago:hidden@db/imago?sslmode=disable#f", "fragment"),
-            ("postgres://imago:hidden@db/imago/x", "path"),
+            ("postgres://imago:hunter2@db/imago#f", "fragment"),
+            ("postgres://imago:hunter2@db/imago?sslmode=disable#f", "fragment"),
+            ("postgres://imago:hunter2@db/imago/x", "path"),
             ("postgres://db/imago?sslmode=disable&sslmode=require", "sslmode: expected it once"),
             ("postgres://db/imago?sslmode=disable&sslrootcert=/ca.pem", "sslrootcert: not used"),
             ("postgres://localhost/imago?sslrootcert=/ca.pem", "sslrootcert: not used"),
         ] {
             let text = refusal(url);
-            assert!(text.contains(part) && !text.contains("hidden"), "{url}: {text}");
+            assert!(text.contains(part) && !text.contains("hunter2"), "{url}: {text}");
         }
         let options = PostgresOptions::parse("postgres://db/imago?sslrootcert=/nowhere/ca.pem");
         let text = options.unwrap().check().unwrap_err().to_string();
