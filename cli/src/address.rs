@@ -1,7 +1,7 @@
 //! Addresses in flags, checked before anything is asked.
 
 use anyhow::{anyhow, bail};
-use imago_kit::{check_host, split_authority};
+use imago_kit::{Redacted, check_host, split_authority};
 
 /// A gateway's WebSocket port, given by `--gateway`: `ws://HOST[:PORT][/PATH]`.
 ///
@@ -10,7 +10,7 @@ use imago_kit::{check_host, split_authority};
 pub(crate) fn ws_url(text: &str) -> anyhow::Result<String> {
     match check_ws(text) {
         Ok(()) => Ok(text.to_owned()),
-        Err(why) => bail!("--gateway {text:?}: {why}"),
+        Err(why) => bail!("--gateway {:?}: {why}", Redacted(text)),
     }
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn ws_url(text: &str) -> anyhow::Result<String> {
 /// # Errors
 /// With the flag, what was given, and what was expected.
 pub(crate) fn monitor_url(text: &str) -> anyhow::Result<String> {
-    normal_monitor(text).map_err(|why| anyhow!("--monitor {text:?}: {why}"))
+    normal_monitor(text).map_err(|why| anyhow!("--monitor {:?}: {why}", Redacted(text)))
 }
 
 fn check_ws(text: &str) -> Result<(), String> {

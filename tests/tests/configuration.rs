@@ -141,7 +141,7 @@ fn a_check_reads_every_url_as_a_start_does() {
     let store = [
         ("sqlite://a.db?cache=hunter2", "parameters, what follows ?"),
         ("sqlite://a.db#f", "fragment"),
-        ("sqlite://me:hunter2@h/a.db", "user or password"),
+        ("sqlite://me:hunter2@h/a.db", "expected the path of a file"),
         ("sqlite:///tmp", "this is a folder"),
         ("postgres://me:hunter2@db/imago#f", "fragment"),
         ("postgres://me:hunter2@db/imago/x", "path"),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use imago_container::monitor::PeersReport;
+use imago_kit::Redacted;
 
 use super::crawl::{Member, Seen, name_of};
 use crate::{printable::printable, table::table};
@@ -33,8 +34,8 @@ pub(super) fn unanswered(seen: &Seen) -> Vec<String> {
     let why = |(url, member): (&String, &Member)| {
         let why = member.report.as_ref().err()?;
         let at = match &member.name {
-            Some(name) => format!("{} {} at {url}", name.role, name.id),
-            None => url.clone(),
+            Some(name) => format!("{} {} at {}", name.role, name.id, Redacted(url)),
+            None => Redacted(url).to_string(),
         };
         Some(printable(&format!("{at} {why}")))
     };

@@ -275,7 +275,9 @@ impl Links {
         link.weight = target.weight;
         let link = Arc::new(link);
         link.set_state(state);
-        self.log_up(&stream, &link);
+        metrics::link_up();
+        let remote: Option<SocketAddr> = stream.peer_addr().ok();
+        tracing::info!(?remote, incarnation = %link.peer.incarnation, ?state, "link up");
         // The first frames of every link; from here on changes of sessions follow.
         let own = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for kind in [Kind::State(own.clone()), Kind::SyncBegin(SyncBegin {})] {
@@ -304,12 +306,6 @@ impl Links {
         self.forwarder.link_down(&link);
         self.tell(GatewayEvent::LinkDown(peer)).await;
         link.end();
-    }
-
-    fn log_up(&self, stream: &TcpStream, link: &Link) {
-        metrics::link_up();
-        let remote: Option<SocketAddr> = stream.peer_addr().ok();
-        tracing::info!(?remote, incarnation = %link.peer.incarnation, state = ?link.state(), "link up");
     }
 
     /// Streams all sessions to a new link. What changes meanwhile is sent beside it, and may

@@ -79,7 +79,8 @@ impl SqliteOptions {
         };
         let path = url.strip_prefix("sqlite://").ok_or_else(|| open("expected sqlite://path"))?;
         // A URL of another kind of database whose scheme was changed holds its password.
-        if path.is_empty() || path.starts_with(':') || Redacted(url).holds_secret() {
+        let holds_secret = !path.starts_with('/') && Redacted(url).holds_secret();
+        if path.is_empty() || path.starts_with(':') || holds_secret {
             return Err(open("expected the path of a file after sqlite://"));
         }
         if path.contains('?') {
