@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
-use imago_container::io::Chunks;
+use imago_kit::io::Chunks;
 use imago_proto::{Frame, Limits, ws};
 
 use crate::{Run, Scenario, packet};

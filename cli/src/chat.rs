@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use imago_client::{Client, Event, GroupId, Message, Place, State};
-use imago_container::cli::shutdown_on_signal;
+use imago_kit::cli::shutdown_on_signal;
 use imago_kit::{RedactedPath, read_secret};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;

@@ -3,14 +3,14 @@
 /// `println!` for a reader who may go away, as `head` does.
 macro_rules! out {
     ($($text:tt)*) => {
-        imago_container::cli::print(format_args!("{}\n", format_args!($($text)*)))
+        imago_kit::cli::print(format_args!("{}\n", format_args!($($text)*)))
     };
 }
 
 /// `eprintln!` for a terminal that may close.
 macro_rules! err {
     ($($text:tt)*) => {
-        imago_container::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
+        imago_kit::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
     };
 }
 
@@ -27,7 +27,7 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use imago_container::cli::{exit_code, schedule, survive_file_limit};
+use imago_kit::cli::{exit_code, schedule, survive_file_limit};
 use tokio::runtime::Builder;
 
 use self::bench::BenchArgs;

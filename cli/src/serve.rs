@@ -1,6 +1,6 @@
 //! The two servers as subcommands.
 
-use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
+use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
 use imago_logic::handlers;
 use tokio_util::sync::CancellationToken;
 

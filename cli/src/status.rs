@@ -6,7 +6,7 @@ mod render;
 use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
-use imago_container::cli::print;
+use imago_kit::cli::print;
 
 use self::{
     crawl::{Name, crawl},

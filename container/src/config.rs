@@ -6,10 +6,8 @@ use imago_kit::SecretUrl;
 use imago_proto::{Incarnation, ServiceId};
 use rand::RngExt;
 
-use crate::{
-    ForwardConfig, LinkConfig, PeerId, monitor::MonitorConfig, promotion::Timing,
-    settings::Settings,
-};
+use crate::{ForwardConfig, LinkConfig, PeerId, monitor::MonitorConfig, promotion::Timing};
+use imago_kit::settings::Settings;
 
 /// Who a server is, for the registry and its peers.
 #[derive(Clone, Debug)]

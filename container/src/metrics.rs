@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use imago_kit::Recorded;
 
-use crate::{build_info, unix_nanos};
+use imago_kit::unix_nanos;
 
 /// Reasons for which a handshake is refused, as `reason_label` writes them.
 pub(crate) const REFUSED_REASONS: [&str; 9] =
@@ -114,10 +114,6 @@ imago_kit::meters! {
         "imago_registry_foreign_entries_total",
         "Number of registry entries that were ignored because they are no servers of this project.",
     );
-    static LOG_LEFT_OUT: Counter = Counter::new(
-        "imago_log_lines_left_out_total",
-        "Number of log lines of libraries left out because others of their cause had just been written.",
-    );
     static PROMOTIONS: Counter =
         Counter::new("imago_promotions_total", "Number of times that this server became Adult.");
     static PROMOTION: Histogram = Histogram::new(
@@ -146,8 +142,6 @@ imago_kit::meters! {
         "imago_zone_fallbacks_total",
         "Number of requests that left their zone because it had no logic server.",
     );
-    static BUILD: Info =
-        Info::new("imago_build_info", "Version and, where known, commit of this build; always 1.");
 }
 
 /// Installs the recorder of this process unless it has one, and shows what containers and registries
@@ -157,13 +151,7 @@ pub fn metrics_recorder() -> Option<Recorded> {
     let recorded = imago_kit::metrics_recorder();
     show();
     imago_naming::show_metrics();
-    build_info::show();
     recorded
-}
-
-/// Tells which build runs.
-pub(crate) fn build(labels: &[(&'static str, &'static str)]) {
-    BUILD.tell(labels);
 }
 
 pub(crate) fn link_up() {
@@ -246,10 +234,6 @@ pub(crate) fn registry_vanished() {
 
 pub(crate) fn foreign_entry() {
     REGISTRY_FOREIGN.increment(1);
-}
-
-pub(crate) fn log_line_left_out() {
-    LOG_LEFT_OUT.increment(1);
 }
 
 /// `linked`: time since the first link, where there is one.

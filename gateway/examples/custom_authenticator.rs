@@ -9,11 +9,11 @@ use std::{collections::HashMap, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use clap::Parser;
-use imago_container::cli::{ServerArgs, run_server, shutdown_on_signal};
 use imago_gateway::{
     Authenticator, Identity, Unauthorized,
     cli::{Cli, run_with},
 };
+use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
 use imago_proto::msg::LoginReq;
 
 /// Passwords by name. Yours come from a directory service: this may wait for one.

@@ -14,10 +14,10 @@ use std::{
 use clap::Parser;
 use imago_container::{
     Route,
-    cli::{ServerArgs, run_server, shutdown_on_signal},
     selector::{Candidate, Selector},
 };
 use imago_gateway::cli::{Cli, run_with};
+use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
 
 /// Requests in flight below which nobody counts as busy.
 const QUIET: usize = 64;

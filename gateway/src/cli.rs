@@ -1,7 +1,7 @@
 //! The command line of a gateway.
 
 use clap::Parser;
-use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
+use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, serve};
@@ -37,7 +37,7 @@ pub async fn run_with(
         print(DEFAULT_CONFIG);
         return Ok(());
     }
-    let mut config = GatewayConfig::read(args.load(DEFAULT_CONFIG)?)?;
+    let mut config = GatewayConfig::read(args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?)?;
     if args.check {
         print("configuration ok\n");
         return Ok(());

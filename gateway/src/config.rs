@@ -5,15 +5,17 @@ use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use imago_container::{
     ContainerConfig, ServerInfo, naming_url,
     selector::{self, Selector},
+};
+use imago_kit::{Secret, SecretUrl};
+use imago_kit::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
-use imago_kit::{Secret, SecretUrl};
 
 use crate::auth::HmacAlgorithm;
 
 /// The default configuration, every key explained; what is compiled in is what is shipped.
-pub const DEFAULT_CONFIG: &str = include_str!("../gateway.toml");
+pub const DEFAULT_CONFIG: &str = imago_container::GATEWAY_DEFAULTS;
 
 /// Bytes of a secret at least, for the cluster and for tokens.
 pub const SECRET_MIN: usize = 16;

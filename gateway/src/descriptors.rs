@@ -3,7 +3,7 @@
 //! Where clients took the last one, the monitor port could accept no health check, and no link could be
 //! dialled.
 
-use imago_container::FILES_RESERVED;
+use imago_kit::FILES_RESERVED;
 
 /// Returns how many clients fit into `open_files` beside `monitor` connections of the monitor port, and
 /// warns where these are fewer than configured.

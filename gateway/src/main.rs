@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imago_container::cli::run_server;
 use imago_gateway::cli::{Cli, run};
+use imago_kit::cli::run_server;
 
 /// Measured: see docs/performance.md.
 #[global_allocator]

@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::Context;
-use imago_container::{
-    Container,
+use imago_container::{Container, metrics_recorder};
+use imago_kit::{
     cli::{announce_ports, unless_ended},
-    metrics_recorder, raise_open_files,
+    raise_open_files,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};

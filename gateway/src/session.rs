@@ -13,7 +13,8 @@ use std::{
 use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use imago_container::{LaneOwner, Request, unix_nanos};
+use imago_container::{LaneOwner, Request};
+use imago_kit::unix_nanos;
 use imago_proto::{
     Account, App, ChannelId, Limits, LogicPacket, SessionId, Stamp, Status, command, link,
     msg::{Header, LoginReq, LoginResp},

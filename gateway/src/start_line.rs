@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use imago_container::{COMMIT, VERSION};
 use imago_kit::authority;
+use imago_kit::{COMMIT, VERSION};
 use tracing::field;
 
 use crate::GatewayConfig;

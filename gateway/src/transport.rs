@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use imago_container::io::Chunks;
+use imago_kit::io::Chunks;
 use imago_proto::{Frame, FrameError, Limits, Opcode, tcp, ws};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

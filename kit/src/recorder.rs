@@ -9,7 +9,7 @@ use ::metrics::{Counter, Gauge, Key, KeyName, Label, Metadata, SharedString, Uni
 use metrics_prometheus::failure::{self, strategy::Strategy};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
 
-use crate::process;
+use crate::{build_info, metrics, process};
 
 /// Bounds of the buckets of all histograms, in seconds.
 const BUCKETS: [f64; 16] = [
@@ -42,6 +42,8 @@ pub fn metrics_recorder() -> Option<Recorded> {
     let recorded = RECORDER.get_or_init(|| {
         let (recorder, recorded) = recorder();
         let installed = ::metrics::set_global_recorder(recorder);
+        metrics::show();
+        build_info::show();
         installed.ok().map(|()| recorded)
     });
     recorded.clone()

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imago_container::cli::{ServerArgs, run_server, shutdown_on_signal};
+use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
 use imago_logic::{Context, Reject, cli, handlers};
 use imago_proto::msg::{MessagePush, MessageReq, MessageResp};
 

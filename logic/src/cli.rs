@@ -1,7 +1,7 @@
 //! The command line of a logic server.
 
 use clap::Parser;
-use imago_container::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
+use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{DEFAULT_CONFIG, LogicConfig, Router, handlers, serve};
@@ -37,7 +37,7 @@ pub async fn run_with(
         print(DEFAULT_CONFIG);
         return Ok(());
     }
-    let config = LogicConfig::read(args.load(DEFAULT_CONFIG)?)?;
+    let config = LogicConfig::read(args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?)?;
     if args.check {
         print("configuration ok\n");
         return Ok(());

@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use imago_container::{
-    ContainerConfig, ServerInfo, naming_url,
+use imago_container::{ContainerConfig, ServerInfo, naming_url};
+use imago_kit::{Secret, SecretUrl};
+use imago_kit::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
-use imago_kit::{Secret, SecretUrl};
 
 use crate::{
     DevicePolicy, DirectoryConfig, DirectoryKind, GroupRules,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The default configuration, every key explained; what is compiled in is what is shipped.
-pub const DEFAULT_CONFIG: &str = include_str!("../logic.toml");
+pub const DEFAULT_CONFIG: &str = imago_container::LOGIC_DEFAULTS;
 
 /// Bytes of a cluster secret at least: the strength of the HMAC (RFC 2104 §3 asks for no fewer
 /// than the hash's 32; 16 still hold against guessing).
@@ -130,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("logic.toml");
         std::fs::write(&path, file).unwrap();
-        let settings = Settings::load(DEFAULT_CONFIG, Some(&path), &[]);
+        let settings = Settings::load(DEFAULT_CONFIG, imago_container::PROGRAMS, Some(&path), &[]);
         settings.and_then(LogicConfig::read).map_err(|error| error.to_string())
     }
 

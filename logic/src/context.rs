@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use imago_container::LogContext;
+use imago_kit::LogContext;
 use imago_proto::{
     Account, GroupId, LogicPacket, Seq,
     link::{self, Forward},

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use imago_container::cli::run_server;
+use imago_kit::cli::run_server;
 use imago_logic::cli::{Cli, run};
 
 /// Measured: see docs/performance.md.

@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use imago_container::{
-    Container,
+use imago_container::{Container, metrics_recorder};
+use imago_kit::{
     cli::{announce_ports, unless_ended},
-    metrics_recorder, raise_open_files, unix_nanos,
+    raise_open_files, unix_nanos,
 };
 use tokio::net::TcpListener;
 use tokio_util::{

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use imago_container::{COMMIT, FILES_RESERVED, VERSION};
 use imago_kit::authority;
+use imago_kit::{COMMIT, FILES_RESERVED, VERSION};
 
 use crate::LogicConfig;
 

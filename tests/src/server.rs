@@ -148,8 +148,10 @@ impl Server {
     /// # Panics
     /// When it does not end in time.
     pub async fn ended(&mut self) -> Option<i32> {
-        let ended = timeout(Duration::from_secs(30), self.child.wait()).await;
-        ended.expect("a server leaves in time").expect("its status can be read").code()
+        let Ok(ended) = timeout(Duration::from_secs(30), self.child.wait()).await else {
+            panic!("{} does not leave in time:\n{}", self.id, self.log());
+        };
+        ended.expect("its status can be read").code()
     }
 
     /// Lets it write no file past this number of bytes; `None`: any length. As a full disk does, this makes

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use anyhow::{Context, ensure};
-use imago_container::raise_open_files;
+use imago_kit::raise_open_files;
 use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 

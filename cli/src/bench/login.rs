@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use imago_container::cli::print;
+use imago_kit::cli::print;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

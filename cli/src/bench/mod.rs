@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
-use imago_container::raise_open_files;
+use imago_kit::raise_open_files;
 
 use self::{cpu::Watched, report::FileArgs, tokens::Tokens};
 use crate::{

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use imago_container::cli::print;
+use imago_kit::cli::print;
 use serde_json::{Value, json};
 
 use super::{

@@ -5,7 +5,7 @@ use std::{
     sync::Mutex,
 };
 
-use imago_container::cli::print;
+use imago_kit::cli::print;
 use rustix::{
     process::getpgrp,
     termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr},

@@ -12,10 +12,9 @@ use std::{
 
 use anyhow::bail;
 use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
-use imago_container::{
-    FILES_RESERVED, cli::shutdown_on_signal, monitor::MonitorConfig, raise_open_files,
-};
+use imago_container::monitor::MonitorConfig;
 use imago_kit::SecretUrl;
+use imago_kit::{FILES_RESERVED, cli::shutdown_on_signal, raise_open_files};
 use imago_naming::{Gossip, GossipOptions};
 use indicatif::ProgressBar;
 use rand::RngExt;

@@ -2,8 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use imago_container::VERSION;
 use imago_kit::Redacted;
+use imago_kit::VERSION;
 
 use super::{DATA_DIR, DevArgs, state::DevState};
 use crate::{table::table, token};

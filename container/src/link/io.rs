@@ -24,7 +24,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Link, LinkConfig};
-use crate::{io::Chunks, metrics};
+use crate::metrics;
+use imago_kit::io::Chunks;
 
 const READ_BUFFER: usize = 64 * 1024;
 

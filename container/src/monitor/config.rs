@@ -2,7 +2,7 @@
 
 use imago_kit::check_host;
 
-use crate::settings::Settings;
+use imago_kit::settings::Settings;
 
 /// Bounds of a monitor port.
 #[derive(Clone, Debug)]

@@ -22,7 +22,6 @@ use tracing::Instrument;
 
 use super::{
     Told,
-    backoff::Backoff,
     dial::{DialError, Place},
     failures::{Failures, LinkError},
     freeze::Trust,
@@ -37,8 +36,8 @@ use crate::{
     metrics,
     promotion::GatewayEvent,
     roster::Roster,
-    unix_nanos,
 };
+use imago_kit::unix_nanos;
 
 /// How long the sync of a new link may wait for room before the link counts as stuck.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
@@ -190,7 +189,8 @@ impl Links {
         mut target: watch::Receiver<Target>,
         stop: CancellationToken,
     ) {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff =
+            imago_kit::Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         let mut before: Option<Target> = None;
         while !stop.is_cancelled() {
             let wanted = target.borrow_and_update().clone();

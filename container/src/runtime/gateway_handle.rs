@@ -9,7 +9,8 @@ use imago_proto::{
 };
 
 use super::gateway_dial::Links;
-use crate::{Lane, LaneOwner, PeerId, Route, unix_nanos};
+use crate::{Lane, LaneOwner, PeerId, Route};
+use imago_kit::unix_nanos;
 
 /// How long a session change may wait for room before the link counts as stuck.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);

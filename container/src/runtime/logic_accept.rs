@@ -13,7 +13,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use super::{
-    backoff::Backoff,
     dial::DialError,
     failures::{Failures, LinkError},
     logic_links::{Gateways, Parked},
@@ -58,7 +57,8 @@ impl Acceptor {
         // Without grace: a gateway says hello at once, and needs no time for anything else.
         let handshakes =
             Slots::new(self.links.config.handshakes, Duration::ZERO, metrics::handshakes_open);
-        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        let mut backoff =
+            imago_kit::Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
         let log = LogLimit::every(ACCEPT_LOG);
         loop {
             let accepted = tokio::select! {

@@ -29,8 +29,8 @@ use crate::{
     link::{FrameSink, Link, LinkConfig, Queue, Rejected},
     metrics,
     promotion::LogicEvent,
-    unix_nanos,
 };
+use imago_kit::unix_nanos;
 
 /// How long an answer may wait for room before the link counts as stuck.
 const REPLY_PATIENCE: Duration = Duration::from_secs(5);

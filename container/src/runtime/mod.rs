@@ -1,6 +1,5 @@
 //! The shell around the pure cores: sockets, timers, tasks, registry.
 
-mod backoff;
 mod claimant;
 mod dial;
 mod failures;
@@ -36,7 +35,6 @@ use imago_proto::{Incarnation, ServiceId, link::Role};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use backoff::Backoff;
 use claimant::{Claimant, Claimed, Lost, Told};
 pub(crate) use gateway::GatewayRuntime;
 pub use gateway_handle::GatewayHandle;
@@ -287,7 +285,7 @@ async fn subscribe(
     service: &str,
     stop: &CancellationToken,
 ) -> Option<Subscription> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut backoff = imago_kit::Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
         let subscribed = tokio::select! {
             subscribed = naming.subscribe(service) => subscribed,

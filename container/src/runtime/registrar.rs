@@ -10,11 +10,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::backoff::Backoff;
 use crate::{
     claim::{Listed, claim_of},
     metrics,
 };
+use imago_kit::Backoff;
 
 /// How long a write that is on its way, and a look at the entry, may take before a leaving server takes its
 /// entry out.

@@ -117,10 +117,25 @@ pub(super) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &In
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Arc};
+
     use tracing::Level;
 
     use super::*;
-    use crate::log_context::Log;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     fn entry(id: &str, meta: &[(&str, &str)], health: Health) -> Instance {
         let mut service = ServiceRegistration::new(id, "chat", "127.0.0.1", 1);
@@ -138,10 +153,11 @@ mod tests {
 
     /// The log of these answers, one after the other, over and over.
     fn logged(answers: &[Snapshot]) -> Vec<String> {
-        let (log, lines) = (RegistryLog::default(), Log::default());
+        let (log, lines) = (RegistryLog::default(), Lines::default());
+        let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::INFO)
-            .with_writer(lines.clone())
+            .with_writer(move || writer.clone())
             .with_ansi(false)
             .finish();
         tracing::subscriber::with_default(subscriber, || {
@@ -149,7 +165,8 @@ mod tests {
                 log.look(answer, &"own".into());
             }
         });
-        lines.lines()
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
     }
 
     fn lists(instances: &[Instance]) -> Snapshot {

@@ -14,7 +14,8 @@ pub use hash::Hash;
 pub use simple::{LeastPending, Random, RoundRobin};
 pub use zone::{Spread, Zone, ZoneRules};
 
-use crate::{Route, settings::Settings};
+use crate::Route;
+use imago_kit::settings::Settings;
 
 /// A server that may be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]

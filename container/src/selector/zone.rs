@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use super::{Candidate, Selector, hash};
-use crate::{Route, metrics, settings::Settings};
+use crate::{Route, metrics};
+use imago_kit::settings::Settings;
 
 /// Zones with their shares of the traffic.
 type Shares = Vec<(String, u32)>;

@@ -21,7 +21,8 @@ use std::{
 };
 
 use bytes::BytesMut;
-use imago_container::{Lane, Slot, io::Chunks};
+use imago_container::{Lane, Slot};
+use imago_kit::io::Chunks;
 use imago_proto::{Frame, close};
 use tokio::{
     io::{AsyncRead, AsyncWrite},

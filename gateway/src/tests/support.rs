@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use imago_container::{Container, ContainerConfig, ServerInfo, settings::Settings};
+use imago_container::{Container, ContainerConfig, ServerInfo};
+use imago_kit::settings::Settings;
 use imago_proto::{command, msg::LoginReq};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use prost::Message;
@@ -41,7 +42,9 @@ pub(crate) fn config(changes: &[(&str, &str)]) -> GatewayConfig {
     .unwrap();
     let changes: Vec<_> =
         changes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let settings = Settings::load(DEFAULT_CONFIG, Some(secrets.path()), &changes).unwrap();
+    let settings =
+        Settings::load(DEFAULT_CONFIG, imago_container::PROGRAMS, Some(secrets.path()), &changes)
+            .unwrap();
     GatewayConfig::read(settings).unwrap()
 }
 

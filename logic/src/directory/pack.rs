@@ -3,7 +3,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use imago_container::{PeerId, unix_nanos};
+use imago_container::PeerId;
+use imago_kit::unix_nanos;
 use imago_proto::{App, ToldSession};
 
 use super::Session;

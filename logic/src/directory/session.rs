@@ -1,6 +1,7 @@
 //! A session as the directory holds it: in few pieces of memory, for there may be a million of them.
 
-use imago_container::{PeerId, unix_nanos};
+use imago_container::PeerId;
+use imago_kit::unix_nanos;
 use imago_proto::{Account, App, SessionId, SessionView, Stamp, link};
 
 use crate::store::Device;

@@ -14,7 +14,8 @@ use std::{
 use bytes::Bytes;
 use dashmap::{DashMap, mapref::entry::Entry};
 use foldhash::fast::RandomState;
-use imago_container::{PeerId, in_log_context};
+use imago_container::PeerId;
+use imago_kit::in_log_context;
 use imago_proto::{Account, App, ChannelId, GroupId, SessionId, Status, link::Forward};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

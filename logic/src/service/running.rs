@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use imago_container::in_log_context;
+use imago_kit::in_log_context;
 use tokio::time::timeout;
 
 use super::queues::Job;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 use super::{

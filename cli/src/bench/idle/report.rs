@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use imago_container::cli::print;
 use imago_kit::bounded;
+use imago_kit::cli::print;
 use serde_json::{Value, json};
 
 use super::{

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use imago_container::cli::print;
 use imago_kit::bounded;
+use imago_kit::cli::print;
 use imago_proto::{BasicCode, Packet};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, stdin},

@@ -9,7 +9,7 @@ mod serve;
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use imago_container::cli::print;
+use imago_kit::cli::print;
 use serde_json::json;
 
 pub(crate) use self::serve::{ServeArgs, serve};

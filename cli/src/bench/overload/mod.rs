@@ -15,8 +15,8 @@ mod usage;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
-use imago_container::cli::print;
 use imago_kit::bounded;
+use imago_kit::cli::print;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::{

@@ -1,7 +1,7 @@
 //! The bytes by which gateways tell a new logic server of their sessions.
 
 use bytes::{Bytes, BytesMut};
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{
     ChannelId, LinkFrame, SessionBatch, Stamp,
     link::{Session, SessionsUp, SyncBegin, SyncEnd, frame::Kind},

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::ensure;
 use hdrhistogram::Histogram;
-use imago_container::cli::print;
+use imago_kit::cli::print;
 use serde_json::{Value, json};
 
 use super::{

@@ -6,7 +6,8 @@ use imago_naming::Memory;
 use imago_proto::{Stamp, link::Session};
 
 use super::support::*;
-use crate::{link::FrameSink, unix_nanos};
+use crate::link::FrameSink;
+use imago_kit::unix_nanos;
 
 const HOUR: i64 = 3_600_000_000_000;
 

@@ -108,7 +108,7 @@ const DEFAULTS: &str =
 fn settings(whitelist: &str, weights: &str) -> Settings {
     let set = |key: &str, text: &str| (format!("selector.zone.{key}"), text.to_owned());
     let overrides = [set("whitelist", whitelist), set("weights", weights), set("by", "app")];
-    Settings::load(DEFAULTS, None, &overrides).unwrap()
+    Settings::load(DEFAULTS, &[], None, &overrides).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{ConversationId, Seq};
 
 use super::{

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::link::Mark;
 
 use super::{

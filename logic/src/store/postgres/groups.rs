@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use deadpool_postgres::Object;
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{Account, App, GroupId};
 
 use super::{

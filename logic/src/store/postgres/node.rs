@@ -9,7 +9,7 @@ use std::{
 };
 
 use deadpool_postgres::Object;
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 
 use super::{
     failure::Failure,

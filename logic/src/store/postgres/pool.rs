@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
-use imago_container::Backoff;
+use imago_kit::Backoff;
 use tokio::time::sleep;
 use tokio_postgres::{Client, Config, NoTls};
 

@@ -1,7 +1,7 @@
 //! A small write and a read, to find out whether the database can be used.
 
 use deadpool_postgres::{Object, Pool};
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use tokio_postgres::Row;
 
 use super::{

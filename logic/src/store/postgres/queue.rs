@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use futures::{StreamExt, stream::FuturesUnordered};
-use imago_container::Backoff;
+use imago_kit::Backoff;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{sleep_until, timeout},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{ConversationId, Seq, link::Mark};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{Account, App, GroupId};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 

@@ -1,6 +1,6 @@
 //! A small write and a read, to find out whether the file can be used.
 
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use rusqlite::Result;
 
 use super::batch::Batch;

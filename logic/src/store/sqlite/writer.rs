@@ -2,7 +2,7 @@
 
 use std::{io, thread, time::Duration, time::Instant};
 
-use imago_container::scheduling::run_promptly;
+use imago_kit::scheduling::run_promptly;
 use rusqlite::Connection;
 use tokio::{
     runtime::Handle,

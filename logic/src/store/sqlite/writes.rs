@@ -1,6 +1,6 @@
 //! The writes, each within a batch's transaction.
 
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 use imago_proto::{Account, COMMIT_UNKNOWN};
 use rusqlite::{Connection, Result, params};
 

@@ -1,6 +1,6 @@
 //! What of devices is in the file, and what is owed of messages without a place.
 
-use imago_container::unix_nanos;
+use imago_kit::unix_nanos;
 
 use super::*;
 use crate::store::conformance::{

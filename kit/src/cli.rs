@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     scheduling::Scheduling,
-    settings::{Settings, SettingsError},
+    settings::{Program, Settings, SettingsError},
 };
 
 /// Flags of a server.
@@ -48,13 +48,17 @@ impl ServerArgs {
     ///
     /// # Errors
     /// As [`Settings::load`].
-    pub fn load(&self, defaults: &str) -> Result<Settings, SettingsError> {
+    pub fn load(
+        &self,
+        defaults: &str,
+        programs: &'static [Program],
+    ) -> Result<Settings, SettingsError> {
         // Not parsed with the other flags: the parser's errors show the value, which may be a secret.
         let pairs = self.set.iter().filter_map(|text| text.split_once('='));
         let pairs = pairs.filter(|(key, _)| !key.is_empty());
         let overrides: Vec<(String, String)> =
             pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let mut settings = Settings::load(defaults, self.config.as_deref(), &overrides)?;
+        let mut settings = Settings::load(defaults, programs, self.config.as_deref(), &overrides)?;
         if overrides.len() < self.set.len() {
             settings.error("--set: expected KEY=VALUE, as in --set forward.hold=5s".to_owned());
         }

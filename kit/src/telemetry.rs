@@ -82,7 +82,7 @@ mod tests {
 
     fn read(level: &str) -> Result<LogConfig, String> {
         let overrides = [("log.level".to_owned(), level.to_owned())];
-        let mut settings = Settings::load(DEFAULTS, None, &overrides).unwrap();
+        let mut settings = Settings::load(DEFAULTS, &[], None, &overrides).unwrap();
         let config = LogConfig::read(&mut settings);
         settings.finish().map_err(|error| error.to_string())?;
         Ok(config)

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+use crate::{InputError, line, read_text};
 use config::{Config, File, FileFormat, Value, ValueKind};
-use imago_kit::{InputError, line, read_text};
 
 use super::SettingsError;
 

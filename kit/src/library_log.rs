@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use imago_kit::{LogLimit, Suppressed};
+use crate::{LogLimit, Suppressed};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use imago_kit::Suppressed;
+use crate::Suppressed;
 use tokio::task::futures::TaskLocalFuture;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{

@@ -15,7 +15,8 @@ use std::{
     str::FromStr, time::Duration,
 };
 
-use imago_kit::{SecretUrl, bounded, check_reachable};
+use crate::{SecretUrl, bounded, check_reachable};
+pub use programs::Program;
 use source::{Given, Layer, Origin, Shape};
 
 /// What is wrong with a configuration, a line each.
@@ -32,19 +33,22 @@ fn lines(errors: &[String]) -> String {
 /// The values of a configuration, read one by one; errors are kept until [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Settings {
+    programs: &'static [Program],
     values: BTreeMap<String, Given>,
     errors: Vec<String>,
 }
 
 impl Settings {
     /// Puts the layers together: `defaults` (TOML that holds every key), the file, variables
-    /// `IMAGO_SECTION__KEY`, and `overrides` of the command line.
+    /// `IMAGO_SECTION__KEY`, and `overrides` of the command line. Variables that are keys of another one of
+    /// `programs` are ignored.
     ///
     /// # Errors
     /// When the file cannot be read or is not TOML; everything else is reported by
     /// [`finish`](Self::finish).
     pub fn load(
         defaults: &str,
+        programs: &'static [Program],
         file: Option<&Path>,
         overrides: &[(String, String)],
     ) -> Result<Self, SettingsError> {
@@ -57,10 +61,11 @@ impl Settings {
                 _ => {}
             }
         }
-        let mut settings = Self::layered(defaults, file, variables.into_iter(), overrides)?;
+        let mut settings =
+            Self::layered(defaults, programs, file, variables.into_iter(), overrides)?;
         for name in unreadable {
             let key = source::key_of(&name).unwrap_or_default();
-            if settings.values.contains_key(&key) || programs::owner(&key).is_none() {
+            if settings.values.contains_key(&key) || programs::owner(programs, &key).is_none() {
                 settings.error(format!("{name}: expected UTF-8"));
             }
         }
@@ -69,12 +74,13 @@ impl Settings {
 
     fn layered(
         defaults: &str,
+        programs: &'static [Program],
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
         overrides: &[(String, String)],
     ) -> Result<Self, SettingsError> {
-        let mut settings =
-            Self { values: source::read_toml(defaults, &Origin::Default)?, errors: Vec::new() };
+        let values = source::read_toml(defaults, &Origin::Default)?;
+        let mut settings = Self { programs, values, errors: Vec::new() };
         if let Some(path) = file {
             settings.lay_over(source::read_file(path)?);
         }
@@ -86,7 +92,10 @@ impl Settings {
     fn lay_over(&mut self, layer: Layer) {
         for (key, mut given) in layer {
             let is_elsewhere = matches!(given.origin, Origin::Variable(_));
-            if is_elsewhere && !self.values.contains_key(&key) && programs::owner(&key).is_some() {
+            if is_elsewhere
+                && !self.values.contains_key(&key)
+                && programs::owner(self.programs, &key).is_some()
+            {
                 continue;
             }
             let cleaned = given.clean().map_err(|error| error.to_string());
@@ -129,14 +138,15 @@ impl Settings {
 
     /// What to say of a key that this program does not have.
     fn unknown(&self, key: &str, origin: &Origin) -> String {
-        if let Some(program) = programs::owner(key) {
+        if let Some(program) = programs::owner(self.programs, key) {
             return format!("this is a key of {program}");
         }
         if let Some(name) = suggest::closest(key, self.values.keys()) {
             return format!("unknown key, did you mean {name}?");
         }
         // The environment may hold what is meant for another program.
-        let others = programs::keys().filter(|_| matches!(origin, Origin::Variable(_)));
+        let others =
+            programs::keys(self.programs).filter(|_| matches!(origin, Origin::Variable(_)));
         let others: BTreeMap<String, &str> = others.collect();
         let other =
             suggest::closest(key, others.keys()).and_then(|name| others.get_key_value(name));

@@ -17,6 +17,11 @@ jwt_secret = ""
 jwt_secret_file = ""
 "#;
 
+const PROGRAMS: &[Program] = &[
+    Program { name: "gateway", defaults: "[auth]\nlogin_timeout = \"10s\"" },
+    Program { name: "logic", defaults: "[store]\nurl = \"\"\nretention = \"15d\"" },
+];
+
 fn load(file: &str, environment: &[(&str, &str)], overrides: &[(&str, &str)]) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.toml");
@@ -25,7 +30,7 @@ fn load(file: &str, environment: &[(&str, &str)], overrides: &[(&str, &str)]) ->
         pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
     };
     let environment = owned(environment).into_iter();
-    Settings::layered(DEFAULTS, Some(&path), environment, &owned(overrides)).unwrap()
+    Settings::layered(DEFAULTS, PROGRAMS, Some(&path), environment, &owned(overrides)).unwrap()
 }
 
 const HOLD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
@@ -111,7 +116,8 @@ fn a_file_that_is_no_toml_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("broken.toml");
     std::fs::write(&path, "[forward\nhold = 1").unwrap();
-    let error = Settings::layered(DEFAULTS, Some(&path), std::iter::empty(), &[]).unwrap_err();
+    let error =
+        Settings::layered(DEFAULTS, PROGRAMS, Some(&path), std::iter::empty(), &[]).unwrap_err();
     assert!(error.to_string().contains("broken.toml"), "{error}");
     assert!(error.to_string().contains("line 1"), "{error}");
 }
@@ -260,7 +266,8 @@ fn configuration_files_that_are_none_are_named_with_what_is_wrong() {
         (&vec![b'#'; 2 << 20], "at most 1048576 bytes"),
     ] {
         std::fs::write(&path, bytes).unwrap();
-        let error = Settings::layered(DEFAULTS, Some(&path), std::iter::empty(), &[]).unwrap_err();
+        let error = Settings::layered(DEFAULTS, PROGRAMS, Some(&path), std::iter::empty(), &[])
+            .unwrap_err();
         let text = error.to_string();
         assert!(text.contains("own.toml: expected") && text.contains(why), "{text}");
     }

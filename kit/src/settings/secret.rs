@@ -1,6 +1,6 @@
 //! Values that are never shown: given in files and the environment.
 
-use imago_kit::{HIDDEN, Redacted, RedactedPath, Secret, read_secret};
+use crate::{HIDDEN, Redacted, RedactedPath, Secret, read_secret};
 
 use super::{Settings, source, source::Origin};
 
