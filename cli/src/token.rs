@@ -7,8 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use imago_kit::{RedactedPath, Secret, bounded, read_secret, variable};
-use jsonwebtoken::{EncodingKey, Header, encode};
+use imago_kit::{
+    RedactedPath, Secret, bounded,
+    jwt::{EncodingKey, Header, encode},
+    read_secret, variable,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -160,7 +163,7 @@ fn from_now(after: Duration) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use jsonwebtoken::dangerous::insecure_decode_claims;
+    use imago_kit::jwt::dangerous::insecure_decode_claims;
 
     use super::*;
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use imago_kit::jwt::dangerous::insecure_decode_claims;
 use imago_kit::{RedactedPath, Secret, read_text};
-use jsonwebtoken::dangerous::insecure_decode_claims;
 use serde::Deserialize;
 
 use crate::token;

@@ -259,7 +259,7 @@ fn clients(open_files: Option<u64>) -> u64 {
 }
 
 async fn until_ready(members: &[Member], progress: &ProgressBar) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let http = imago_kit::http::client().timeout(Duration::from_secs(2)).build()?;
     let deadline = Instant::now() + GROW_TIMEOUT;
     loop {
         let mut waiting = Vec::new();

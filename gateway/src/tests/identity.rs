@@ -6,8 +6,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use imago_kit::jwt::{EncodingKey, Header, encode};
 use imago_proto::msg::LoginReq;
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use tokio::time::sleep;
 
