@@ -15,3 +15,6 @@ pub fn client() -> ClientBuilder {
     });
     Client::builder().no_proxy()
 }
+
+#[cfg(test)]
+mod tests;
