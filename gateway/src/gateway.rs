@@ -105,7 +105,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Pace {
     /// How many at a time.
     pub(crate) batch: usize,
-    /// Pause after each, jittered by half.
+    /// Pause between two of them, jittered by half.
     pub(crate) pause: Duration,
 }
 
@@ -120,12 +120,15 @@ impl Pace {
 
     /// Asks all clients to leave, a few at a time, so that the other gateways are not overrun.
     async fn hand_over(self, clients: Vec<Arc<Client>>) {
-        for some in clients.chunks(self.batch.max(1)) {
-            for client in some {
+        let mut batches = clients.chunks(self.batch.max(1)).peekable();
+        while let Some(batch) = batches.next() {
+            for client in batch {
                 client.outbox.leave();
             }
-            let jitter = 0.5 + rand::rng().random::<f64>();
-            sleep(self.pause.mul_f64(jitter)).await;
+            if batches.peek().is_some() {
+                let jitter = 0.5 + rand::rng().random::<f64>();
+                sleep(self.pause.mul_f64(jitter)).await;
+            }
         }
     }
 }

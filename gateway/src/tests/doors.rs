@@ -74,6 +74,16 @@ async fn a_leaving_gateway_waits_no_longer_than_it_may() {
 }
 
 #[tokio::test]
+async fn no_pause_follows_the_last_clients_of_a_leaving_gateway() {
+    let mut world = World::start(&[("drain.timeout", "10m"), ("drain.pause", "1m")]).await;
+    let mut idle = Client::ws(world.ws).await;
+    idle.log_in("idle").await;
+    world.leave.cancel();
+    idle.expect_close(1001).await;
+    timeout(PATIENCE, &mut world.gateway).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_gateway_that_never_opened_its_doors_leaves_at_once() {
     let mut world = World::start_young(&[], |_| {}).await;
     let _early = Client::tcp(world.tcp).await;
