@@ -116,7 +116,7 @@ impl Server {
         let monitor_at = monitor.local_addr()?;
         metrics_recorder();
         metrics::show();
-        let naming = imago_naming::open(config.naming.expose()).await.context("naming.url")?;
+        let naming = config.registries.open(config.naming.expose()).await.context("naming.url")?;
 
         let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
         let start_line = StartLine::of(&config, port, naming.describe());

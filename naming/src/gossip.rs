@@ -321,11 +321,6 @@ impl Naming for Gossip {
         Ok(())
     }
 
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        self.heard().await;
-        Ok(crate::passing(self.shared.instances(service).await, tags))
-    }
-
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
         self.heard().await;
         Ok(self.shared.instances(service).await)

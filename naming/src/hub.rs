@@ -42,8 +42,9 @@ impl Hub {
         services.keys().cloned().collect()
     }
 
-    /// Forgets a service without subscribers, and says so. In one step, so that who subscribes
-    /// meanwhile is either seen here or told to follow the service anew.
+    /// Forgets a service without subscribers, and returns whether it has. In one step, so that a subscriber
+    /// that comes meanwhile is either seen here or told to follow the service anew.
+    #[cfg(feature = "consul")]
     pub(crate) fn retire(&self, service: &str) -> bool {
         let mut services = self.lock();
         let publishers = services.get(service);

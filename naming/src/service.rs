@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Keys of [`ServiceRegistration::meta`] that Imago reads.
+/// Keys of [`ServiceRegistration::meta`] that Imago reads. A backend keeps them all, and reads
+/// [`HEALTH_URL`](meta_key::HEALTH_URL) at most; the others are for servers.
 pub mod meta_key {
     /// What the address speaks, for example `imago-link`, `ws` or `ws,tcp`.
     pub const PROTOCOL: &str = "protocol";
-    /// URL that answers 200 while the process is alive.
+    /// URL that answers 200 while the process is alive: for registries that have checks of their own.
     pub const HEALTH_URL: &str = "health_url";
     /// `young`, `adult` or `leaving`.
     pub const SERVICE_STATE: &str = "service_state";
@@ -33,7 +34,7 @@ pub mod meta_key {
 /// One server's entry in a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceRegistration {
-    /// Unique in the registry.
+    /// Id, unique in the registry: see [`Naming`](crate::Naming) for its form.
     pub id: String,
     /// Name of the service, for example `chat`.
     pub name: String,
@@ -89,14 +90,22 @@ impl ServiceRegistration {
         self.meta(meta_key::SERVICE_STATE).map_or(ServiceState::Young, ServiceState::parse)
     }
 
-    /// Checks what every registry needs: an id, a name, and an address that others can connect to.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks what every registry needs: an id, a name, an address and a port that others can connect to.
+    /// Backends call it first when they [`register`](crate::Naming::register), and for what they read.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the field and what is expected of it.
+    pub fn check(&self) -> Result<()> {
         let invalid =
             |field: &str, reason: String| Err(Error::Invalid { field: field.to_owned(), reason });
         for (field, value) in [("id", &self.id), ("name", &self.name), ("address", &self.address)] {
             if value.is_empty() {
                 return invalid(field, "expected a value, got none".to_owned());
             }
+        }
+        // In a path, as Consul has it, these are no names.
+        if [".", ".."].contains(&&*self.id) {
+            return invalid("id", format!("expected a name, got {:?}", self.id));
         }
         if let Err(expected) = check_host(&self.address) {
             return invalid("address", format!("{expected}, got {:?}", self.address));
@@ -151,9 +160,10 @@ pub enum Health {
     Passing,
     /// Taken out of use by an operator, and alive as far as its checks tell: nothing new goes to it.
     Maintenance,
-    /// Alive, but complains.
+    /// Alive, with a warning of its check.
     Warning,
-    /// Fails its check since that time, as far as this process has seen.
+    /// Fails its check since that time, as far as this process has seen. The time stays the same from one
+    /// snapshot to the next while it does.
     Critical {
         /// When this process first saw it critical.
         since: SystemTime,
@@ -165,6 +175,6 @@ pub enum Health {
 pub struct Instance {
     /// What the server registered.
     pub service: ServiceRegistration,
-    /// How it does.
+    /// Outcome of its check.
     pub health: Health,
 }

@@ -1,11 +1,11 @@
 //! A registry's view of one service as it changes.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::Instance;
+use crate::{Instance, Result};
 
 /// All instances of a service at one moment, healthy or not, sorted by id.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +30,36 @@ impl Subscription {
         let cancelled = CancellationToken::new();
         let publisher = Publisher { sender, cancelled: cancelled.clone() };
         (Self { snapshots, _unsubscribe: cancelled.drop_guard() }, publisher)
+    }
+
+    /// A subscription of a registry that does not notify: calls `read` every `interval`, and publishes what
+    /// it returns.
+    ///
+    /// # Panics
+    /// When called outside of a tokio runtime.
+    pub fn poll<Reading>(
+        first: Vec<Instance>,
+        interval: Duration,
+        mut read: impl FnMut() -> Reading + Send + 'static,
+    ) -> Self
+    where
+        Reading: Future<Output = Result<Vec<Instance>>> + Send,
+    {
+        let (subscription, publisher) = Self::new(Snapshot::default());
+        publisher.publish(first);
+        tokio::spawn(async move {
+            let polling = async {
+                loop {
+                    tokio::time::sleep(interval).await;
+                    match read().await {
+                        Ok(instances) => publisher.publish(instances),
+                        Err(error) => publisher.fail(&error.to_string()),
+                    }
+                }
+            };
+            publisher.cancelled.run_until_cancelled(polling).await;
+        });
+        subscription
     }
 
     /// The newest snapshot.
@@ -83,6 +113,11 @@ impl Publisher {
     /// Whether the subscription was dropped.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.is_cancelled()
+    }
+
+    /// Waits until the subscription is dropped: then the work behind it ends.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
     }
 
     fn set(&self, next: impl FnOnce(&Snapshot) -> Snapshot) {

@@ -1,6 +1,7 @@
 //! `imago dev`: a whole cluster on this machine, gone with Ctrl-C.
 
 mod child;
+mod seed;
 pub(crate) mod state;
 mod welcome;
 
@@ -15,13 +16,15 @@ use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
 use imago_container::monitor::MonitorConfig;
 use imago_kit::SecretUrl;
 use imago_kit::{FILES_RESERVED, cli::shutdown_on_signal, raise_open_files};
-use imago_naming::{Gossip, GossipOptions};
 use indicatif::ProgressBar;
 use rand::RngExt;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::child::{Launch, Server};
-use self::state::{DevState, Member};
+use self::{
+    seed::Seed,
+    state::{DevState, Member},
+};
 
 /// Where the cluster keeps its files unless told otherwise.
 pub(crate) const DATA_DIR: &str = ".imago/dev";
@@ -79,14 +82,12 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     }
     let _lock = state::lock(&args.data)?;
     let data = args.data.canonicalize()?;
-    let seed = match given(&args.naming) {
-        Some(_) => None,
-        None => Some(Gossip::join(local_seed()).await?),
-    };
-    let naming = match (given(&args.naming), &seed) {
-        (Some(url), _) => url,
-        (None, Some(seed)) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
-        (None, None) => bail!("no registry"),
+    let (naming, _seed) = match given(&args.naming) {
+        Some(url) => (url, None),
+        None => {
+            let seed = Seed::start().await?;
+            (seed.url(), Some(seed))
+        }
     };
     let mut state = DevState {
         naming,
@@ -121,15 +122,6 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 /// A URL that is given: an empty variable gives none.
 fn given(url: &Option<SecretUrl>) -> Option<String> {
     url.as_ref().map(|url| url.expose().trim().to_owned()).filter(|url| !url.is_empty())
-}
-
-fn local_seed() -> GossipOptions {
-    GossipOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        advertise: None,
-        seeds: Vec::new(),
-        cluster: "imago".to_owned(),
-    }
 }
 
 /// Good for one run: 256 bits.

@@ -264,10 +264,6 @@ impl Naming for Consul {
         self.shared.api.deregister(service_id).await
     }
 
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        Ok(crate::passing(self.shared.read(service, None).await?.instances, tags))
-    }
-
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
         Ok(self.shared.read(service, None).await?.instances)
     }

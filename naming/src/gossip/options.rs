@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use imago_kit::{check_reachable, split_authority};
-use url::Url;
 
-use crate::{Error, Result, location::host_of, params::Params};
+use crate::{Error, RegistryUrl, Result};
 
 /// How a member joins.
 #[derive(Clone, Debug)]
@@ -22,25 +21,24 @@ pub struct GossipOptions {
 
 impl GossipOptions {
     /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
-    pub(crate) fn parse(url: &Url) -> Result<Self> {
-        let host = host_of(url, "0.0.0.0")?;
+    pub(crate) fn read(url: &RegistryUrl) -> Result<Self> {
+        let mut parts = url.parts()?;
+        let host = parts.host("0.0.0.0")?;
         let ip = host.parse().map_err(|_| {
             Error::Url(format!(
                 "host {host}: expected an IP address to listen on, such as 0.0.0.0 or [::]"
             ))
         })?;
-        let mut params = Params::of(url)?;
-        let advertise = params.text("advertise")?.map(|text| advertised(&text)).transpose()?;
         let options = Self {
-            listen: SocketAddr::new(ip, url.port().unwrap_or(0)),
-            advertise,
-            seeds: params.all("seed"),
-            cluster: params.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
+            listen: SocketAddr::new(ip, parts.listen_port()),
+            seeds: parts.all("seed"),
+            advertise: parts.text("advertise")?.map(|text| advertised(&text)).transpose()?,
+            cluster: parts.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
         };
         for seed in &options.seeds {
             options.check_seed(seed).map_err(|why| Error::Url(format!("seed={seed:?}: {why}")))?;
         }
-        params.finish("seed, advertise or cluster")?;
+        parts.finish()?;
         Ok(options)
     }
 
