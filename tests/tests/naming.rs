@@ -10,9 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use imago_naming::{
-    Consul, ConsulOptions, Gossip, GossipOptions, Health, Instance, Memory, Naming, Result,
-    ServiceRegistration, Subscription,
-    testing::{Fixture, conformance},
+    Consul, ConsulOptions, Gossip, GossipOptions, Health, Memory, Naming, ServiceRegistration,
+    testing::{Fixture, Process, conformance},
 };
 use imago_tests::{ConsulAgent, HttpAnswer, HttpStub};
 
@@ -135,16 +134,7 @@ impl Fixture for InConsul {
 /// Members that gossip; a failing one falls silent, and comes back as another member.
 struct InGossip {
     seed: Gossip,
-    members: Mutex<HashMap<String, Weak<Member>>>,
-}
-
-/// A member that can be dropped while others hold it.
-struct Member(Mutex<Option<Arc<Gossip>>>);
-
-impl Member {
-    fn gossip(&self) -> Arc<Gossip> {
-        self.0.lock().unwrap().clone().unwrap()
-    }
+    members: Mutex<HashMap<String, Weak<Process>>>,
 }
 
 impl InGossip {
@@ -152,7 +142,7 @@ impl InGossip {
         Self { seed: join(Vec::new()).await, members: Mutex::default() }
     }
 
-    fn member(&self, server: &str) -> Arc<Member> {
+    fn member(&self, server: &str) -> Arc<Process> {
         self.members.lock().unwrap()[server].upgrade().unwrap()
     }
 }
@@ -167,55 +157,24 @@ async fn join(seeds: Vec<String>) -> Gossip {
 impl Fixture for InGossip {
     async fn client(&self, process: &str) -> Arc<dyn Naming> {
         let gossip = join(vec![self.seed.address().to_string()]).await;
-        let member = Arc::new(Member(Mutex::new(Some(Arc::new(gossip)))));
+        let member = Arc::new(Process::new(Arc::new(gossip)));
         self.members.lock().unwrap().insert(process.to_owned(), Arc::downgrade(&member));
         member
     }
 
     async fn fail(&self, server: &str) -> bool {
-        self.member(server).0.lock().unwrap().take();
+        self.member(server).kill();
         true
     }
 
     async fn pass(&self, server: &ServiceRegistration) {
         let gossip = join(vec![self.seed.address().to_string()]).await;
         gossip.register(server).await.unwrap();
-        *self.member(&server.id).0.lock().unwrap() = Some(Arc::new(gossip));
+        self.member(&server.id).restart(Arc::new(gossip));
     }
 
     fn watches(&self) -> Option<usize> {
         Some(all_tasks())
-    }
-}
-
-#[async_trait]
-impl Naming for Member {
-    async fn register(&self, service: &ServiceRegistration) -> Result<()> {
-        self.gossip().register(service).await
-    }
-
-    async fn deregister(&self, service_id: &str) -> Result<()> {
-        self.gossip().deregister(service_id).await
-    }
-
-    async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
-        self.gossip().instances(service).await
-    }
-
-    async fn subscribe(&self, service: &str) -> Result<Subscription> {
-        self.gossip().subscribe(service).await
-    }
-
-    fn location(&self) -> String {
-        self.gossip().location()
-    }
-
-    fn is_consistent(&self) -> bool {
-        self.gossip().is_consistent()
-    }
-
-    fn describe(&self) -> String {
-        self.gossip().describe()
     }
 }
 

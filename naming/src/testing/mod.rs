@@ -26,6 +26,7 @@
 mod changes;
 mod entries;
 mod failures;
+mod process;
 mod twins;
 
 use std::{
@@ -53,6 +54,7 @@ pub use self::{
     failures::{
         a_failing_server_is_critical_and_not_gone, an_outage_stands_beside_the_last_snapshot,
     },
+    process::Process,
     twins::{
         a_server_leaves_the_registration_of_another_process_alone,
         of_two_joining_servers_one_sees_the_other, the_last_of_two_processes_to_register_is_shown,

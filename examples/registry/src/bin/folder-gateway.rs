@@ -1,0 +1,17 @@
+//! A gateway whose `naming.url` may be `folder:///PATH`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use imago_example_registry::registries;
+use imago_gateway::cli::{Cli, run_with_registries};
+use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
+
+fn main() -> ExitCode {
+    let args = Cli::parse().server;
+    run_server(&args, run(&args))
+}
+
+async fn run(args: &ServerArgs) -> anyhow::Result<()> {
+    run_with_registries(args, registries(), |_, _| {}, shutdown_on_signal()?).await
+}
