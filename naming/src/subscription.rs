@@ -129,3 +129,53 @@ impl Publisher {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::{Error, Health, ServiceRegistration};
+
+    const INTERVAL: Duration = Duration::from_millis(1);
+
+    fn passing(id: &str) -> Instance {
+        let service = ServiceRegistration::new(id, "chat", "h", 1);
+        Instance { service, health: Health::Passing }
+    }
+
+    #[tokio::test]
+    async fn polling_publishes_changes_and_errors_and_ends_with_its_subscription() {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = reads.clone();
+        let read = move || {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match number {
+                    0..3 => Ok(vec![passing("a")]),
+                    3 => Err(Error::Unavailable("away".to_owned())),
+                    _ => Ok(vec![passing("b"), passing("a")]),
+                }
+            }
+        };
+        let mut subscription = Subscription::poll(vec![passing("a")], INTERVAL, read);
+        let first = subscription.current_and_seen();
+        assert_eq!((&*first.instances, first.error), (&[passing("a")][..], None));
+        let both = async {
+            loop {
+                let seen = subscription.changed().await;
+                if seen.error.is_none() {
+                    return seen;
+                }
+                assert_eq!(seen.error.as_deref(), Some("registry unavailable: away"));
+                assert_eq!(*seen.instances, [passing("a")]);
+            }
+        };
+        assert_eq!(*both.await.instances, [passing("a"), passing("b")]);
+        drop(subscription);
+        // The read holds a count of its own until its task has ended.
+        while Arc::strong_count(&reads) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}

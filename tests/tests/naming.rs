@@ -4,13 +4,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, Weak},
     time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use imago_naming::{
-    Consul, ConsulOptions, Gossip, GossipOptions, Health, Memory, Naming, ServiceRegistration,
+    Consul, ConsulOptions, Error, Gossip, GossipOptions, Health, Instance, Memory, Naming, Result,
+    ServiceRegistration, Subscription,
     testing::{Fixture, Process, conformance},
 };
 use imago_tests::{ConsulAgent, HttpAnswer, HttpStub};
@@ -191,4 +194,155 @@ async fn consul_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gossip_conforms() {
     conformance(&InGossip::start().await).await;
+}
+
+/// How a backend breaks a rule.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Nothing,
+    LosesMeta,
+    CutsTags,
+    MixesServices,
+    ChecksNothing,
+    KeepsTheFirst,
+    WritesNothingTwice,
+    ShowsItsOwn,
+    Restores,
+    DeregistersOnce,
+    TellsOnlyTheFirst,
+    ShowsSecrets,
+    ReadsLate,
+}
+
+/// A client of a registry in memory that breaks one rule.
+struct Faulty {
+    fault: Fault,
+    memory: Memory,
+    own: Arc<Mutex<Option<ServiceRegistration>>>,
+}
+
+struct InFaulty(Fault, Memory);
+
+#[async_trait]
+impl Fixture for InFaulty {
+    async fn client(&self, _: &str) -> Arc<dyn Naming> {
+        let (fault, memory, own) = (self.0, self.1.clone(), Arc::default());
+        if let Fault::Restores = fault {
+            tokio::spawn(restore(memory.clone(), Arc::clone(&own)));
+        }
+        Arc::new(Faulty { fault, memory, own })
+    }
+
+    fn secret(&self) -> Option<&str> {
+        Some(TOKEN)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(300)
+    }
+
+    fn settling(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+}
+
+/// Writes again what another process has replaced.
+async fn restore(memory: Memory, own: Arc<Mutex<Option<ServiceRegistration>>>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let own = own.lock().unwrap().clone();
+        if let Some(own) = own
+            && memory.instances(&own.name).await.unwrap().iter().any(|it| it.service.id == own.id)
+        {
+            memory.register(&own).await.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Naming for Faulty {
+    async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+        let mut service = service.clone();
+        let last = self.own.lock().unwrap().replace(service.clone());
+        let standing = self.memory.instances(&service.name).await?;
+        let stands = standing.iter().any(|it| it.service.id == service.id);
+        match self.fault {
+            Fault::LosesMeta => service.meta.retain(|_, value| !value.is_empty()),
+            Fault::ChecksNothing if service.check().is_err() => return Ok(()),
+            Fault::KeepsTheFirst if stands => return Ok(()),
+            Fault::WritesNothingTwice if last.as_ref() == Some(&service) => return Ok(()),
+            _ => {}
+        }
+        self.memory.register(&service).await
+    }
+
+    async fn deregister(&self, service_id: &str) -> Result<()> {
+        let own = self.own.lock().unwrap().take();
+        if matches!(self.fault, Fault::DeregistersOnce) && own.is_none() {
+            return Err(Error::Refused("no such registration".to_owned()));
+        }
+        self.memory.deregister(service_id).await
+    }
+
+    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
+        let tags = if let Fault::CutsTags = self.fault { &tags[..tags.len().min(1)] } else { tags };
+        self.memory.find(service, tags).await
+    }
+
+    async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
+        let mut instances = self.memory.instances(service).await?;
+        let own = self.own.lock().unwrap().clone();
+        match (self.fault, own) {
+            (Fault::MixesServices, _) => {
+                instances.extend(self.memory.instances(&format!("{service}-more")).await?);
+            }
+            (Fault::ShowsItsOwn, Some(own)) => {
+                let same_id = instances.iter_mut().filter(|it| it.service.id == own.id);
+                same_id.for_each(|it| it.service = own.clone());
+            }
+            (Fault::ReadsLate, Some(own)) => instances.retain(|it| it.service.id == own.id),
+            _ => {}
+        }
+        Ok(instances)
+    }
+
+    async fn subscribe(&self, service: &str) -> Result<Subscription> {
+        if let Fault::TellsOnlyTheFirst = self.fault {
+            return Ok(Subscription::new(self.memory.subscribe(service).await?.current()).0);
+        }
+        self.memory.subscribe(service).await
+    }
+
+    fn is_consistent(&self) -> bool {
+        true
+    }
+
+    fn describe(&self) -> String {
+        if let Fault::ShowsSecrets = self.fault { TOKEN.to_owned() } else { "faulty".to_owned() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_breaks_a_rule_does_not_conform() {
+    use Fault::*;
+    conformance(&InFaulty(Nothing, Memory::new())).await;
+    let faults = [
+        LosesMeta,
+        CutsTags,
+        MixesServices,
+        ChecksNothing,
+        KeepsTheFirst,
+        WritesNothingTwice,
+        ShowsItsOwn,
+        Restores,
+        DeregistersOnce,
+        TellsOnlyTheFirst,
+        ShowsSecrets,
+        ReadsLate,
+    ];
+    for fault in faults {
+        let faulty = InFaulty(fault, Memory::new());
+        let ended = AssertUnwindSafe(conformance(&faulty)).catch_unwind().await;
+        assert!(ended.is_err(), "{fault:?} conforms");
+    }
 }

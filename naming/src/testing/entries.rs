@@ -131,7 +131,7 @@ pub async fn deregistering_twice_succeeds(fixture: &dyn Fixture) {
     deregister(&client, &server.id).await;
     deregister(&client, &case.id("unknown")).await;
     case.reads(&observer, &[]).await;
-    case.stays("gone", async || case.read(&observer).await.is_empty()).await;
+    case.stays(&observer, "gone", async || case.read(&observer).await.is_empty()).await;
     let server = server.with_meta(meta_key::INCARNATION, "00bb");
     register(&client, &server).await;
     case.reads(&observer, &[&server]).await;

@@ -53,6 +53,6 @@ pub async fn a_server_leaves_the_registration_of_another_process_alone(fixture: 
     let second = fixture.client(&case.id("other")).await;
     register(&second, &other).await;
     case.reads(&observer, &[&other]).await;
-    let is_others = async || case.read(&observer).await.iter().all(|it| it.service == other);
-    case.stays("the registration of the other process", is_others).await;
+    let is_others = async || case.read(&observer).await.iter().map(|it| &it.service).eq([&other]);
+    case.stays(&observer, "the registration of the other process", is_others).await;
 }
