@@ -19,7 +19,7 @@ impl Hub {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A subscription that starts with `first`. True when the service was not followed before:
+    /// Creates a subscription that starts with `first`. True when the service was not followed before:
     /// since [`retire`](Self::retire), or ever.
     pub(crate) fn subscribe(&self, service: &str, first: Vec<Instance>) -> (Subscription, bool) {
         let (subscription, publisher) = Subscription::new(Snapshot::default());
@@ -32,7 +32,7 @@ impl Hub {
         (subscription, is_new)
     }
 
-    /// Services with subscribers; forgets those without.
+    /// Returns the services with subscribers; forgets those without.
     pub(crate) fn services(&self) -> Vec<String> {
         let mut services = self.lock();
         services.retain(|_, publishers| {

@@ -49,12 +49,12 @@ pub(crate) async fn open(name: String) -> Result<Memory> {
 }
 
 impl Memory {
-    /// A registry of its own.
+    /// Creates a registry without a name.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The registry of that name in this process.
+    /// Returns the registry of that name in this process.
     pub fn named(name: &str) -> Self {
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
         named.retain(|_, shared| shared.strong_count() > 0);

@@ -18,8 +18,8 @@ pub mod meta_key {
     pub const SERVICE_STATE: &str = "service_state";
     /// 16 hexadecimal digits, new with every process.
     pub const INCARNATION: &str = "incarnation";
-    /// How many lives of this service id have taken it over from each other, as far as the registry
-    /// told: of two lives with one id, that with the higher number stays.
+    /// Number of times that a process has taken this id over from another one, as far as the registry
+    /// told: of two processes with one id, that with the higher number stays.
     pub const GENERATION: &str = "generation";
     /// Zone for zone-aware selection.
     pub const ZONE: &str = "zone";
@@ -49,7 +49,7 @@ pub struct ServiceRegistration {
 }
 
 impl ServiceRegistration {
-    /// A registration without tags and meta.
+    /// Creates a registration without tags and meta.
     pub fn new(
         id: impl Into<String>,
         name: impl Into<String>,
@@ -66,26 +66,26 @@ impl ServiceRegistration {
         }
     }
 
-    /// With a tag more.
+    /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// With a meta entry more.
+    /// Adds a meta entry, or replaces its value.
     #[must_use]
     pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.meta.insert(key.into(), value.into());
         self
     }
 
-    /// A meta entry.
+    /// Returns a meta entry.
     pub fn meta(&self, key: &str) -> Option<&str> {
         self.meta.get(key).map(String::as_str)
     }
 
-    /// State that the server wrote last; `Young` where it wrote none.
+    /// Returns the state that the server wrote last; `Young` where it wrote none.
     pub fn state(&self) -> ServiceState {
         self.meta(meta_key::SERVICE_STATE).map_or(ServiceState::Young, ServiceState::parse)
     }
@@ -116,7 +116,7 @@ impl ServiceRegistration {
         Ok(())
     }
 
-    /// Whether the registration carries every one of `tags`, in any case.
+    /// Returns whether the registration carries every one of `tags`, in any case of letters.
     pub fn has_tags(&self, tags: &[&str]) -> bool {
         tags.iter().all(|tag| self.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
     }
@@ -134,7 +134,7 @@ pub enum ServiceState {
 }
 
 impl ServiceState {
-    /// The text in the registry.
+    /// Returns the text in the registry.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Young => "young",

@@ -24,7 +24,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A subscription that starts with `first`, and the end where its backend publishes changes.
+    /// Creates a subscription that starts with `first`, and the end where its backend publishes changes.
     pub fn new(first: Snapshot) -> (Self, Publisher) {
         let (sender, snapshots) = watch::channel(first);
         let cancelled = CancellationToken::new();
@@ -32,8 +32,8 @@ impl Subscription {
         (Self { snapshots, _unsubscribe: cancelled.drop_guard() }, publisher)
     }
 
-    /// A subscription of a registry that does not notify: calls `read` every `interval`, and publishes what
-    /// it returns.
+    /// Creates a subscription of a registry that does not notify: calls `read` every `interval`, and
+    /// publishes what it returns.
     ///
     /// # Panics
     /// When called outside of a tokio runtime.
@@ -62,7 +62,7 @@ impl Subscription {
         subscription
     }
 
-    /// The newest snapshot.
+    /// Returns the newest snapshot.
     pub fn current(&self) -> Snapshot {
         self.snapshots.borrow().clone()
     }
@@ -77,7 +77,7 @@ impl Subscription {
         self.current_and_seen()
     }
 
-    /// The newest snapshot, which [`changed`](Self::changed) will not report again.
+    /// Returns the newest snapshot, which [`changed`](Self::changed) will not report again.
     pub fn current_and_seen(&mut self) -> Snapshot {
         self.snapshots.borrow_and_update().clone()
     }
@@ -110,7 +110,7 @@ impl Publisher {
         self.set(|last| Snapshot { instances: last.instances.clone(), error: Some(error.into()) });
     }
 
-    /// Whether the subscription was dropped.
+    /// Returns whether the subscription was dropped.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.is_cancelled()
     }

@@ -238,6 +238,7 @@ fn read_entry(file: &Path) -> Result<Option<Entry>, String> {
     Ok(Some(entry))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` calls")]
 fn unavailable(error: IoError) -> Error {
     Error::Unavailable(error.to_string())
 }

@@ -52,7 +52,7 @@ pub enum Check {
 /// ```
 ///
 /// `write` implies `read`. Consul refuses writes without permission, but answers reads with less: with
-/// nobody, or with some. So a registration that does not show up, and a list that is suddenly empty, may be
+/// an empty list, or with a part. So a registration that does not show up, and a list that is suddenly empty, may be
 /// a lack of `service:read` or `node:read`; versions that say so (`X-Consul-Results-Filtered-By-ACLs`) are
 /// believed, and the log tells of it.
 #[derive(Clone, Debug)]
