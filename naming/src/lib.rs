@@ -5,7 +5,7 @@
 //! ```
 //! use std::{
 //!     collections::BTreeMap,
-//!     sync::{Arc, LazyLock, Mutex},
+//!     sync::{Arc, LazyLock},
 //!     time::Duration,
 //! };
 //!
@@ -14,6 +14,7 @@
 //!     Health, Instance, Naming, Registries, RegistryUrl, Result, ServiceRegistration, Subscription,
 //!     backend,
 //! };
+//! use tokio::sync::Mutex;
 //!
 //! /// What the servers share: here the memory of this process, elsewhere the registry's server.
 //! static SHARED: LazyLock<Arc<Mutex<BTreeMap<String, ServiceRegistration>>>> =
@@ -36,8 +37,8 @@
 //!     Ok(Mine { shared: SHARED.clone(), interval })
 //! }
 //!
-//! fn of(shared: &Mutex<BTreeMap<String, ServiceRegistration>>, service: &str) -> Vec<Instance> {
-//!     let all = shared.lock().unwrap();
+//! async fn of(shared: &Mutex<BTreeMap<String, ServiceRegistration>>, service: &str) -> Vec<Instance> {
+//!     let all = shared.lock().await;
 //!     let of_service = all.values().filter(|registered| registered.name == service);
 //!     let passing = |service| Instance { service, health: Health::Passing };
 //!     of_service.cloned().map(passing).collect()
@@ -47,25 +48,25 @@
 //! impl Naming for Mine {
 //!     async fn register(&self, service: &ServiceRegistration) -> Result<()> {
 //!         service.check()?;
-//!         self.shared.lock().unwrap().insert(service.id.clone(), service.clone());
+//!         self.shared.lock().await.insert(service.id.clone(), service.clone());
 //!         Ok(())
 //!     }
 //!
 //!     async fn deregister(&self, service_id: &str) -> Result<()> {
-//!         self.shared.lock().unwrap().remove(service_id);
+//!         self.shared.lock().await.remove(service_id);
 //!         Ok(())
 //!     }
 //!
 //!     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
-//!         Ok(of(&self.shared, service))
+//!         Ok(of(&self.shared, service).await)
 //!     }
 //!
 //!     async fn subscribe(&self, service: &str) -> Result<Subscription> {
 //!         let (shared, service) = (self.shared.clone(), service.to_owned());
-//!         let first = of(&shared, &service);
+//!         let first = of(&shared, &service).await;
 //!         let read = move || {
-//!             let instances = of(&shared, &service);
-//!             async { Ok(instances) }
+//!             let (shared, service) = (shared.clone(), service.clone());
+//!             async move { Ok(of(&shared, &service).await) }
 //!         };
 //!         Ok(Subscription::poll(first, self.interval, read))
 //!     }
@@ -75,14 +76,15 @@
 //!     }
 //! }
 //!
-//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let registries = Registries::default().with("mine", backend(read, open));
 //! registries.check("mine://?interval=100ms")?;
 //! let naming = registries.open("mine://?interval=100ms").await?;
 //! naming.register(&ServiceRegistration::new("chat-1", "chat", "10.0.0.5", 8100)).await?;
 //! assert_eq!(naming.find("chat", &[]).await?.len(), 1);
 //! # Ok::<(), imago_naming::Error>(())
-//! # }).unwrap();
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The feature `testing` brings [`testing::conformance`](testing::conformance), which holds a backend to

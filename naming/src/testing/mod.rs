@@ -18,9 +18,10 @@
 //!     }
 //! }
 //!
-//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
 //! conformance(&InMemory(Memory::new())).await;
 //! # });
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod changes;
