@@ -1,27 +1,10 @@
 //! `imago`: runs a cluster, chats, looks at it, measures it.
 
-/// `println!` for a reader who may go away, as `head` does.
-macro_rules! out {
-    ($($text:tt)*) => {
-        imago_kit::cli::print(format_args!("{}\n", format_args!($($text)*)))
-    };
-}
-
-/// `eprintln!` for a terminal that may close.
-macro_rules! err {
-    ($($text:tt)*) => {
-        imago_kit::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
-    };
-}
-
-mod address;
 mod bench;
 mod chat;
 mod dev;
-mod printable;
 mod serve;
 mod status;
-mod table;
 mod token;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! Programs that keep a processor busy each, for scenarios beside which a machine has other work.
 
+use imago_kit::out;
 use std::{hint::black_box, thread};
 
 use tokio::io::{AsyncReadExt, stdin};

@@ -1,5 +1,6 @@
 //! `imago bench login`: clients that connect, log in and close again.
 
+use imago_kit::out;
 use std::{
     sync::{
         Arc,
@@ -23,7 +24,7 @@ use super::{
     recorder::{HEADINGS, percentiles, row},
     wire,
 };
-use crate::table::table;
+use imago_local::table;
 
 /// How long a client waits before it tries again after a failure.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -41,11 +41,7 @@ use clap::Subcommand;
 use imago_kit::raise_open_files;
 
 use self::{cpu::Watched, report::FileArgs, tokens::Tokens};
-use crate::{
-    address::ws_url,
-    dev::state::{DevState, Member},
-    token::SecretArgs,
-};
+use imago_local::{DevState, Member, SecretArgs, ws_url};
 
 /// Flags of `imago bench`.
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 mod sync_bytes;
 
+use imago_kit::out;
 use std::{
     path::PathBuf,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use self::sync_bytes::sync_bytes;
 use super::{Target, idlers::Idlers, sink::Sink, tokens::Tokens};
-use crate::dev::{self, Server, state::DevState};
+use imago_local::{DATA_DIR, DevState, Launch, Server};
 
 /// How long one promotion may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub(crate) struct PromoteArgs {
     /// Data directory of the `imago dev` whose cluster is joined
-    #[arg(long, value_name = "DIR", default_value = dev::DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
     data: PathBuf,
     /// How many servers are started, one after the other
     #[arg(long, default_value_t = 10)]
@@ -105,7 +106,7 @@ async fn fresh(bytes: &[Bytes]) -> anyhow::Result<f64> {
 async fn promote(state: &DevState, number: usize) -> anyhow::Result<(f64, f64)> {
     let directory = tempfile::tempdir()?;
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-    let launch = dev::logic_launch(state, format!("bench-logic-{number}"));
+    let launch = Launch::logic(state, format!("bench-logic-{number}"));
     let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let server = Server::start(launch, &directory.path().join("log")).await?;
     let ready = format!("{}/ready", server.member.monitor);

@@ -1,5 +1,6 @@
 //! What a run tells: a table, and files for programs (JSON) and for people (HTML).
 
+use imago_kit::out;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -15,7 +16,7 @@ use super::{
     recorder::{HEADINGS, percentiles, row},
     run::{Measured, Totals},
 };
-use crate::table::table;
+use imago_local::table;
 
 /// Where figures go beside the terminal.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,5 +1,6 @@
 //! What this machine needs to send bytes from one process to another: plain TCP, nothing around it.
 
+use imago_kit::out;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};

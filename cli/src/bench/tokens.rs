@@ -11,7 +11,7 @@ use imago_kit::{RedactedPath, Secret, read_text};
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use serde::Deserialize;
 
-use crate::token;
+use imago_local::make_token;
 
 /// Longest file of tokens, in bytes: a million of them.
 const FILE_MAX: u64 = 512 << 20;
@@ -79,7 +79,7 @@ impl Tokens {
     /// The token of an account.
     pub(super) fn token(&self, account: &str) -> anyhow::Result<String> {
         match self {
-            Self::Made { secret, .. } => token::make(secret, account, "bench", "", TTL),
+            Self::Made { secret, .. } => make_token(secret, account, "bench", "", TTL),
             Self::Given(Given { file, tokens, .. }) => tokens
                 .get(account)
                 .cloned()
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn token(account: &str, app: &str) -> String {
-        token::make(&"a secret of sixteen bytes".into(), account, app, "", TTL).unwrap()
+        make_token(&"a secret of sixteen bytes".into(), account, app, "", TTL).unwrap()
     }
 
     fn parse(lines: &[&str]) -> anyhow::Result<Tokens> {

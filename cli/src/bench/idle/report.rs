@@ -1,5 +1,6 @@
 //! What idle clients cost: a table, and files.
 
+use imago_kit::out;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -11,7 +12,7 @@ use super::{
     super::{html::Page, idlers::Told, memory::Kernel, picture::Curve, report::FileArgs},
     watch::{Memory, Sample},
 };
-use crate::table::table;
+use imago_local::table;
 
 const MIB: f64 = 1_048_576.0;
 const HEADINGS: [&str; 5] = ["MIB OF PROCESS", "BEFORE", "CONNECTED", "AT THE END", "LARGEST"];

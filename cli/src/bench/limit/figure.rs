@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{html::Page, picture::Bar, recorder::millis, report::Report};
-use crate::table::table;
+use imago_local::table;
 
 /// One side in one round.
 #[derive(Clone, Debug)]

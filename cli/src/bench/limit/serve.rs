@@ -1,5 +1,6 @@
 //! The processes that the limit is measured with: two relays, and WebSockets that echo and broadcast.
 
+use imago_kit::out;
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;

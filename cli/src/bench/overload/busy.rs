@@ -15,7 +15,7 @@ use super::super::{
     report::Report,
     talk,
 };
-use crate::table::table;
+use imago_local::table;
 
 /// How long is not measured before.
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use super::{
     rounds::Best,
     usage::Usage,
 };
-use crate::table::table;
+use imago_local::table;
 
 pub(super) const MIB: f64 = 1_048_576.0;
 

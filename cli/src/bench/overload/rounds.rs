@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{busy::Busy, report::Report};
-use crate::table::table;
+use imago_local::table;
 
 /// The best rate, as a closed loop found it.
 #[derive(Clone, Copy, Debug, PartialEq)]

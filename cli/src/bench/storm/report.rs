@@ -1,5 +1,6 @@
 //! What a storm tells: a table, and files.
 
+use imago_kit::out;
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::ensure;
@@ -17,7 +18,7 @@ use super::{
     },
     round::{Figures, STEP},
 };
-use crate::table::table;
+use imago_local::table;
 
 const ROUND_HEADINGS: [&str; 8] =
     ["MILLISECONDS UNTIL BACK", "50 %", "99 %", "ALL", "TRIES", "FAILED", "LOGIN P50", "LOGIN P99"];

@@ -13,35 +13,53 @@ use serde::{Deserialize, Serialize};
 
 /// One server of the cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Member {
-    pub(crate) id: String,
-    pub(crate) role: String,
-    pub(crate) pid: u32,
-    pub(crate) monitor: String,
-    pub(crate) ws: Option<String>,
-    pub(crate) tcp: Option<String>,
-    pub(crate) link: Option<String>,
+pub struct Member {
+    /// Id in the registry.
+    pub id: String,
+    /// `gateway` or `logic`.
+    pub role: String,
+    /// Process id.
+    pub pid: u32,
+    /// URL of its monitor port.
+    pub monitor: String,
+    /// URL for WebSocket clients.
+    pub ws: Option<String>,
+    /// URL for TCP clients.
+    pub tcp: Option<String>,
+    /// Address for links.
+    pub link: Option<String>,
 }
 
 /// The running cluster, with its throw-away secrets.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct DevState {
-    pub(crate) naming: String,
-    pub(crate) store: String,
-    pub(crate) directory: Option<String>,
-    pub(crate) cluster_secret: String,
-    pub(crate) jwt_secret: String,
-    pub(crate) members: Vec<Member>,
+pub struct DevState {
+    /// URL of the registry.
+    pub naming: String,
+    /// URL of the message store.
+    pub store: String,
+    /// URL of where sessions are kept beside the servers' memory.
+    pub directory: Option<String>,
+    /// Secret of the links.
+    pub cluster_secret: String,
+    /// Secret of the tokens.
+    pub jwt_secret: String,
+    /// The servers.
+    pub members: Vec<Member>,
 }
 
+/// Where a cluster keeps its files unless told otherwise.
+pub const DATA_DIR: &str = ".imago/dev";
 const STATE_FILE: &str = "dev.json";
 const LOCK_FILE: &str = "dev.lock";
 /// Longest state file, in bytes: that of some thousand servers.
 const FILE_MAX: u64 = 1 << 20;
 
 impl DevState {
-    /// The cluster that runs on this data directory.
-    pub(crate) fn read(data: &Path) -> anyhow::Result<Self> {
+    /// Returns the cluster that runs on this data directory.
+    ///
+    /// # Errors
+    /// When none does, or its state file is damaged.
+    pub fn read(data: &Path) -> anyhow::Result<Self> {
         let path = data.join(STATE_FILE);
         let text = match read_text(&path, FILE_MAX) {
             Ok(text) => text,
@@ -59,7 +77,10 @@ impl DevState {
     }
 
     /// Lets the other commands find the cluster. Readable by its user alone.
-    pub(crate) fn write(&self, data: &Path) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, data: &Path) -> anyhow::Result<()> {
         let path = data.join(STATE_FILE);
         let fresh = data.join(format!("{STATE_FILE}.new"));
         // A file left by a crash may have other rights.
@@ -69,19 +90,23 @@ impl DevState {
         fs::rename(&fresh, &path).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    pub(crate) fn remove(data: &Path) {
+    /// Removes what [`write`](Self::write) left.
+    pub fn remove(data: &Path) {
         // Gone already is as good.
         let _ = fs::remove_file(data.join(STATE_FILE));
     }
 
-    /// WebSocket URLs of the gateways.
-    pub(crate) fn gateways(&self) -> Vec<String> {
+    /// Returns the WebSocket URLs of the gateways.
+    pub fn gateways(&self) -> Vec<String> {
         self.members.iter().filter_map(|member| member.ws.clone()).collect()
     }
 }
 
 /// Makes the data directory, and takes it for this process alone.
-pub(crate) fn lock(data: &Path) -> anyhow::Result<File> {
+///
+/// # Errors
+/// When it cannot be made, or another `imago dev` has it.
+pub fn lock(data: &Path) -> anyhow::Result<File> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::printable::printable;
 
 /// Rows under headings, in columns as wide as their widest cell. What a cell says commands no terminal.
-pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let headings: Vec<String> = headings.iter().map(ToString::to_string).collect();
     let rows = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect());
     let lines: Vec<Vec<String>> = std::iter::once(headings).chain(rows).collect();

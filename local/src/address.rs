@@ -7,7 +7,7 @@ use imago_kit::{Redacted, check_host, split_authority};
 ///
 /// # Errors
 /// With the flag, what was given, and what was expected.
-pub(crate) fn ws_url(text: &str) -> anyhow::Result<String> {
+pub fn ws_url(text: &str) -> anyhow::Result<String> {
     match check_ws(text) {
         Ok(()) => Ok(text.to_owned()),
         Err(why) => bail!("--gateway {:?}: {why}", Redacted(text)),
@@ -19,7 +19,7 @@ pub(crate) fn ws_url(text: &str) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// With the flag, what was given, and what was expected.
-pub(crate) fn monitor_url(text: &str) -> anyhow::Result<String> {
+pub fn monitor_url(text: &str) -> anyhow::Result<String> {
     normal_monitor(text).map_err(|why| anyhow!("--monitor {:?}: {why}", Redacted(text)))
 }
 

@@ -2,7 +2,7 @@
 
 /// The text without what commands a terminal, or has it show something else than what is there: controls,
 /// line separators, and marks that turn the direction of what follows.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
