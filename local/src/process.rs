@@ -15,8 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-/// What a server program is started with.
-#[derive(Debug)]
+/// What a server program is started with. Not shown by `Debug`: its environment may hold secrets.
 pub struct Program<'a> {
     /// The program's file.
     pub path: &'a Path,

@@ -23,8 +23,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Time to drain before a server is killed: more than its own `drain.timeout`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a server is started with.
-#[derive(Debug)]
+/// What a server is started with. Not shown by `Debug`: it holds secrets.
 pub struct Launch<'a> {
     /// `gateway` or `logic`.
     pub role: &'a str,
@@ -37,7 +36,7 @@ pub struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// How a logic server of this cluster is started.
+    /// Returns what starts a logic server of this cluster.
     pub fn logic(state: &DevState, id: String) -> Self {
         // URLs may have passwords in them, which other users of this machine must not see.
         let mut secrets = vec![
