@@ -1,9 +1,9 @@
 //! Many clients connected and logged in, some at a time.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use anyhow::{Context, ensure};
-use imago_kit::raise_open_files;
+use imago_kit::{Backoff, raise_open_files};
 use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 
@@ -17,6 +17,10 @@ use super::{
 pub(crate) const AT_ONCE: usize = 64;
 /// Files that a process needs for other things than clients.
 const FILES_SPARE: usize = 128;
+/// The first pause of a client that comes back is at most this long.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// No pause is longer.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A client that is logged in.
 pub(crate) type Connection = (Reader, Writer);
@@ -31,7 +35,12 @@ pub(crate) fn check(option: &str, clients: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Logs in the first so many clients, in their order.
+/// Returns the pauses between one client's tries to come back.
+pub(crate) fn pauses() -> Backoff {
+    Backoff::new(PAUSE_FIRST, PAUSE_MAX)
+}
+
+/// Logs in the first `count` clients, in their order.
 pub(crate) async fn all(target: &Target, count: usize) -> anyhow::Result<Vec<Connection>> {
     some(target, 0..count).await
 }

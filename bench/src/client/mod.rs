@@ -1,6 +1,5 @@
 //! Clients: what connects, logs in, sends and receives.
 
-pub(crate) mod backoff;
 pub(crate) mod connect;
 pub(crate) mod crowd;
 pub(crate) mod failure;

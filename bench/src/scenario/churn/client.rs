@@ -22,8 +22,7 @@ use super::{
 };
 use crate::{
     client::{
-        backoff::pause,
-        connect::Connection,
+        connect::{Connection, pauses},
         failure::Ended,
         outbox::{IsSent, Outbox, sequence},
         pace::Pacer,
@@ -144,7 +143,8 @@ impl Client {
 
     async fn come_back(&self) -> anyhow::Result<Connection> {
         let begun = Instant::now();
-        for failures in 1.. {
+        let mut pauses = pauses();
+        loop {
             let tried = Instant::now();
             match wire::connect(&self.url, &self.token).await {
                 Ok(connection) => {
@@ -156,9 +156,8 @@ impl Client {
                 }
                 Err(not_in) => self.counts.failed(not_in.failure),
             }
-            sleep(pause(failures)).await;
+            sleep(pauses.next_delay()).await;
         }
-        bail!("not back");
     }
 
     /// Fetches what was missed, sends again what has no answer, and goes on.

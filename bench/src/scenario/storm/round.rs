@@ -20,7 +20,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{backoff::pause, connect::Connection, failure::Kinds, target::Target, wire},
+    client::{
+        connect::{Connection, pauses},
+        failure::Kinds,
+        target::Target,
+        wire,
+    },
     measure::recorder::{Recorder, millis},
 };
 
@@ -144,7 +149,8 @@ impl Round {
         self.ready.wait().await;
         let begun = Instant::now();
         drop(connection);
-        for failures in 1.. {
+        let mut pauses = pauses();
+        loop {
             if let Some((mut reader, writer)) = self.try_once(number, &url, &token).await? {
                 let at = begun.elapsed();
                 self.online.fetch_add(1, Ordering::SeqCst);
@@ -154,9 +160,8 @@ impl Round {
                 self.online.fetch_sub(1, Ordering::SeqCst);
                 self.failures.add(format_args!("logged in, but {ended}"));
             }
-            self.unless_over(sleep(pause(failures))).await?;
+            self.unless_over(sleep(pauses.next_delay())).await?;
         }
-        None
     }
 
     /// Some connection, or none where this try has failed. `None` where the round is over.
