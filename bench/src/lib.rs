@@ -64,7 +64,8 @@ enum Scenario {
     ServeBurner,
 }
 
-/// Measures.
+/// Measures. Scenarios that need processes of their own start the running program again with `bench` and one of
+/// the hidden subcommands: the program must pass these on to here.
 ///
 /// # Errors
 /// When flags ask for what cannot be measured, or the cluster fails: its figures are worth nothing then.

@@ -15,7 +15,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// For so many.
+    /// Makes room for `size` clients.
     pub(crate) fn new(size: usize) -> Self {
         Self { ready: Arc::new(Barrier::new(size + 1)), clients: JoinSet::new() }
     }

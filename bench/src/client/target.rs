@@ -16,7 +16,7 @@ impl Target {
         self.gateways.get(number % self.gateways.len()).map_or("", String::as_str)
     }
 
-    /// Whether there are tokens for so many clients.
+    /// Checks that there are tokens for this number of clients.
     pub(crate) fn require(&self, clients: usize) -> anyhow::Result<()> {
         self.tokens.require(clients)
     }

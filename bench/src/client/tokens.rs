@@ -56,7 +56,7 @@ impl Tokens {
         Ok(Self::Given(Given::parse(file, &text)?))
     }
 
-    /// Whether there are enough for so many clients.
+    /// Checks that there are enough for this number of clients.
     pub(crate) fn require(&self, clients: usize) -> anyhow::Result<()> {
         match self {
             Self::Made { .. } => Ok(()),

@@ -45,7 +45,7 @@ pub(crate) struct Writer {
     socket: OwnedWriteHalf,
 }
 
-/// Connects a WebSocket on which nobody has said anything.
+/// Connects a WebSocket on which nothing has been said.
 pub(crate) async fn open(url: &str) -> Result<(Reader, Writer), NotIn> {
     in_time(url, upgrade(url)).await
 }

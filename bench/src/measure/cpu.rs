@@ -56,7 +56,7 @@ pub(crate) fn spent(watched: &[Watched], before: &[f64]) -> anyhow::Result<Vec<S
     each.collect()
 }
 
-/// What each used within so many seconds, in words.
+/// What each used within `seconds`, in words.
 pub(crate) fn in_words(spent: &[Spent], seconds: f64) -> Vec<String> {
     let line = |Spent { name, seconds: used, resident }: &Spent| {
         let share = used / seconds.max(0.001) * 100.0;

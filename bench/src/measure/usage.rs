@@ -25,7 +25,7 @@ fn place(at: Duration) -> usize {
 }
 
 impl Usage {
-    /// The most between two moments, `None` where nobody looked.
+    /// The most between two moments, `None` where none was read.
     pub(crate) fn most(&self, from: Duration, until: Duration) -> Option<u64> {
         let (from, until) = (place(from), place(until));
         self.resident.iter().skip(from).take(until.saturating_sub(from)).copied().max()

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
 
 use crate::measure::stamp;
 
-/// Messages that may wait for one client. Overflow policy: whoever has more for it waits.
+/// Messages that may wait for one client. Overflow policy: the sender waits.
 const QUEUE: usize = 64;
 /// Bytes that one read takes: messages are small, and clients are many.
 const READ: usize = 4096;

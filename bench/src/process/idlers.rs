@@ -59,7 +59,7 @@ struct Process {
 }
 
 impl Idlers {
-    /// Connects and logs in so many clients, each of which pings at this interval. Gives up at the
+    /// Connects and logs in `clients` clients, each of which pings at this interval. Gives up at the
     /// first that is not let in.
     pub(crate) async fn connect(
         target: &Target,

@@ -25,7 +25,7 @@ use crate::{
     measure::stamp,
 };
 
-/// Frames that may wait for one socket. Overflow policy: whoever has more waits.
+/// Frames that may wait for one socket. Overflow policy: the sender waits.
 const QUEUE: usize = 4096;
 /// Frames that are written in one go.
 const BATCH: usize = 256;

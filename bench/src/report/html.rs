@@ -48,7 +48,7 @@ impl Page {
         self
     }
 
-    /// Curves over so many seconds, below a heading.
+    /// Adds curves over `seconds`, below a heading.
     pub(crate) fn picture(mut self, heading: &str, curves: &[Curve<'_>], seconds: f64) -> Self {
         let picture = picture(curves, seconds);
         self.add(format_args!("<h2>{}</h2>\n{picture}\n", escaped(heading)));

@@ -38,7 +38,7 @@ fn colour(number: usize) -> &'static str {
     COLOURS.iter().cycle().nth(number % COLOURS.len()).copied().unwrap_or("currentColor")
 }
 
-/// Curves over so many seconds, from zero up.
+/// Returns a picture of curves over `seconds`, from zero up.
 pub(crate) fn picture(curves: &[Curve<'_>], seconds: f64) -> String {
     let points = curves.iter().map(|curve| curve.values.len()).max().unwrap_or_default();
     let top =

@@ -110,7 +110,7 @@ pub(crate) async fn run(args: ChurnArgs) -> anyhow::Result<()> {
     counts.verify(&report.totals)
 }
 
-/// Cuts off so many clients a second, whichever are there, until the run is over.
+/// Cuts off `rate` clients a second, whichever are there, until the run is over.
 async fn cut(handles: Vec<Arc<Handle>>, rate: f64, run: Arc<Run>, counts: Arc<Counts>) {
     let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
     while !run.is_over() {

@@ -78,7 +78,7 @@ pub(crate) async fn fanout(args: FanoutArgs) -> anyhow::Result<()> {
     measure_fanout(&target, &load, receivers).await?.publish(&target.files)
 }
 
-/// Has one client talk to so many.
+/// Has one client talk to this number of receivers.
 pub(crate) async fn measure_fanout(
     target: &TargetArgs,
     load: &LoadArgs,

@@ -83,7 +83,7 @@ impl LoadArgs {
         Self { window, whole: false, rate: None, duration, warm_up, size }
     }
 
-    /// The pace of each of so many senders.
+    /// Returns the pace of each sender.
     pub(crate) fn pace(&self, senders: usize) -> anyhow::Result<Pace> {
         ensure!((1..=WINDOW_MAX).contains(&self.window), "--window: expected 1 to {WINDOW_MAX}");
         ensure!(

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: TalkArgs) -> anyhow::Result<()> {
     measure(&args.target, &args.load, args.clients).await?.publish(&args.target.files)
 }
 
-/// Whether so many clients make pairs, and are as many as this process may have.
+/// Checks that the clients make pairs, and are as many as this process may have.
 pub(crate) fn check(clients: usize) -> anyhow::Result<()> {
     ensure!(
         clients >= 2 && clients.is_multiple_of(2),
@@ -40,7 +40,7 @@ pub(crate) fn check(clients: usize) -> anyhow::Result<()> {
     connect::check("--clients", clients)
 }
 
-/// Has so many clients talk.
+/// Has this number of clients talk.
 pub(crate) async fn measure(
     target_args: &TargetArgs,
     load: &LoadArgs,

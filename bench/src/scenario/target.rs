@@ -64,7 +64,7 @@ impl TargetArgs {
     pub(crate) fn watched(&self, target: &Target) -> Vec<Watched> {
         let dev = target.members.iter();
         let dev = dev.map(|member| Watched { name: member.id.clone(), pid: member.pid });
-        // Somebody who names processes means these.
+        // Processes that are named take the place of those of `imago dev`.
         if self.pid.is_empty() { dev.collect() } else { self.pid.clone() }
     }
 }

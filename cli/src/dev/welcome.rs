@@ -85,7 +85,7 @@ fn print_next(state: &DevState, data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How whoever started us starts us again.
+/// Returns how this program is started again, as it was started.
 fn how_to_run() -> String {
     if std::env::var_os("CARGO").is_some() {
         let release = if cfg!(debug_assertions) { "" } else { "--release " };

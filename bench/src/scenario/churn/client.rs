@@ -96,7 +96,7 @@ impl Client {
         let mut pacer = Pacer::new(self.sending.pace, self.number, &self.run, room);
         while let Some((message, due)) = pacer.next().await? {
             let stamp = Stamp { sender: self.number, number: message, due };
-            // Who comes back sends all that is in the outbox: it goes in while nobody does.
+            // Who comes back sends all that is in the outbox: it goes in while none does.
             let mut line = sent.line.lock().await;
             let is_sent = if line.is_some() { IsSent::Now } else { IsSent::Later };
             sent.outbox.add(stamp, is_sent);
@@ -170,7 +170,7 @@ impl Client {
         cut: &CancellationToken,
     ) -> anyhow::Result<End> {
         let sync = sync_request(&got.positions);
-        // Both at once: whoever does not read may not be read either.
+        // Both at once: a client that does not read may not be read either.
         let begin = async {
             let mut line = sent.line.lock().await;
             let mut writer = writer;
@@ -329,7 +329,7 @@ impl Client {
     }
 }
 
-/// Sends, where there is a line and nobody else is sending. What is lost is made up for at the next
+/// Sends, where there is a line and nothing else is sent. What is lost is made up for at the next
 /// login.
 async fn put(sent: &Sent, packets: Vec<Bytes>) {
     if let Some(Line { writer, cut }) = sent.line.lock().await.as_mut() {

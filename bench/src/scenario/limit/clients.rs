@@ -48,7 +48,7 @@ struct Client {
 }
 
 impl Clients {
-    /// For so many, of whom so many send.
+    /// Makes room for `clients`, of which `senders` send.
     pub(super) fn new(
         clients: usize,
         senders: usize,

@@ -9,7 +9,7 @@ use imago_proto::{
 
 use crate::client::target::Target;
 
-/// For each gateway, what it sends for its share of so many sessions.
+/// For each gateway, what it sends for its share of this number of sessions.
 pub(super) fn sync_bytes(target: &Target, sessions: usize) -> anyhow::Result<Vec<Bytes>> {
     let gateways = target.gateways.len();
     let names = target.members.iter().filter(|member| member.ws.is_some());

@@ -47,7 +47,7 @@ pub(super) struct Clients(Vec<Client>);
 pub(super) struct Round {
     /// Lets all be cut off at the same moment.
     ready: Barrier,
-    /// Nobody needs to try any more.
+    /// Cancelled when no client needs to try any more.
     over: CancellationToken,
     online: AtomicUsize,
     tries: AtomicU64,
