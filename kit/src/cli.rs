@@ -194,6 +194,24 @@ pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::
     let _ = writeln!(std::io::stdout(), "{}", serde_json::Value::Object(line));
 }
 
+/// Prints a line to standard output. Unlike `println!`, it does not panic where its reader has gone, as
+/// after `| head`.
+#[macro_export]
+macro_rules! out {
+    ($($text:tt)*) => {
+        $crate::cli::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// Prints a line to standard error. Unlike `eprintln!`, it does not panic where that is closed, or its
+/// terminal is.
+#[macro_export]
+macro_rules! err {
+    ($($text:tt)*) => {
+        $crate::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 /// Prints to standard output. Unlike `print!`, it does not mind that nobody reads any more, as
 /// after `| head`.
 pub fn print(text: impl std::fmt::Display) {
