@@ -107,7 +107,7 @@ pub fn line(text: &str) -> Result<&str, InputError> {
     }
 }
 
-/// Returns the value of an environment variable as [`line`] does; `None` where it is empty or not
+/// Returns the value of an environment variable as [`line()`] does; `None` where it is empty or not
 /// set.
 ///
 /// # Errors
