@@ -1,6 +1,5 @@
 //! Forwards requests to logic servers, and sees to it that each is answered.
 
-mod admission;
 mod core;
 mod lane;
 mod servers;
@@ -27,14 +26,14 @@ use imago_proto::{
 };
 use tokio::sync::Notify;
 
-pub(crate) use self::admission::Admission;
-use self::{
-    admission::Bounds,
-    core::{LaneCore, Servers},
-};
+use self::core::{LaneCore, Servers};
 pub use self::{core::ForwardConfig, lane::Lane};
 use crate::{
-    LaneOwner, PeerId, Route, link::Link, metrics, promotion::Fitness, selector::Selector,
+    LaneOwner, PeerId, Route,
+    link::{Link, admission::Bounds},
+    metrics,
+    promotion::Fitness,
+    selector::Selector,
 };
 
 /// How often late answers of one server are logged.

@@ -1,5 +1,6 @@
 //! One long-lived connection between a gateway and a logic server.
 
+pub(crate) mod admission;
 mod echo;
 mod handshake;
 mod io;
@@ -20,8 +21,8 @@ use imago_proto::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::echo::Echo;
-use crate::{PeerId, forward::Admission, promotion::Fitness};
+use self::{admission::Admission, echo::Echo};
+use crate::{PeerId, promotion::Fitness};
 
 pub(crate) use handshake::{
     Credentials, Established, HandshakeError, Identity, ask as handshake_ask,

@@ -18,11 +18,11 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::law::{Bounds, LEAST};
+pub(crate) use self::law::{Bounds, LEAST};
 use self::law::{Seen, State};
 
 /// How often a session counts that has sent more than its window: it may not be looked at more often.
-pub(super) const OVERFULL_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const OVERFULL_EVERY: Duration = Duration::from_millis(500);
 /// No limit.
 const ANY: usize = usize::MAX;
 
