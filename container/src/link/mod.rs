@@ -291,3 +291,9 @@ impl Link {
         self.pending.fetch_sub(1, Ordering::SeqCst) == 1
     }
 }
+
+/// Name of a frame's kind for logs, without its content.
+pub(crate) fn frame_name(kind: &Kind) -> String {
+    let text = format!("{kind:?}");
+    text.split('(').next().unwrap_or_default().to_owned()
+}

@@ -11,7 +11,7 @@ use std::{
 use imago_kit::LogLimit;
 use imago_proto::{ServiceId, link::RefusedReason};
 
-use crate::monitor::LinkFailure;
+use crate::{link::HandshakeError, monitor::LinkFailure};
 
 /// Peers whose failures are remembered. Overflow policy: the one that failed the longest ago is
 /// forgotten.
@@ -46,6 +46,19 @@ struct Failure {
     count: u64,
     first: Instant,
     last: Instant,
+}
+
+// === impl HandshakeError ===
+
+impl LinkError for HandshakeError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Refused { reason, .. } | Self::RefusedByPeer { reason, .. } => {
+                reason_label(*reason)
+            }
+            Self::Io(_) => "broken",
+        }
+    }
 }
 
 // === impl Failures ===
@@ -146,7 +159,7 @@ fn printable(text: &str) -> String {
 }
 
 /// A bounded label for metrics.
-pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
+fn reason_label(reason: RefusedReason) -> &'static str {
     match reason {
         RefusedReason::Unknown => "unknown",
         RefusedReason::Cluster => "cluster",

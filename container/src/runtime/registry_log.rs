@@ -33,7 +33,7 @@ impl Default for RegistryLog {
 
 impl RegistryLog {
     /// Looks at a new answer.
-    pub(super) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
+    pub(crate) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
         if let Some(error) = &snapshot.error {
             metrics::registry_error();
             if let Some(more) = self.limit.allow("unreadable") {
@@ -95,14 +95,14 @@ impl RegistryLog {
     }
 
     /// Tells that a server vanished from the registry while its link is alive.
-    pub(super) fn vanished(&self, server: &ServiceId) {
+    pub(crate) fn vanished(&self, server: &ServiceId) {
         if let Some(more) = self.limit.allow(&format!("vanished {server}")) {
             tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it{more}");
         }
     }
 
     /// Tells of a read that failed.
-    pub(super) fn failed(&self, error: &dyn Display, what: &'static str) {
+    pub(crate) fn failed(&self, error: &dyn Display, what: &'static str) {
         metrics::registry_error();
         if let Some(more) = self.limit.allow(what) {
             tracing::warn!(%error, "{what}{more}");
@@ -111,7 +111,7 @@ impl RegistryLog {
 }
 
 /// Instances that an operator has put into maintenance.
-pub(super) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
+pub(crate) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
     instances.iter().filter(|instance| instance.health == Health::Maintenance)
 }
 

@@ -21,21 +21,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use super::{
-    Told,
     dial::{DialError, Place},
-    failures::{Failures, LinkError},
-    freeze::Trust,
-    logic_links::frame_name,
+    forward::Forwarder,
+    roster::Roster,
 };
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     claim::Refusal,
-    forward::Forwarder,
     hlc::Hlc,
-    link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
+    link::{
+        self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue,
+        frame_name,
+    },
     metrics,
     promotion::GatewayEvent,
-    roster::Roster,
+    runtime::{Failures, LinkError, Told, freeze::Trust},
 };
 use imago_kit::unix_nanos;
 

@@ -20,13 +20,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ContainerConfig, Error, GatewayHandle, GatewayRole, LaneOwner, LinkConfig, LogicHandle,
     LogicRole, PeerId, Request, ServerInfo,
+    gateway_side::{self, GatewayReport, Links},
     link::{Credentials, Link},
+    logic_side::{self, LogicReport},
     monitor::MonitorSource,
-    runtime::{
-        self, Common,
-        gateway_dial::Links,
-        report::{GatewayReport, LogicReport},
-    },
+    runtime::Common,
     selector::Hash,
 };
 
@@ -281,7 +279,7 @@ impl Gateway {
     pub(super) fn configured(id: &str, naming: Arc<dyn Naming>, config: ContainerConfig) -> Self {
         let common = common("gateway", id, "chat", naming, config);
         let tasks = common.tasks.clone();
-        let (runtime, handle) = runtime::gateway(common, 1, "ws".into(), Arc::new(Hash));
+        let (runtime, handle) = gateway_side::gateway(common, 1, "ws".into(), Arc::new(Hash));
         let role = Arc::new(GatewayNotes::default());
         let (links, report) = (runtime.links.clone(), runtime.report.clone());
         let running =
@@ -318,7 +316,7 @@ impl Logic {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let common = common("chat", id, "gateway", naming, config);
         let tasks = common.tasks.clone();
-        let (runtime, acceptor, handle) = runtime::logic(common, listener).unwrap();
+        let (runtime, acceptor, handle) = logic_side::logic(common, listener).unwrap();
         let (role, report) = (Arc::new(LogicNotes::default()), runtime.report.clone());
         *role.handle.lock().unwrap() = Some(handle.clone());
         let running = Running::start(tasks, |shutdown| {

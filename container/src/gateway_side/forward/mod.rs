@@ -27,9 +27,9 @@ use imago_proto::{
 use tokio::sync::Notify;
 
 use self::core::{LaneCore, Servers};
-pub use self::{core::ForwardConfig, lane::Lane};
+pub use self::lane::Lane;
 use crate::{
-    LaneOwner, PeerId, Route,
+    ForwardConfig, LaneOwner, PeerId, Route,
     link::{Link, admission::Bounds},
     metrics,
     promotion::Fitness,

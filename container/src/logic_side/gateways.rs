@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 mod addresses;
 mod owed;
 
-use super::logic_told::tell_sessions;
+use super::told::tell_sessions;
 use crate::{
     LogicRole, PeerId,
     hlc::Hlc,
-    link::{FrameSink, Link, LinkConfig, Queue, Rejected},
+    link::{FrameSink, Link, LinkConfig, Queue, Rejected, frame_name},
     metrics,
     promotion::LogicEvent,
 };
@@ -376,12 +376,6 @@ impl FrameSink for Gateways {
             self.links().iter().for_each(|link| link.tell(stamp));
         }
     }
-}
-
-/// Name of a frame's kind for logs, without its content.
-pub(crate) fn frame_name(kind: &Kind) -> String {
-    let text = format!("{kind:?}");
-    text.split('(').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
