@@ -11,12 +11,11 @@ mod law;
 mod simulation;
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 pub(crate) use self::law::{Bounds, LEAST};
 use self::law::{Seen, State};
@@ -103,7 +102,7 @@ impl Admission {
             overfull: self.overfull.swap(0, Ordering::Relaxed),
             owed,
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let was_felt = state.is_felt();
         *state = state.after(&seen, bounds);
         self.answering.store(state.limit(bounds).unwrap_or(ANY), Ordering::Relaxed);

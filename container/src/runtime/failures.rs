@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use imago_kit::LogLimit;
 use imago_proto::{ServiceId, link::RefusedReason};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{link::HandshakeError, monitor::LinkFailure};
 
@@ -124,7 +125,7 @@ impl Failures {
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<ServiceId, Failure>> {
-        self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.peers.lock()
     }
 }
 

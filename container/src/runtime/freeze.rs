@@ -6,10 +6,9 @@
 //! monotonic clock, which goes on while a process is stopped. A request that is submitted between the
 //! wake and the first beat goes as before: where its link is dead, it comes back as lost.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// The beats of one task.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ impl Trust {
 
     /// A panic while it was locked leaves plain values behind.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// As [`Pulse::beat`]. One caller is told of each time.

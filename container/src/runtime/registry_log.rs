@@ -1,15 +1,11 @@
 //! What the log tells of the registry's answers: each cause now and then, however often they change.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Display,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use imago_kit::LogLimit;
 use imago_naming::{Health, Instance, ServiceRegistration, ServiceState, Snapshot, meta_key};
 use imago_proto::ServiceId;
+use parking_lot::Mutex;
 
 use super::peer_of;
 use crate::metrics;
@@ -74,7 +70,7 @@ impl RegistryLog {
 
     fn tell_maintenance(&self, instances: &[Instance]) {
         let now = in_maintenance(instances).map(|it| it.service.id.clone()).collect();
-        let mut told = self.in_maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.in_maintenance.lock();
         let before = std::mem::replace(&mut *told, now);
         for id in told.difference(&before) {
             self.maintenance(true, id);
@@ -128,7 +124,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -165,7 +161,7 @@ mod tests {
                 log.look(answer, &"own".into());
             }
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 

@@ -1,14 +1,11 @@
 //! What the monitor port tells of any running container.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use imago_kit::authority;
 use imago_naming::{Health, Instance, Snapshot, meta_key};
 use imago_proto::{ServiceId, link::ServerState};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Failures, peer_of};
 use crate::{
@@ -53,7 +50,7 @@ impl CommonReport {
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+        self.view.lock()
     }
 
     pub(crate) fn own(

@@ -9,7 +9,7 @@ mod tests;
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ use imago_proto::{
     SessionId,
     link::{Drained, Missing, Redeliver, Reply, ServerState, frame::Kind},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use self::core::{LaneCore, Servers};
@@ -155,7 +156,7 @@ impl Forwarder {
     }
 
     fn list_usable(&self) {
-        let _listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _listing = self.listing.lock();
         let mut usable: Vec<_> = self
             .links
             .iter()
@@ -289,7 +290,7 @@ fn send_drained_if_idle(link: &Link) {
 impl LaneShared {
     /// A panic while the lock was held can only come from the owner; the lane itself is whole.
     fn lock(&self) -> MutexGuard<'_, LaneCore> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 
     /// The link with the server of the requests in flight, or of the last ones.
