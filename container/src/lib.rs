@@ -31,5 +31,5 @@ pub use gateway_side::{GatewayHandle, Lane};
 pub use link::LinkConfig;
 pub use logic_side::{LogicHandle, Redelivery, Trouble};
 pub use metrics::metrics_recorder;
-pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route};
+pub use role::{GatewayRole, LaneOwner, LogicRole, PeerId, Request, Route, SyncBatch};
 pub use slots::{Slot, Slots};

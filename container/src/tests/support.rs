@@ -13,13 +13,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_naming::{Memory, Naming};
-use imago_proto::{SessionId, Status, ToldSession, link};
+use imago_proto::{SessionId, Status, link};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ContainerConfig, Error, GatewayHandle, GatewayRole, LaneOwner, LinkConfig, LogicHandle,
-    LogicRole, PeerId, Request, ServerInfo,
+    LogicRole, PeerId, Request, ServerInfo, SyncBatch,
     gateway_side::{self, GatewayReport, Links},
     link::{Credentials, Link},
     logic_side::{self, LogicReport},
@@ -94,11 +94,9 @@ impl LogicRole for LogicNotes {
         self.sessions.lock().unwrap().insert((gateway.clone(), session.id));
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
-        self.batches.lock().unwrap().push((sessions.len(), left));
-        for session in sessions {
-            self.session_up(gateway, session.view().to_session(gateway.service_id.as_str()));
-        }
+    fn sessions_up(&self, batch: SyncBatch<'_>) {
+        self.batches.lock().unwrap().push((batch.packed().len(), batch.left()));
+        batch.sessions().for_each(|session| self.session_up(batch.gateway(), session));
     }
 
     fn session_down(&self, gateway: &PeerId, session: SessionId) {
