@@ -12,6 +12,8 @@ mod why;
 
 use std::sync::Arc;
 
+use imago_proto::link::Role;
+
 use self::{forward::Forwarder, links::Mailboxes};
 pub use self::{forward::Lane, handle::GatewayHandle};
 pub(crate) use self::{links::Links, report::GatewayReport, runtime::GatewayRuntime};
@@ -20,7 +22,6 @@ use crate::{
     runtime::{Common, Lost, MAILBOX, RegistryLog, TOLD},
     selector::Selector,
 };
-use imago_proto::link::Role;
 
 /// Puts a gateway's runtime together.
 pub(crate) fn gateway(

@@ -11,7 +11,7 @@ use super::{LaneShared, core::BUSY};
 use crate::{Request, link::admission, metrics};
 
 /// Ordered requests of one session. Each submitted request is answered once through its
-/// [`LaneOwner`], unless the lane is dropped before.
+/// [`LaneOwner`](crate::LaneOwner), unless the lane is dropped before.
 pub struct Lane {
     pub(super) shared: Arc<LaneShared>,
 }
