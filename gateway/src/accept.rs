@@ -4,6 +4,7 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use imago_container::Slot;
+use imago_kit::Backoff;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -19,8 +20,8 @@ use crate::{
     upgrade,
 };
 
-/// Shortest and longest pause after an error of `accept`, such as a lack of file descriptors.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause after a first error of `accept`, such as a lack of file descriptors, and after many.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Accepts until the gateway leaves, and then closes the listener. Overflow policy: a client over the
@@ -33,7 +34,7 @@ pub(crate) async fn run(
     permits: Arc<Semaphore>,
 ) {
     let mut doors = shared.doors.subscribe();
-    let mut pause = PAUSE_MIN;
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
     loop {
         if *doors.borrow_and_update() == Doors::Young {
             // The sender lives in `shared`.
@@ -47,13 +48,13 @@ pub(crate) async fn run(
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                let pause = backoff.next_delay();
                 tracing::warn!(%error, ?pause, "cannot accept a client");
                 sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
                 continue;
             }
         };
-        pause = PAUSE_MIN;
+        backoff.reset();
         if *doors.borrow() == Doors::Fenced {
             continue;
         }

@@ -3,9 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 /// Causes that are told apart; the lines of all others count as one cause.
 const MAX_CAUSES: usize = 1024;
@@ -58,7 +59,7 @@ impl LogLimit {
     }
 
     fn allow_at(&self, cause: &str, now: Instant) -> Option<Suppressed> {
-        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut causes = self.causes.lock();
         if causes.len() >= MAX_CAUSES && !causes.contains_key(cause) {
             self.forget_quiet(&mut causes, now);
         }
@@ -80,7 +81,7 @@ impl LogLimit {
 
     /// Forgets a cause that is over: its next line is written at once.
     pub fn reset(&self, cause: &str) {
-        self.causes.lock().unwrap_or_else(PoisonError::into_inner).remove(cause);
+        self.causes.lock().remove(cause);
     }
 
     /// Drops causes whose next line would be written anyway.
@@ -124,9 +125,9 @@ mod tests {
         for number in 0..3 * MAX_CAUSES {
             limit.allow_at(&number.to_string(), start);
         }
-        assert_eq!(limit.causes.lock().unwrap().len(), MAX_CAUSES + 1);
+        assert_eq!(limit.causes.lock().len(), MAX_CAUSES + 1);
         assert_eq!(limit.allow_at("new", start), None, "the rest counts as one cause");
         assert!(limit.allow_at("new", start + SECOND).is_some());
-        assert!(limit.causes.lock().unwrap().len() <= MAX_CAUSES);
+        assert!(limit.causes.lock().len() <= MAX_CAUSES);
     }
 }

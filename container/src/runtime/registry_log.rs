@@ -1,15 +1,11 @@
 //! What the log tells of the registry's answers: each cause now and then, however often they change.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Display,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use imago_kit::LogLimit;
 use imago_naming::{Health, Instance, ServiceRegistration, ServiceState, Snapshot, meta_key};
 use imago_proto::ServiceId;
+use parking_lot::Mutex;
 
 use super::peer_of;
 use crate::metrics;
@@ -33,7 +29,7 @@ impl Default for RegistryLog {
 
 impl RegistryLog {
     /// Looks at a new answer.
-    pub(super) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
+    pub(crate) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
         if let Some(error) = &snapshot.error {
             metrics::registry_error();
             if let Some(more) = self.limit.allow("unreadable") {
@@ -74,7 +70,7 @@ impl RegistryLog {
 
     fn tell_maintenance(&self, instances: &[Instance]) {
         let now = in_maintenance(instances).map(|it| it.service.id.clone()).collect();
-        let mut told = self.in_maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.in_maintenance.lock();
         let before = std::mem::replace(&mut *told, now);
         for id in told.difference(&before) {
             self.maintenance(true, id);
@@ -95,14 +91,14 @@ impl RegistryLog {
     }
 
     /// Tells that a server vanished from the registry while its link is alive.
-    pub(super) fn vanished(&self, server: &ServiceId) {
+    pub(crate) fn vanished(&self, server: &ServiceId) {
         if let Some(more) = self.limit.allow(&format!("vanished {server}")) {
             tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it{more}");
         }
     }
 
     /// Tells of a read that failed.
-    pub(super) fn failed(&self, error: &dyn Display, what: &'static str) {
+    pub(crate) fn failed(&self, error: &dyn Display, what: &'static str) {
         metrics::registry_error();
         if let Some(more) = self.limit.allow(what) {
             tracing::warn!(%error, "{what}{more}");
@@ -111,7 +107,7 @@ impl RegistryLog {
 }
 
 /// Instances that an operator has put into maintenance.
-pub(super) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
+pub(crate) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
     instances.iter().filter(|instance| instance.health == Health::Maintenance)
 }
 
@@ -128,7 +124,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -165,7 +161,7 @@ mod tests {
                 log.look(answer, &"own".into());
             }
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 

@@ -1,8 +1,10 @@
 //! What every session directory has to do, wherever it is kept.
 
+mod plain;
+
 use std::{sync::Arc, time::Duration};
 
-use imago_container::PeerId;
+use imago_container::{PeerId, SyncBatch};
 use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, SessionReader, Stamp, link};
 use imago_tests::{RedisServer, eventually};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,7 +49,7 @@ fn tell(directory: &dyn SessionDirectory, gateway: &PeerId, sessions: &[Session]
         some.iter().for_each(|session| batch.push(&session.to_link()));
         let mut told = Vec::new();
         SessionReader::new(batch.as_bytes(), 0).read(&mut told, 2).unwrap();
-        kicks.extend(directory.sessions_up(gateway, &told, left));
+        kicks.extend(directory.sessions_up(SyncBatch::new(gateway, &told, left)));
     }
     kicks
 }
@@ -91,6 +93,7 @@ pub(super) async fn finds(directory: &dyn SessionDirectory, account: &str, expec
 
 #[derive(Clone, Copy)]
 enum Kind {
+    Plain,
     Replicated,
     Redis,
     RedisCluster,
@@ -105,10 +108,10 @@ struct Ground {
 
 impl Ground {
     async fn open(kind: Kind, policy: DevicePolicy) -> Self {
+        let alone = |fed| Self { fed, view: None, _redis: None };
         let redis = match kind {
-            Kind::Replicated => {
-                return Self { fed: Arc::new(Replicated::new(policy)), view: None, _redis: None };
-            }
+            Kind::Plain => return alone(Arc::new(plain::Plain(Replicated::new(policy)))),
+            Kind::Replicated => return alone(Arc::new(Replicated::new(policy))),
             Kind::Redis => RedisServer::start().await,
             Kind::RedisCluster => RedisServer::start_cluster().await,
         };
@@ -358,6 +361,9 @@ async fn a_single_session_is_left_of_any(kind: Kind) {
 
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
+        mod plain_directory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Kind::Plain).await; })*
+        }
         mod replicated {
             $(#[tokio::test] async fn $name() { super::$name(super::Kind::Replicated).await; })*
         }

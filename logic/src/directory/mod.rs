@@ -14,8 +14,8 @@ mod session;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId, ToldSession};
+use imago_container::{PeerId, SyncBatch};
+use imago_proto::{Account, App, SessionId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -36,9 +36,12 @@ pub trait SessionDirectory: Send + Sync + 'static {
     /// A session lives. Says who has to go for it, or that it has to go itself.
     fn session_up(&self, session: Session) -> Vec<Kick>;
 
-    /// Some sessions of a gateway's sync live, of about `left` that are still to be told, with
-    /// these. Says of each what [`session_up`](Self::session_up) says.
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick>;
+    /// Some sessions of a gateway's sync live. Says of each what [`session_up`](Self::session_up) says.
+    fn sessions_up(&self, batch: SyncBatch<'_>) -> Vec<Kick> {
+        let gateway = batch.gateway();
+        let sessions = batch.sessions().map(|session| Session::from_link(gateway, &session));
+        sessions.flat_map(|session| self.session_up(session)).collect()
+    }
 
     /// A session has ended.
     fn session_down(&self, gateway: &PeerId, id: SessionId);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use imago_container::PeerId;
+use imago_container::{PeerId, SyncBatch};
 use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{
@@ -57,12 +57,13 @@ impl SessionDirectory for Replicated {
         self.change(|core| core.session_up(session))
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, batch: SyncBatch<'_>) -> Vec<Kick> {
+        let (gateway, sessions) = (batch.gateway(), batch.packed());
         let pack = Pack::new(gateway, sessions);
         let hash = |told: &ToldSession<'_>| self.hasher.account(told.app, told.account);
         let hashes: Vec<_> = sessions.iter().map(hash).collect();
         self.change(|core| {
-            core.expect(gateway, left);
+            core.expect(gateway, batch.left());
             core.sessions_up(gateway, pack, sessions, &hashes)
         })
     }

@@ -13,9 +13,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use imago_container::{LogicRole, PeerId};
+use imago_container::{LogicRole, PeerId, SyncBatch};
 use imago_proto::{
-    LogicPacket, SessionId, ToldSession, command,
+    LogicPacket, SessionId, command,
     link::{self, Forward},
     msg::KickoutNotify,
 };
@@ -152,9 +152,9 @@ impl LogicRole for LogicService {
         self.changed();
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
+    fn sessions_up(&self, batch: SyncBatch<'_>) {
         let _kicking = self.kicking();
-        for kick in self.directory.sessions_up(gateway, sessions, left) {
+        for kick in self.directory.sessions_up(batch) {
             self.kick(&kick);
         }
         self.changed();

@@ -23,8 +23,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, ToldSession};
+use imago_container::{PeerId, SyncBatch};
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId};
 use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -193,8 +193,9 @@ impl SessionDirectory for RedisDirectory {
         kicks
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, batch: SyncBatch<'_>) -> Vec<Kick> {
         let local = &self.shared.local;
+        let (gateway, sessions) = (batch.gateway(), batch.packed());
         if local.look(|core| core.is_told(gateway)) {
             let sessions = sessions.iter().map(|told| Session::told(gateway, &told.view()));
             return sessions.flat_map(|session| self.session_up(session)).collect();
@@ -204,7 +205,7 @@ impl SessionDirectory for RedisDirectory {
             let mut ended = self.ended();
             sessions.iter().for_each(|session| ended.remove(gateway, SessionId(session.id)));
         }
-        let kicks = local.sessions_up(gateway, sessions, left);
+        let kicks = local.sessions_up(batch);
         for kick in &kicks {
             self.end(&kick.loser);
         }

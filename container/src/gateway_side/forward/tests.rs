@@ -10,7 +10,7 @@ use imago_proto::{Incarnation, Status, link::Reply};
 use proptest::prelude::*;
 
 use super::core::*;
-use crate::{LaneOwner, PeerId, Request};
+use crate::{ForwardConfig, LaneOwner, PeerId, Request};
 
 fn server(number: u64) -> PeerId {
     PeerId { service_id: format!("l{number}").into(), incarnation: Incarnation(number) }

@@ -7,11 +7,11 @@ use std::{
 
 use imago_proto::Status;
 
-use super::{LaneShared, admission, core::BUSY};
-use crate::{Request, metrics};
+use super::{LaneShared, core::BUSY};
+use crate::{Request, link::admission, metrics};
 
 /// Ordered requests of one session. Each submitted request is answered once through its
-/// [`LaneOwner`], unless the lane is dropped before.
+/// [`LaneOwner`](crate::LaneOwner), unless the lane is dropped before.
 pub struct Lane {
     pub(super) shared: Arc<LaneShared>,
 }

@@ -1,26 +1,7 @@
-//! Why links are missing, in words for people.
+//! Why a gateway has no link with logic servers, in words for people.
 
-use imago_proto::ServiceId;
-
-use super::{GatewayReport, LogicReport};
-use crate::{monitor::PeerReport, runtime::failures::Failures};
-
-/// Adds to peers without a link why there is none.
-pub(super) fn add_failures(peers: &mut [PeerReport], failures: &Failures) {
-    for peer in peers.iter_mut().filter(|peer| !peer.linked) {
-        peer.failure = failures.of(&ServiceId::from(peer.id.as_str()));
-    }
-}
-
-impl LogicReport {
-    /// The gateway dials, so it knows more; what it dials is known here too.
-    pub(super) fn why_not_linked(&self, gateway: &ServiceId) -> Option<String> {
-        let failure = self.failures.of(gateway);
-        let report = PeerReport { id: gateway.to_string(), failure, ..PeerReport::default() };
-        let failed = report.no_link().map_or_else(String::new, |why| format!("; {why}"));
-        Some(format!("it is to dial {}{failed}", self.common.address))
-    }
-}
+use super::GatewayReport;
+use crate::{monitor::PeerReport, runtime::report::add_failures};
 
 impl GatewayReport {
     /// All logic servers, with why there is no link with those that have none.
@@ -32,7 +13,7 @@ impl GatewayReport {
 
     /// Where requests can go to no logic server, says of each that is not waited for by itself why;
     /// or that none is registered.
-    pub(in crate::runtime) fn why_none_is_adult(&self) -> Vec<String> {
+    pub(super) fn why_none_is_adult(&self) -> Vec<String> {
         let peers = self.linked_and_not();
         if peers.is_empty() {
             let service = &self.logic_service;

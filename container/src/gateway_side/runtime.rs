@@ -17,16 +17,9 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Claimant, Claimed, Lost, TICK, Told, critical_since,
+    GatewayReport,
     dial::Place,
-    freeze::Pulse,
-    gateway_dial::{Links, Target},
-    ours,
-    registrar::{Departure, Registrar},
-    registration,
-    registry_log::{RegistryLog, in_maintenance},
-    report::{GatewayReport, excluded_of},
-    subscribe,
+    links::{Links, Target},
 };
 use crate::{
     ContainerConfig, Error, GatewayRole, ServerInfo,
@@ -34,6 +27,10 @@ use crate::{
     link::Link,
     metrics,
     promotion::{GatewayAction, GatewayCore, GatewayEvent, GatewayPhase, LogicRecord},
+    runtime::{
+        Claimant, Claimed, Departure, Lost, Registrar, RegistryLog, TICK, Told, critical_since,
+        excluded_of, freeze::Pulse, in_maintenance, ours, registration, subscribe,
+    },
 };
 
 /// How much longer than it was told a role may take to drain.

@@ -8,10 +8,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::failures::{LinkError, reason_label};
 use crate::{
     PeerId,
     link::{self, Credentials, Established, HandshakeError, Identity},
+    runtime::LinkError,
 };
 
 /// Where a logic server is reached, as it is registered.
@@ -84,17 +84,6 @@ impl LinkError for DialError {
             Self::Connect(_) => "connect",
             Self::TimedOut { .. } => "timeout",
             Self::Handshake(error) => error.label(),
-        }
-    }
-}
-
-impl LinkError for HandshakeError {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Refused { reason, .. } | Self::RefusedByPeer { reason, .. } => {
-                reason_label(*reason)
-            }
-            Self::Io(_) => "broken",
         }
     }
 }

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use imago_proto::{Stamp, link::ServerState};
 use tokio::time::timeout;
 
-use super::gateway_dial::Links;
+use super::links::Links;
 use crate::{link::FrameSink, metrics};
 
 /// How long a login waits for the logic servers to say what they have heard of: far longer than an

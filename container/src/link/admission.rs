@@ -11,18 +11,17 @@ mod law;
 mod simulation;
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
-pub(super) use self::law::{Bounds, LEAST};
+use parking_lot::Mutex;
+
+pub(crate) use self::law::{Bounds, LEAST};
 use self::law::{Seen, State};
 
 /// How often a session counts that has sent more than its window: it may not be looked at more often.
-pub(super) const OVERFULL_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const OVERFULL_EVERY: Duration = Duration::from_millis(500);
 /// No limit.
 const ANY: usize = usize::MAX;
 
@@ -103,7 +102,7 @@ impl Admission {
             overfull: self.overfull.swap(0, Ordering::Relaxed),
             owed,
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let was_felt = state.is_felt();
         *state = state.after(&seen, bounds);
         self.answering.store(state.limit(bounds).unwrap_or(ANY), Ordering::Relaxed);

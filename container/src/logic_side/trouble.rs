@@ -1,9 +1,8 @@
 //! Why a logic server cannot do its work, as it says itself.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
 
 /// Why a logic server cannot do its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +30,10 @@ pub(crate) struct TroubleCell(Arc<Mutex<Option<Trouble>>>);
 
 impl TroubleCell {
     pub(crate) fn set(&self, trouble: Option<Trouble>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.0.lock() = trouble;
     }
 
     pub(crate) fn get(&self) -> Option<Trouble> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use imago_proto::{SessionReader, ToldSession, link::SessionsUp};
 
-use crate::{LogicRole, link::Link};
+use crate::{LogicRole, SyncBatch, link::Link};
 
 /// Sessions that a role is told of at a time: those of a frame, mostly.
 const TOLD_AT_ONCE: usize = 512;
@@ -22,7 +22,7 @@ pub(super) async fn tell_sessions(link: &Link, role: &dyn LogicRole, batch: &[u8
         if some.is_empty() {
             return;
         }
-        role.sessions_up(peer, &some, left);
+        role.sessions_up(SyncBatch::new(peer, &some, left));
         left = left.saturating_sub(some.len() as u64);
         // A worker looks at sockets between two tasks: else, while one link has more and more to
         // tell, it would not be noticed that the others have something too.

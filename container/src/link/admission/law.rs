@@ -32,7 +32,7 @@ mod tests;
 use std::time::Duration;
 
 /// Requests that a server may owe in any case: bursts, and what waits while it is silent.
-pub(in crate::forward) const LEAST: usize = 256;
+pub(crate) const LEAST: usize = 256;
 /// Looks in a row that make an interval: what is so in all of them stands.
 const INTERVAL: u32 = 5;
 /// The share of what is owed to sessions that have sent more than their windows, from which on they

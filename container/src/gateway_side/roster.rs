@@ -1,11 +1,10 @@
 //! A gateway's sessions as links tell them, encoded once and side by side: telling a new logic
 //! server of all of them is little more than sending the bytes.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use bytes::Bytes;
 use foldhash::HashMap;
 use imago_proto::{EncodedSessions, SessionBatch, SessionId, link::Session};
+use parking_lot::{Mutex, MutexGuard};
 
 /// All sessions of a gateway.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl Roster {
 
     /// A panic while it was locked leaves at worst a session that is told without need.
     fn lock(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock()
     }
 
     /// A session lives. One of the same number takes its place.

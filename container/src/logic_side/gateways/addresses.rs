@@ -1,6 +1,6 @@
 //! Where gateways are, for people who look for one of two with the same id.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::collections::HashMap;
 
 use imago_kit::authority;
 use imago_naming::Instance;
@@ -18,12 +18,12 @@ impl Gateways {
             let service = &instance.service;
             Some((peer_of(service)?, authority(&service.address, service.port)))
         });
-        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.collect();
+        *self.addresses.lock() = addresses.collect();
     }
 
     /// Where a gateway is, as far as the registry tells.
     pub(crate) fn address_of(&self, gateway: &PeerId) -> Option<String> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(gateway).cloned()
+        self.addresses.lock().get(gateway).cloned()
     }
 
     /// The same, or where its link comes from.

@@ -1,6 +1,5 @@
 //! Forwards requests to logic servers, and sees to it that each is answered.
 
-mod admission;
 mod core;
 mod lane;
 mod servers;
@@ -10,7 +9,7 @@ mod tests;
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -25,16 +24,17 @@ use imago_proto::{
     SessionId,
     link::{Drained, Missing, Redeliver, Reply, ServerState, frame::Kind},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-pub(crate) use self::admission::Admission;
-use self::{
-    admission::Bounds,
-    core::{LaneCore, Servers},
-};
-pub use self::{core::ForwardConfig, lane::Lane};
+use self::core::{LaneCore, Servers};
+pub use self::lane::Lane;
 use crate::{
-    LaneOwner, PeerId, Route, link::Link, metrics, promotion::Fitness, selector::Selector,
+    ForwardConfig, LaneOwner, PeerId, Route,
+    link::{Link, admission::Bounds},
+    metrics,
+    promotion::Fitness,
+    selector::Selector,
 };
 
 /// How often late answers of one server are logged.
@@ -156,7 +156,7 @@ impl Forwarder {
     }
 
     fn list_usable(&self) {
-        let _listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _listing = self.listing.lock();
         let mut usable: Vec<_> = self
             .links
             .iter()
@@ -290,7 +290,7 @@ fn send_drained_if_idle(link: &Link) {
 impl LaneShared {
     /// A panic while the lock was held can only come from the owner; the lane itself is whole.
     fn lock(&self) -> MutexGuard<'_, LaneCore> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 
     /// The link with the server of the requests in flight, or of the last ones.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use imago_proto::{
     LinkFrame, ServiceId, SessionId, Stamp,
     link::{ServerState, SessionsUp, State, SyncBegin, SyncEnd, frame::Kind},
 };
+use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -21,21 +22,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use super::{
-    Told,
     dial::{DialError, Place},
-    failures::{Failures, LinkError},
-    freeze::Trust,
-    logic_links::frame_name,
+    forward::Forwarder,
+    roster::Roster,
 };
 use crate::{
     GatewayRole, LinkConfig, PeerId,
     claim::Refusal,
-    forward::Forwarder,
     hlc::Hlc,
-    link::{self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue},
+    link::{
+        self, Credentials, Established, FrameSink, HandshakeError, Identity, Link, Queue,
+        frame_name,
+    },
     metrics,
     promotion::GatewayEvent,
-    roster::Roster,
+    runtime::{Failures, LinkError, Told, freeze::Trust},
 };
 use imago_kit::unix_nanos;
 
@@ -140,7 +141,7 @@ impl Links {
 
     /// Tells every logic server our state.
     pub(crate) fn announce(&self, state: &State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        *self.state.lock() = state.clone();
         for link in self.all() {
             // No room at all: the registry and the end of the link tell it too.
             let _ = link.try_send_urgent(Kind::State(state.clone()));
@@ -149,20 +150,20 @@ impl Links {
 
     /// These servers, and no others, get no new sessions from now on.
     pub(super) fn rest(&self, servers: BTreeSet<ServiceId>) {
-        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+        *self.resting.lock() = servers;
         for link in self.all() {
             self.mark_resting(&link);
         }
     }
 
     fn mark_resting(&self, link: &Link) {
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let resting = self.resting.lock();
         link.set_resting(resting.contains(&link.peer.service_id));
     }
 
     /// Dials a server until told to stop; a new address or life is used from the next dial on.
     pub(crate) fn dial(self: &Arc<Self>, target: Target) {
-        let mut dialling = self.dialling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dialling = self.dialling.lock();
         if let Some(known) = dialling.get(&target.peer.service_id) {
             known.target.send_replace(target);
             return;
@@ -177,7 +178,7 @@ impl Links {
 
     /// Dials a server no more; a link that is up stays.
     pub(crate) fn stop_dialling(&self, server: &ServiceId) {
-        let known = self.dialling.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+        let known = self.dialling.lock().remove(server);
         if let Some(known) = known {
             known.stop.cancel();
         }
@@ -279,7 +280,7 @@ impl Links {
         let remote: Option<SocketAddr> = stream.peer_addr().ok();
         tracing::info!(?remote, incarnation = %link.peer.incarnation, ?state, "link up");
         // The first frames of every link; from here on changes of sessions follow.
-        let own = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own = self.state.lock().clone();
         for kind in [Kind::State(own.clone()), Kind::SyncBegin(SyncBegin {})] {
             if link.try_send(kind).is_err() {
                 link.close();
@@ -290,7 +291,7 @@ impl Links {
         }
         self.mark_resting(&link);
         // What was announced before the link was in its place.
-        let now = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = self.state.lock().clone();
         if now != own && link.try_send(Kind::State(now)).is_err() {
             link.close();
         }

@@ -14,24 +14,20 @@ use imago_proto::{
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    Claimant, Claimed, Lost, REGISTRY_READ, TICK, TOLD, Told, critical_since,
-    freeze::Pulse,
-    logic_accept::Acceptor,
-    logic_links::Gateways,
-    ours,
-    registrar::{Departure, Registrar},
-    registration,
-    registry_log::RegistryLog,
-    report::{LogicReport, excluded_of},
-    subscribe,
-};
+use super::{Acceptor, LogicReport, gateways::Gateways};
 use crate::{
     ContainerConfig, Error, LogicRole, ServerInfo,
     claim::ClashLog,
     metrics,
     promotion::{Fitness, GatewayRecord, LogicAction, LogicCore, LogicEvent, LogicPhase},
+    runtime::{
+        Claimant, Claimed, Departure, Lost, Registrar, RegistryLog, TICK, TOLD, Told,
+        critical_since, excluded_of, freeze::Pulse, ours, registration, subscribe,
+    },
 };
+
+/// How long a read of the registry may take.
+const REGISTRY_READ: Duration = Duration::from_secs(10);
 
 /// A logic server's container.
 pub(crate) struct LogicRuntime {

@@ -13,20 +13,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use imago_naming::{Memory, Naming};
-use imago_proto::{SessionId, Status, ToldSession, link};
+use imago_proto::{SessionId, Status, link};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ContainerConfig, Error, GatewayHandle, GatewayRole, LaneOwner, LinkConfig, LogicHandle,
-    LogicRole, PeerId, Request, ServerInfo,
+    LogicRole, PeerId, Request, ServerInfo, SyncBatch,
+    gateway_side::{self, GatewayReport, Links},
     link::{Credentials, Link},
+    logic_side::{self, LogicReport},
     monitor::MonitorSource,
-    runtime::{
-        self, Common,
-        gateway_dial::Links,
-        report::{GatewayReport, LogicReport},
-    },
+    runtime::Common,
     selector::Hash,
 };
 
@@ -96,11 +94,9 @@ impl LogicRole for LogicNotes {
         self.sessions.lock().unwrap().insert((gateway.clone(), session.id));
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
-        self.batches.lock().unwrap().push((sessions.len(), left));
-        for session in sessions {
-            self.session_up(gateway, session.view().to_session(gateway.service_id.as_str()));
-        }
+    fn sessions_up(&self, batch: SyncBatch<'_>) {
+        self.batches.lock().unwrap().push((batch.packed().len(), batch.left()));
+        batch.sessions().for_each(|session| self.session_up(batch.gateway(), session));
     }
 
     fn session_down(&self, gateway: &PeerId, session: SessionId) {
@@ -281,7 +277,7 @@ impl Gateway {
     pub(super) fn configured(id: &str, naming: Arc<dyn Naming>, config: ContainerConfig) -> Self {
         let common = common("gateway", id, "chat", naming, config);
         let tasks = common.tasks.clone();
-        let (runtime, handle) = runtime::gateway(common, 1, "ws".into(), Arc::new(Hash));
+        let (runtime, handle) = gateway_side::gateway(common, 1, "ws".into(), Arc::new(Hash));
         let role = Arc::new(GatewayNotes::default());
         let (links, report) = (runtime.links.clone(), runtime.report.clone());
         let running =
@@ -318,7 +314,7 @@ impl Logic {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let common = common("chat", id, "gateway", naming, config);
         let tasks = common.tasks.clone();
-        let (runtime, acceptor, handle) = runtime::logic(common, listener).unwrap();
+        let (runtime, acceptor, handle) = logic_side::logic(common, listener).unwrap();
         let (role, report) = (Arc::new(LogicNotes::default()), runtime.report.clone());
         *role.handle.lock().unwrap() = Some(handle.clone());
         let running = Running::start(tasks, |shutdown| {

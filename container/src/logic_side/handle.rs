@@ -10,7 +10,7 @@ use imago_proto::{
 use tokio::sync::mpsc;
 
 use super::{
-    logic_links::Gateways,
+    gateways::Gateways,
     redelivery::Redelivery,
     trouble::{Trouble, TroubleCell},
 };
@@ -22,7 +22,7 @@ use crate::{
 /// The logic server's links, for its handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct LogicHandle {
-    pub(super) own: PeerId,
+    pub(crate) own: PeerId,
     pub(super) gateways: Arc<Gateways>,
     pub(super) trouble: TroubleCell,
     pub(super) events: mpsc::Sender<LogicEvent>,

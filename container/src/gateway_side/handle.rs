@@ -8,7 +8,7 @@ use imago_proto::{
     link::{Missing, Session, SessionDown, SessionUp, frame::Kind},
 };
 
-use super::gateway_dial::Links;
+use super::links::Links;
 use crate::{Lane, LaneOwner, PeerId, Route};
 use imago_kit::unix_nanos;
 

@@ -12,23 +12,20 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-use super::{
-    dial::DialError,
-    failures::{Failures, LinkError},
-    logic_links::{Gateways, Parked},
-};
+use super::gateways::{Gateways, Parked};
 use crate::{
     LinkConfig, PeerId,
-    link::{self, Credentials, FrameSink, Identity, Link},
+    link::{self, Credentials, FrameSink, HandshakeError, Identity, Link},
     metrics,
     promotion::LogicEvent,
+    runtime::{Failures, LinkError},
     slots::{Slot, Slots},
 };
 
 /// How often an error of the listener is logged.
 const ACCEPT_LOG: Duration = Duration::from_secs(60);
 /// How long the link of another life of a gateway may take to answer a ping. A process that stands still
-/// for longer notices that, see [`claimant`](super::claimant).
+/// for longer notices that, see [`claimant`](crate::runtime::Claimant).
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts links until it is stopped.
@@ -50,6 +47,24 @@ pub(crate) struct LinkServer {
     pub(crate) failures: Failures,
     /// Limits what is logged of ids that two gateways have.
     pub(crate) held: Arc<LogLimit>,
+}
+
+/// Why a peer that connected has no link.
+#[derive(Debug, thiserror::Error)]
+enum ShakeError {
+    #[error("no answer within {0:?} while shaking hands")]
+    TimedOut(Duration),
+    #[error(transparent)]
+    Handshake(HandshakeError),
+}
+
+impl LinkError for ShakeError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::TimedOut(_) => "timeout",
+            Self::Handshake(error) => error.label(),
+        }
+    }
 }
 
 impl Acceptor {
@@ -113,10 +128,10 @@ impl LinkServer {
         let established = match shaken {
             Ok(Ok(established)) => established,
             Ok(Err(error)) => {
-                return self.failed(claimed.as_ref(), remote, &DialError::Handshake(error));
+                return self.failed(claimed.as_ref(), remote, &ShakeError::Handshake(error));
             }
             Err(_) => {
-                let error = DialError::TimedOut { step: "shaking hands", within };
+                let error = ShakeError::TimedOut(within);
                 return self.failed(claimed.as_ref(), remote, &error);
             }
         };
@@ -140,8 +155,8 @@ impl LinkServer {
     }
 
     /// A peer that ends without a word is mostly no gateway, but a health check.
-    fn failed(&self, claimed: Option<&ServiceId>, remote: SocketAddr, error: &DialError) {
-        let is_refusal = matches!(error, DialError::Handshake(error) if error.is_refusal());
+    fn failed(&self, claimed: Option<&ServiceId>, remote: SocketAddr, error: &ShakeError) {
+        let is_refusal = matches!(error, ShakeError::Handshake(error) if error.is_refusal());
         if is_refusal {
             metrics::handshake_refused(error.label());
         }

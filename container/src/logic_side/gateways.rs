@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,17 +16,18 @@ use imago_proto::{
     LinkFrame, ServiceId, SessionId, Stamp,
     link::{ServerState, State, SyncAck, frame::Kind},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 mod addresses;
 mod owed;
 
-use super::logic_told::tell_sessions;
+use super::told::tell_sessions;
 use crate::{
     LogicRole, PeerId,
     hlc::Hlc,
-    link::{FrameSink, Link, LinkConfig, Queue, Rejected},
+    link::{FrameSink, Link, LinkConfig, Queue, Rejected, frame_name},
     metrics,
     promotion::LogicEvent,
 };
@@ -65,11 +66,11 @@ impl Place {
     }
 
     fn link(&self) -> Option<Arc<Link>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.link.lock().clone()
     }
 
     fn set_link(&self, link: Option<Arc<Link>>) {
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+        *self.link.lock() = link;
     }
 }
 
@@ -121,13 +122,13 @@ impl Gateways {
     }
 
     pub(crate) fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.lock().clone()
     }
 
     /// Tells every linked gateway the new state; never waits, so that one that is stuck keeps none
     /// of the others waiting.
     pub(crate) fn announce(&self, state: &State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        *self.state.lock() = state.clone();
         for link in self.links() {
             if link.try_send_urgent(Kind::State(state.clone())) == Err(Rejected::Full) {
                 tracing::warn!(peer = %link.peer, "link takes no frames, closing it; its next one begins with the state");
@@ -166,7 +167,7 @@ impl Gateways {
     }
 
     fn membership(&self) -> MutexGuard<'_, ()> {
-        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+        self.membership.lock()
     }
 
     /// Gives a handshaken peer its link. `None` where one of the same life has not ended.
@@ -376,12 +377,6 @@ impl FrameSink for Gateways {
             self.links().iter().for_each(|link| link.tell(stamp));
         }
     }
-}
-
-/// Name of a frame's kind for logs, without its content.
-pub(crate) fn frame_name(kind: &Kind) -> String {
-    let text = format!("{kind:?}");
-    text.split('(').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -10,44 +10,10 @@ use std::{
 
 use imago_proto::Status;
 
-use crate::{LaneOwner, PeerId, Request};
+use crate::{ForwardConfig, LaneOwner, PeerId, Request};
 
 /// What is said of a request that would be too much.
 pub(super) const BUSY: &str = "busy, try again later";
-
-/// How requests are forwarded.
-#[derive(Clone, Debug)]
-pub struct ForwardConfig {
-    /// How long a request waits for an Adult server before it is answered 302.
-    pub hold: Duration,
-    /// How many requests of all sessions may wait for an Adult server. Overflow: answered "busy".
-    pub held: usize,
-    /// How long a request waits for its answer before it is answered 300.
-    pub timeout: Duration,
-    /// How long requests may wait behind a standing queue of a server; at most half of `timeout`
-    /// counts. What would wait longer is answered "busy".
-    pub patience: Duration,
-    /// The delay that is no queue, and that the patience falls to where refusals go on.
-    pub delay: Duration,
-    /// How many servers a request is sent to before it is given up.
-    pub attempts: u32,
-    /// Unanswered requests of one session before its connection is read no further.
-    pub window: usize,
-}
-
-impl Default for ForwardConfig {
-    fn default() -> Self {
-        Self {
-            hold: Duration::from_secs(2),
-            held: 10_000,
-            timeout: Duration::from_secs(5),
-            patience: Duration::from_secs(2),
-            delay: Duration::from_millis(250),
-            attempts: 3,
-            window: 64,
-        }
-    }
-}
 
 /// What became of a request given to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
