@@ -11,7 +11,7 @@ use super::{
         Device, Given,
         ids::{Kind, conversation_id, conversation_row, seq, signed},
     },
-    batch::Batch,
+    commit::Batch,
 };
 
 /// How old `seen_at` of a device gets before it is written again: a login mostly writes nothing.

@@ -11,7 +11,7 @@ use super::{
         Created, Denied, Group, Member, MemberChange, Members, NewGroup,
         ids::{group_id, group_row, request_key, seq},
     },
-    batch::Batch,
+    commit::Batch,
     writes::Allowed,
 };
 

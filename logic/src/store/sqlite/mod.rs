@@ -1,7 +1,6 @@
 //! Messages in a SQLite file, which several processes of one machine may share.
 
-mod batch;
-mod bell;
+mod commit;
 mod devices;
 mod failure;
 mod groups;
@@ -9,13 +8,10 @@ mod history;
 mod migrations;
 mod overlay;
 mod owed;
-mod pace;
 mod probe;
 mod readers;
 mod reads;
 mod schema;
-mod tail;
-mod writer;
 mod writes;
 
 use std::{
@@ -31,12 +27,10 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::time::timeout;
 
 use self::{
-    batch::Batch,
+    commit::{Batch, Unplaced, Writer},
     overlay::Overlay,
     owed::Ask,
     readers::{Reader, Readers},
-    tail::Unplaced,
-    writer::Writer,
 };
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
@@ -182,7 +176,7 @@ impl SqliteStore {
         let first = read.clone();
         let found = self
             .readers
-            .run(move |db| if tail::is_settled(db)? { first(db).map(Some) } else { Ok(None) });
+            .run(move |db| if commit::is_settled(db)? { first(db).map(Some) } else { Ok(None) });
         if let Some(found) = found.await? {
             return Ok(found);
         }
@@ -350,7 +344,7 @@ impl MessageStore for SqliteStore {
     }
 
     async fn probe_reading(&self) -> Result<()> {
-        self.readers.run(|db| tail::is_settled(db).map(|_| ())).await
+        self.readers.run(|db| commit::is_settled(db).map(|_| ())).await
     }
 
     fn last_write(&self) -> Option<Instant> {

@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior, params};
 
-use super::tail::{Unplaced, placed_until};
+use super::commit::{Unplaced, placed_until};
 
 /// Messages of the tail lie in `late`, in memory. Some of them may have their places already.
 const VIEWS: &str = "

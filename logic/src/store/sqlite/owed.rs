@@ -10,9 +10,9 @@ use super::{
         Device, Envelope, Given, Owed,
         ids::{Kind, conversation_row, signed},
     },
+    commit::Unplaced,
     devices::{commit, mark},
     reads::{But, Membership, Span, last_until, memberships, merge, with_contents},
-    tail::Unplaced,
 };
 
 /// Parts of conversations, by the conversation; those of each by their first sequences.

@@ -3,7 +3,7 @@
 use imago_kit::unix_nanos;
 use rusqlite::Result;
 
-use super::batch::Batch;
+use super::commit::Batch;
 
 /// Changes the only row of its table, and reads it.
 pub(super) fn probe(batch: &mut Batch<'_>) -> Result<()> {

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{Result, StoreError},
+    commit::Unplaced,
     overlay::Overlay,
-    tail::Unplaced,
 };
 
 /// Reads that may wait. Overflow policy: the asker waits.

@@ -13,8 +13,8 @@ use super::{
         Content, Device, Envelope, Given, INDEX_MAX, Listing, Page, Stored, Target,
         ids::{Kind, conversation_id, conversation_row, seq, signed},
     },
+    commit::Head,
     devices,
-    tail::Head,
 };
 
 /// Messages read at a time from one conversation: the first time, and then.

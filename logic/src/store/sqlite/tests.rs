@@ -89,7 +89,7 @@ async fn several_stores_share_a_file() {
 async fn a_bad_write_does_not_fail_its_neighbours() {
     let (_folder, store) = fresh();
     let bad = || async {
-        let write = |batch: &mut batch::Batch<'_>| {
+        let write = |batch: &mut Batch<'_>| {
             batch.unsettled().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
         };
         assert!(matches!(store.writer.run(write).await, Err(StoreError::Failed(_))));

@@ -9,7 +9,7 @@ use super::{
         Appended, Content, Denied, First, NewMessage, Target,
         ids::{Kind, conversation_id, request_key, seq},
     },
-    batch::{Batch, Row},
+    commit::{Batch, Row},
     devices::{self, commit},
     groups,
 };

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    super::tail::{SHARE_MIN, TAIL_MAX},
+    super::commit::{SHARE_MIN, TAIL_MAX},
     *,
 };
 
@@ -24,7 +24,7 @@ async fn append_to(
     requests: Range<usize>,
     receivers: usize,
 ) -> Result<Vec<Seq>> {
-    let write = move |batch: &mut batch::Batch<'_>| {
+    let write = move |batch: &mut Batch<'_>| {
         let append = |request: usize| {
             let receiver = format!("b{}", request % receivers);
             let message = message("a", &receiver, &request.to_string());
@@ -155,7 +155,7 @@ async fn stores_that_share_a_file_write_each_others_shares() {
 async fn a_place_is_never_given_to_a_second_message() {
     let (_folder, store) = fresh();
     append(&store, 0..1).await.unwrap();
-    let taken = |batch: &mut batch::Batch<'_>| {
+    let taken = |batch: &mut Batch<'_>| {
         batch.unsettled().execute("INSERT INTO place VALUES (1, 1, 7)", []).map(|_| ())
     };
     store.writer.run(taken).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use imago_proto::GroupId;
 
-use super::{super::tail::TAIL_MAX, *};
+use super::{super::commit::TAIL_MAX, *};
 use crate::store::{MemberChange, NewGroup, Target};
 
 /// Less than any writer waits for a lock.
@@ -74,8 +74,7 @@ async fn talk(store: &SqliteStore) -> GroupId {
 
 /// Makes each commit of a store fail.
 async fn forbid_commits(store: &SqliteStore) {
-    let forbid =
-        |batch: &mut batch::Batch<'_>| batch.unsettled().pragma_update(None, "query_only", "on");
+    let forbid = |batch: &mut Batch<'_>| batch.unsettled().pragma_update(None, "query_only", "on");
     store.writer.run(forbid).await.unwrap();
     assert!(matches!(store.probe().await, Err(StoreError::Failed(_))));
 }

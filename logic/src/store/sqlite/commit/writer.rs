@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use super::{
-    super::{Chain, Result, StoreError},
+    super::super::{Chain, Result, StoreError},
+    super::failure::{complain, describe},
     batch::{Batch, Committed, Memory},
     bell::Bell,
-    failure::{complain, describe},
     pace::Pace,
 };
 use crate::metrics;
@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_micros(400);
 const ANSWERS: usize = 2;
 
 /// A write that can be tried again, and how it tells its outcome after the commit.
-pub(super) trait Job: Send {
+pub(crate) trait Job: Send {
     /// Whether anybody waits for it still.
     fn is_wanted(&self) -> bool;
     fn run(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()>;
@@ -91,14 +91,14 @@ impl Answers {
 }
 
 /// The writing thread's inbox, bounded: overflow is answered [`StoreError::Busy`].
-pub(super) struct Writer {
+pub(crate) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     /// Behind the inbox, so that the thread finds that closed at the last wake.
     bell: Bell,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, queue: usize, batch: usize) -> io::Result<Self> {
+    pub(crate) fn start(connection: Connection, queue: usize, batch: usize) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel(queue.max(1));
         let answers = Answers::start();
         let thread = thread::Builder::new()
@@ -110,13 +110,13 @@ impl Writer {
 
     /// Writes that the thread has not taken.
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
 
     /// Runs a write, durable when this returns. The work may be run several times, in transactions
     /// of which only one commits.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -125,7 +125,7 @@ impl Writer {
 
     /// The same for a write of a chain, which is broken off before any later write is run if this one
     /// is not committed.
-    pub(super) async fn run_in<T: Send + 'static>(
+    pub(crate) async fn run_in<T: Send + 'static>(
         &self,
         chain: Chain,
         work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -299,7 +299,7 @@ mod tests {
         atomic::{AtomicBool, Ordering},
     };
 
-    use super::{super::schema, *};
+    use super::{super::super::schema, *};
 
     /// Wanted until told otherwise.
     #[derive(Default)]

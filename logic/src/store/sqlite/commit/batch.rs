@@ -11,7 +11,7 @@ use rusqlite::{
 };
 
 use super::{
-    super::{
+    super::super::{
         NewMessage,
         ids::{FIRST_ID, sides},
     },
@@ -37,7 +37,7 @@ impl Equivalent<Sides> for SidesRef<'_> {
 /// What the writer remembers from one transaction to the next. To be forgotten after one that did not
 /// commit.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Rows of direct conversations: none ever changes or goes.
     direct: HashMap<Sides, i64, RandomState>,
     tail: Tail,
@@ -63,22 +63,22 @@ fn data_version(db: &Connection) -> Result<i64> {
 }
 
 /// What there is to say of a commit.
-pub(super) struct Committed {
+pub(crate) struct Committed {
     /// Whether another process has written since the last one.
-    pub(super) is_shared: bool,
+    pub(crate) is_shared: bool,
     /// How long it took to reach the disk.
-    pub(super) disk: Duration,
+    pub(crate) disk: Duration,
 }
 
 /// A message as it is stored.
-pub(super) struct Row<'m> {
-    pub(super) id: i64,
-    pub(super) conversation: i64,
-    pub(super) seq: i64,
-    pub(super) message: &'m NewMessage,
-    pub(super) send_time: i64,
+pub(crate) struct Row<'m> {
+    pub(crate) id: i64,
+    pub(crate) conversation: i64,
+    pub(crate) seq: i64,
+    pub(crate) message: &'m NewMessage,
+    pub(crate) send_time: i64,
     /// The key of its request.
-    pub(super) request: String,
+    pub(crate) request: String,
 }
 
 const INSERT_MESSAGE: &str =
@@ -107,7 +107,7 @@ impl<'a> Kept<'a> {
 }
 
 /// A transaction that several writes share.
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     insert_message: Kept<'a>,
     find_request: Kept<'a>,
     db: &'a Connection,
@@ -118,7 +118,7 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn begin(db: &'a mut Connection, memory: &'a mut Memory) -> Result<Self> {
+    pub(crate) fn begin(db: &'a mut Connection, memory: &'a mut Memory) -> Result<Self> {
         // No other transaction is open: the connection is this one's alone.
         let db = &*db;
         let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
@@ -134,17 +134,17 @@ impl<'a> Batch<'a> {
     }
 
     /// The transaction, with all messages in their places, all keys and all last sequences.
-    pub(super) fn settled(&mut self) -> Result<&Transaction<'a>> {
+    pub(crate) fn settled(&mut self) -> Result<&Transaction<'a>> {
         self.memory.tail.settle(&self.transaction)?;
         Ok(&self.transaction)
     }
 
     /// The transaction, without the places, keys and last sequences of some messages.
-    pub(super) fn unsettled(&self) -> &Transaction<'a> {
+    pub(crate) fn unsettled(&self) -> &Transaction<'a> {
         &self.transaction
     }
 
-    pub(super) fn commit(self) -> Result<Committed> {
+    pub(crate) fn commit(self) -> Result<Committed> {
         self.memory.tail.settle_share(&self.transaction)?;
         let started = Instant::now();
         self.transaction.commit()?;
@@ -152,23 +152,23 @@ impl<'a> Batch<'a> {
     }
 
     /// The last message of a conversation; none where there is no such conversation.
-    pub(super) fn head(&self, conversation: i64) -> Result<Option<Head>> {
+    pub(crate) fn head(&self, conversation: i64) -> Result<Option<Head>> {
         self.memory.tail.head(&self.transaction, conversation)
     }
 
     /// The last message of all.
-    pub(super) fn last_id(&self) -> i64 {
+    pub(crate) fn last_id(&self) -> i64 {
         self.memory.tail.last_id()
     }
 
     /// Minted within the transaction, so ids rise in the order of commits, whichever process
     /// writes.
-    pub(super) fn next_id(&self, now: i64) -> i64 {
+    pub(crate) fn next_id(&self, now: i64) -> i64 {
         now.max(self.last_id().saturating_add(1)).max(FIRST_ID)
     }
 
     /// The message that a request with this key stored, if it did.
-    pub(super) fn message_of(&mut self, request: &str) -> Result<Option<i64>> {
+    pub(crate) fn message_of(&mut self, request: &str) -> Result<Option<i64>> {
         if let Some(id) = self.memory.tail.message_of(request) {
             return Ok(Some(id));
         }
@@ -176,7 +176,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Stores a message.
-    pub(super) fn insert(&mut self, row: Row<'_>) -> Result<()> {
+    pub(crate) fn insert(&mut self, row: Row<'_>) -> Result<()> {
         let Row { id, conversation, seq, message, send_time, request } = row;
         let NewMessage { sender, device, content, .. } = message;
         self.insert_message.get(self.db)?.execute(params![
@@ -196,7 +196,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The row of the two accounts' conversation, if there is one.
-    pub(super) fn find_conversation(
+    pub(crate) fn find_conversation(
         &mut self,
         app: &App,
         one: &Account,
@@ -218,7 +218,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Makes it, with its members.
-    pub(super) fn make_conversation(
+    pub(crate) fn make_conversation(
         &mut self,
         app: &App,
         one: &Account,

@@ -15,17 +15,17 @@ use rusqlite::{CachedStatement, Connection, Error, OptionalExtension, Params, Re
 
 /// Messages that wait for their places before these are written, give or take a batch. While they are,
 /// about as many more come.
-pub(super) const TAIL_MAX: usize = 2048;
+pub(crate) const TAIL_MAX: usize = 2048;
 
 /// Messages that come while [`TAIL_MAX`] get their places. Fewer than those, so that the tail does not grow.
 const SHARES: usize = TAIL_MAX / 8 * 7;
 
 /// Messages that come before as many get their places: the fewer, the fewer neighbours among them.
-pub(super) const SHARE_MIN: usize = 512;
+pub(crate) const SHARE_MIN: usize = 512;
 
 /// What the writer remembers of the tail.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// The last message that has its place, as have all before it.
     until: i64,
     /// The last message of all.
@@ -39,10 +39,10 @@ pub(super) struct Tail {
 
 /// The last message of a conversation; zeros where there is none yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Head {
-    pub(super) seq: i64,
+pub(crate) struct Head {
+    pub(crate) seq: i64,
     /// 0 for one that was removed before ids were kept.
-    pub(super) id: i64,
+    pub(crate) id: i64,
 }
 
 /// Messages that wait.
@@ -71,7 +71,7 @@ struct Settling {
 
 impl Tail {
     /// Reads what others have written, within a transaction.
-    pub(super) fn catch_up(&mut self, db: &Connection) -> Result<()> {
+    pub(crate) fn catch_up(&mut self, db: &Connection) -> Result<()> {
         let until = placed_until(db)?;
         if until != self.until || self.last_id < until {
             *self = Self { until, last_id: until, ..Self::default() };
@@ -88,7 +88,7 @@ impl Tail {
     }
 
     /// A message was stored.
-    pub(super) fn push(&mut self, id: i64, conversation: i64, seq: i64, request: String) {
+    pub(crate) fn push(&mut self, id: i64, conversation: i64, seq: i64, request: String) {
         self.last_id = id;
         self.came += 1;
         self.recent.requests.insert(request, id);
@@ -97,13 +97,13 @@ impl Tail {
     }
 
     /// The message of a request with this key, if it is one of these.
-    pub(super) fn message_of(&self, request: &str) -> Option<i64> {
+    pub(crate) fn message_of(&self, request: &str) -> Option<i64> {
         let settling = || self.settling.as_ref()?.message_of(request);
         self.recent.requests.get(request).copied().or_else(settling)
     }
 
     /// The last message of a conversation; none where there is no such conversation.
-    pub(super) fn head(&self, db: &Connection, conversation: i64) -> Result<Option<Head>> {
+    pub(crate) fn head(&self, db: &Connection, conversation: i64) -> Result<Option<Head>> {
         if let Some(head) = self.recent.heads.get(&conversation) {
             return Ok(Some(*head));
         }
@@ -117,19 +117,19 @@ impl Tail {
     }
 
     /// The last message id.
-    pub(super) fn last_id(&self) -> i64 {
+    pub(crate) fn last_id(&self) -> i64 {
         self.last_id
     }
 
     /// Gives all messages their places, and their keys to the index.
-    pub(super) fn settle(&mut self, db: &Connection) -> Result<()> {
+    pub(crate) fn settle(&mut self, db: &Connection) -> Result<()> {
         self.settle_some(db, usize::MAX)?;
         self.begin_settling(1);
         self.settle_some(db, usize::MAX)
     }
 
     /// Gives messages of a long tail their places, somewhat more of them than have come.
-    pub(super) fn settle_share(&mut self, db: &Connection) -> Result<()> {
+    pub(crate) fn settle_share(&mut self, db: &Connection) -> Result<()> {
         self.begin_settling(TAIL_MAX);
         if self.came < SHARE_MIN {
             return Ok(());
@@ -235,14 +235,14 @@ impl Insert<'_> {
     }
 }
 
-pub(super) fn placed_until(db: &Connection) -> Result<i64> {
+pub(crate) fn placed_until(db: &Connection) -> Result<i64> {
     db.prepare_cached("SELECT until FROM placed")?.query_row([], |row| row.get(0))
 }
 
 /// The last messages of those conversations that are in the tail, as a thread that reads knows them. It
 /// learns each message once.
 #[derive(Debug, Default)]
-pub(super) struct Unplaced {
+pub(crate) struct Unplaced {
     /// As in [`Tail`].
     until: i64,
     last_id: i64,
@@ -251,17 +251,17 @@ pub(super) struct Unplaced {
 
 impl Unplaced {
     /// What a snapshot knows by conversation and sequence alone.
-    pub(super) fn ignored(db: &Connection) -> Result<Self> {
+    pub(crate) fn ignored(db: &Connection) -> Result<Self> {
         Ok(Self::none(placed_until(db)?))
     }
 
     /// Of a snapshot in which every message up to the last one has its place.
-    pub(super) fn none(last_id: i64) -> Self {
+    pub(crate) fn none(last_id: i64) -> Self {
         Self { until: last_id, last_id, heads: HashMap::default() }
     }
 
     /// Reads what was written since the last time. Snapshots never go back.
-    pub(super) fn catch_up(&mut self, db: &Connection) -> Result<()> {
+    pub(crate) fn catch_up(&mut self, db: &Connection) -> Result<()> {
         let until = placed_until(db)?;
         if until != self.until {
             self.heads.retain(|_, head| head.id > until);
@@ -282,18 +282,18 @@ impl Unplaced {
     }
 
     /// The last message of all that it knows.
-    pub(super) fn last_id(&self) -> i64 {
+    pub(crate) fn last_id(&self) -> i64 {
         self.last_id
     }
 
     /// The last message of a conversation, where it is one of these.
-    pub(super) fn head(&self, conversation: i64) -> Option<Head> {
+    pub(crate) fn head(&self, conversation: i64) -> Option<Head> {
         self.heads.get(&conversation).copied()
     }
 }
 
 /// Whether a snapshot has no tail.
-pub(super) fn is_settled(db: &Connection) -> Result<bool> {
+pub(crate) fn is_settled(db: &Connection) -> Result<bool> {
     db.prepare_cached(
         "SELECT until >= COALESCE((SELECT MAX(message_id) FROM message), 0) FROM placed",
     )?
@@ -302,7 +302,7 @@ pub(super) fn is_settled(db: &Connection) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::schema, *};
+    use super::{super::super::schema, *};
 
     /// A tail with a connection to a file that others write too.
     struct Process {
