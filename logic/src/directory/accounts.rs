@@ -11,7 +11,7 @@ use once_cell::race::OnceBox;
 use super::{
     Session,
     pack::Pack,
-    places::{Place, Places},
+    slab::{Place, Places},
 };
 
 /// Hashes accounts. A copy does it as the first does.

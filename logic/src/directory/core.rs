@@ -11,7 +11,7 @@ use super::{
     DevicePolicy, Session,
     accounts::{AccountHash, Accounts, Hasher, Key, Put},
     pack::Pack,
-    places::Place,
+    slab::Place,
 };
 
 /// Sessions that room is made for before they are told. Overflow policy: the rest find room as

@@ -5,11 +5,11 @@ mod accounts;
 mod conformance;
 mod core;
 mod pack;
-mod places;
 mod policy;
 mod redis;
 mod replicated;
 mod session;
+mod slab;
 
 use std::{fmt, sync::Arc};
 

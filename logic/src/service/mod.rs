@@ -1,10 +1,10 @@
 //! A logic server's role in its container: requests, the directory, redelivery.
 
-mod debts;
 mod outlet;
 mod queues;
 mod redelivery;
 mod running;
+mod unpushed;
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},

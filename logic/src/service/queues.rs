@@ -22,9 +22,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     WorkLimits,
-    debts::Debts,
     outlet::{self, Outlet},
     running::{Handled, Running},
+    unpushed::Debts,
 };
 use crate::{
     Reject, Session,

@@ -1,5 +1,6 @@
 //! Where accepted messages are: the trait, and what goes through it.
 
+mod atomic_instant;
 mod chain;
 mod device;
 mod group;
@@ -8,7 +9,6 @@ mod ids;
 pub mod null;
 mod options;
 pub mod postgres;
-mod pulse;
 pub mod sqlite;
 mod watch;
 

@@ -46,7 +46,7 @@ use self::{
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored, pulse::Pulse,
+    Stored, atomic_instant::Pulse,
 };
 
 /// How long one try of a read, or of a group's change, may take.

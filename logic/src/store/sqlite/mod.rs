@@ -35,7 +35,7 @@ use self::{
 use super::{
     Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
     MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored, pulse::Pulse,
+    Stored, atomic_instant::Pulse,
 };
 
 /// How long a read waits until messages have their places, before it does without.

@@ -1,9 +1,9 @@
 //! Group commit: writes that wait share a transaction.
 
 mod batch;
-mod bell;
-mod pace;
+mod limit;
 mod tail;
+mod wake;
 mod writer;
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use super::{
     super::super::{Chain, Result, StoreError},
     super::failure::{complain, describe},
     batch::{Batch, Committed, Memory},
-    bell::Bell,
-    pace::Pace,
+    limit::Pace,
+    wake::Bell,
 };
 use crate::metrics;
 
