@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Context, Reject,
-    store::{Activity, History, Overview, Place, Range, Target},
+    store::{Activity, ConversationRef, History, Overview, Range, Target},
 };
 
 /// Entries in one answer.
@@ -31,7 +31,7 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
         _ => return Err(Reject::invalid("before, after: expected one of them, got both")),
     };
     let place = place(&req)?;
-    let is_with_somebody = matches!(place, Place::With(_));
+    let is_with_somebody = matches!(place, ConversationRef::With(_));
     let session = ctx.session();
     let found = ctx.store().history(&session.app, &session.account, place, range, limit).await?;
     let found = match found {
@@ -62,19 +62,19 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
     Ok(HistoryResp { messages, more: found.more || cut > 0 })
 }
 
-fn place(req: &HistoryReq) -> Result<Place, Reject> {
+fn place(req: &HistoryReq) -> Result<ConversationRef, Reject> {
     match (req.conversation.as_str(), req.peer.as_str(), req.group.as_str()) {
         (id, "", "") if !id.is_empty() => {
             within("conversation", id, GROUP_ID_MAX)?;
-            Ok(Place::Conversation(ConversationId::from(id)))
+            Ok(ConversationRef::Conversation(ConversationId::from(id)))
         }
         ("", peer, "") if !peer.is_empty() => {
             within("peer", peer, ACCOUNT_MAX)?;
-            Ok(Place::With(Account::from(peer)))
+            Ok(ConversationRef::With(Account::from(peer)))
         }
         ("", "", group) if !group.is_empty() => {
             within("group", group, GROUP_ID_MAX)?;
-            Ok(Place::Group(GroupId::from(group)))
+            Ok(ConversationRef::Group(GroupId::from(group)))
         }
         _ => Err(Reject::invalid("conversation, peer, group: expected exactly one of them")),
     }

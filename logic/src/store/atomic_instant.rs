@@ -1,38 +1,38 @@
-//! The moment of the last write that succeeded.
+//! A moment that many threads set and read.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// Remembers when a store last wrote something. A later moment stays.
+/// The moment at which something last happened, if it has happened.
 #[derive(Debug)]
-pub(crate) struct Pulse {
-    started: Instant,
-    /// Nanoseconds since `started`, plus one; 0: nothing was written yet.
-    last: AtomicU64,
+pub(crate) struct AtomicInstant {
+    created: Instant,
+    /// Nanoseconds since `created`, plus one; 0: never set.
+    nanos: AtomicU64,
 }
 
-// === impl Pulse ===
+// === impl AtomicInstant ===
 
-impl Default for Pulse {
+impl Default for AtomicInstant {
     fn default() -> Self {
-        Self { started: Instant::now(), last: AtomicU64::new(0) }
+        Self { created: Instant::now(), nanos: AtomicU64::new(0) }
     }
 }
 
-impl Pulse {
-    /// A write has succeeded.
-    pub(crate) fn beat(&self) {
-        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
-        // Two of the same moment may trade places: that changes nothing.
-        self.last.store(nanos.saturating_add(1), Ordering::Relaxed);
+impl AtomicInstant {
+    /// Sets the moment to now.
+    pub(crate) fn set_now(&self) {
+        let nanos = u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
+        // Of two that set it at the same moment, the earlier one may win: callers need no more.
+        self.nanos.store(nanos.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// When the last one succeeded.
-    pub(crate) fn last(&self) -> Option<Instant> {
-        let nanos = self.last.load(Ordering::Relaxed).checked_sub(1)?;
-        self.started.checked_add(Duration::from_nanos(nanos))
+    /// Returns the moment; `None` where it was never set.
+    pub(crate) fn get(&self) -> Option<Instant> {
+        let nanos = self.nanos.load(Ordering::Relaxed).checked_sub(1)?;
+        self.created.checked_add(Duration::from_nanos(nanos))
     }
 }
 
@@ -41,12 +41,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pulse_tells_when_it_last_beat() {
-        let pulse = Pulse::default();
-        assert_eq!(pulse.last(), None);
+    fn the_moment_is_the_one_at_which_it_was_last_set() {
+        let moment = AtomicInstant::default();
+        assert_eq!(moment.get(), None);
         let before = Instant::now();
-        pulse.beat();
-        let last = pulse.last().unwrap();
+        moment.set_now();
+        let last = moment.get().unwrap();
         assert!(before <= last && last <= Instant::now());
     }
 }

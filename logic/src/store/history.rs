@@ -6,7 +6,7 @@ use super::{Stored, Target};
 
 /// Names a conversation of somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ConversationRef {
     /// By its id.
     Conversation(ConversationId),
     /// The one with this account.

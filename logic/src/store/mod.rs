@@ -25,7 +25,7 @@ pub use self::{
     chain::Chain,
     device::{Device, Given, Listing, Owed},
     group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
-    history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
+    history::{Activity, ConversationRef, History, Overview, Range, UNREAD_MAX},
     options::StoreOptions,
 };
 
@@ -240,7 +240,7 @@ pub trait MessageStore: Send + Sync + 'static {
         &self,
         app: &App,
         account: &Account,
-        place: Place,
+        place: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>>;

@@ -7,8 +7,8 @@ use imago_kit::unix_nanos;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 use super::{
-    Activity, Appended, Created, Denied, Device, Given, Group, History, Listing, MemberChange,
-    Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result,
+    Activity, Appended, ConversationRef, Created, Denied, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
     Stored, Target,
 };
 
@@ -78,7 +78,7 @@ impl MessageStore for NullStore {
         &self,
         _: &App,
         _: &Account,
-        _: Place,
+        _: ConversationRef,
         _: Range,
         _: usize,
     ) -> Result<Option<History>> {

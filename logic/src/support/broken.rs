@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 use crate::store::{
-    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored,
+    Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
+    StoreError, Stored,
 };
 
 /// A store whose disk is full, and which fails whatever it is asked.
@@ -54,7 +54,7 @@ impl MessageStore for Broken {
         &self,
         _: &App,
         _: &Account,
-        _: Place,
+        _: ConversationRef,
         _: Range,
         _: usize,
     ) -> Result<Option<History>> {

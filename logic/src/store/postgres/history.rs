@@ -10,7 +10,7 @@ use super::{
     rows::{call, is_there, stored, target, text, values},
 };
 use crate::store::{
-    Activity, History, Overview, Place, Range, UNREAD_MAX,
+    Activity, ConversationRef, History, Overview, Range, UNREAD_MAX,
     ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
 };
 
@@ -23,12 +23,12 @@ async fn row_of(
     client: &Object,
     app: &App,
     account: &Account,
-    place: &Place,
+    place: &ConversationRef,
 ) -> Result<Option<(Kind, i64)>, Failure> {
     match place {
-        Place::Conversation(id) => Ok(conversation_row(id.as_str())),
-        Place::Group(group) => Ok(group_row(group).map(|row| (Kind::Group, row))),
-        Place::With(other) => {
+        ConversationRef::Conversation(id) => Ok(conversation_row(id.as_str())),
+        ConversationRef::Group(group) => Ok(group_row(group).map(|row| (Kind::Group, row))),
+        ConversationRef::With(other) => {
             let (a, b) = sides(account, other);
             let (a, b) = (a.as_str().as_bytes(), b.as_str().as_bytes());
             let pair = values![app.as_str().as_bytes() => BYTEA, a => BYTEA, b => BYTEA];
@@ -43,7 +43,7 @@ pub(super) async fn history(
     client: &Object,
     app: &App,
     account: &Account,
-    place: &Place,
+    place: &ConversationRef,
     range: Range,
     limit: usize,
 ) -> Result<Option<History>, Failure> {

@@ -44,9 +44,9 @@ use self::{
     queue::{Bounds, Queue},
 };
 use super::{
-    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored, atomic_instant::Pulse,
+    Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
+    StoreError, Stored, atomic_instant::AtomicInstant,
 };
 
 /// How long one try of a read, or of a group's change, may take.
@@ -72,7 +72,7 @@ pub struct PostgresStore {
     node: Arc<Node>,
     _keeper: Arc<DropGuard>,
     slot: Slot,
-    pulse: Arc<Pulse>,
+    last_write: Arc<AtomicInstant>,
 }
 
 impl PostgresStore {
@@ -107,7 +107,7 @@ impl PostgresStore {
             node,
             _keeper: Arc::new(ended.drop_guard()),
             slot: Slot::random(),
-            pulse: Arc::default(),
+            last_write: Arc::default(),
         })
     }
 }
@@ -165,7 +165,7 @@ impl MessageStore for PostgresStore {
     async fn append(&self, message: NewMessage) -> Result<Appended> {
         let appended = self.messages.run(message).await??;
         if appended.repeat_of.is_none() {
-            self.pulse.beat();
+            self.last_write.set_now();
         }
         Ok(appended)
     }
@@ -214,7 +214,7 @@ impl MessageStore for PostgresStore {
         &self,
         app: &App,
         account: &Account,
-        place: Place,
+        place: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>> {
@@ -265,7 +265,7 @@ impl MessageStore for PostgresStore {
     }
 
     fn last_write(&self) -> Option<Instant> {
-        self.pulse.last()
+        self.last_write.get()
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

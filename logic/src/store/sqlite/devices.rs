@@ -61,7 +61,7 @@ pub(super) fn entered(db: &Connection, device: &Device) -> Result<Option<Mark>> 
 /// The mark covers all that a new device's cursors are past: else one of these messages might neither
 /// be synced nor owed.
 pub(super) fn enter(batch: &Batch<'_>, device: &Device) -> Result<Mark> {
-    know(batch.unsettled(), device)?;
+    know(batch.transaction(), device)?;
     Ok(mark(batch.last_id()))
 }
 
@@ -117,11 +117,11 @@ pub(super) fn ack(
     device: &Device,
     acked: &[Parts],
 ) -> Result<Vec<(ConversationId, Seq)>> {
-    let id = know(batch.unsettled(), device)?;
+    let id = know(batch.transaction(), device)?;
     let mut reached = Vec::new();
     for parts in acked {
         let Some(head) = batch.head(parts.conversation)? else { continue };
-        if let Some(cursor) = ack_parts(batch.unsettled(), device, id, parts, head.seq)? {
+        if let Some(cursor) = ack_parts(batch.transaction(), device, id, parts, head.seq)? {
             reached.push((conversation_id(parts.kind, parts.conversation), seq(cursor)));
         }
     }

@@ -7,7 +7,10 @@ use std::{
 
 use rusqlite::{Error, ErrorCode};
 
-use super::super::StoreError;
+use super::super::{Denied, StoreError};
+
+/// The result of a write that the database takes: what it gives, or why the caller may not do it.
+pub(super) type Allowed<T> = rusqlite::Result<Result<T, Denied>>;
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {

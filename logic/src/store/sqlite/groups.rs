@@ -12,7 +12,7 @@ use super::{
         ids::{group_id, group_row, request_key, seq},
     },
     commit::Batch,
-    writes::Allowed,
+    failure::Allowed,
 };
 
 const NANOS: i64 = 1_000_000_000;
@@ -63,7 +63,7 @@ pub(super) fn admit(
     group: &GroupId,
     sender: Option<&Account>,
 ) -> Allowed<(i64, u64)> {
-    let db = batch.unsettled();
+    let db = batch.transaction();
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
     if let Some(sender) = sender
         && !is_member(db, app, sender, row.id)?
@@ -74,7 +74,7 @@ pub(super) fn admit(
 }
 
 pub(super) fn create(batch: &Batch<'_>, new: &NewGroup, most: usize) -> Allowed<Created> {
-    let db = batch.unsettled();
+    let db = batch.transaction();
     let request = request_key(&new.app, &new.owner, &new.request);
     let first: Option<i64> = db
         .prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = '' AND b = ?2")?
@@ -140,7 +140,7 @@ fn put(
 
 pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) -> Allowed<()> {
     let MemberChange { app, caller, account, group, .. } = change;
-    let db = batch.settled()?;
+    let db = batch.indexed()?;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
     if was_made(db, change)? {
         return Ok(Ok(()));
@@ -163,7 +163,7 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
 
 pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> {
     let MemberChange { app, caller, account, group, .. } = change;
-    let db = batch.settled()?;
+    let db = batch.indexed()?;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
     if was_made(db, change)? {
         return Ok(Ok(()));

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
     super::{
-        Activity, History, Overview, Place, Range, UNREAD_MAX,
+        Activity, ConversationRef, History, Overview, Range, UNREAD_MAX,
         ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
     },
     reads::{Membership, membership, memberships_where, stored},
@@ -29,11 +29,16 @@ macro_rules! messages_between {
 }
 
 /// The row that a place stands for, whoever may see it.
-fn row_of(db: &Connection, app: &App, account: &Account, place: &Place) -> Result<Option<i64>> {
+fn row_of(
+    db: &Connection,
+    app: &App,
+    account: &Account,
+    place: &ConversationRef,
+) -> Result<Option<i64>> {
     match place {
-        Place::Conversation(id) => Ok(conversation_row(id.as_str()).map(|(_, row)| row)),
-        Place::Group(group) => Ok(group_row(group)),
-        Place::With(other) => {
+        ConversationRef::Conversation(id) => Ok(conversation_row(id.as_str()).map(|(_, row)| row)),
+        ConversationRef::Group(group) => Ok(group_row(group)),
+        ConversationRef::With(other) => {
             let (a, b) = sides(account, other);
             db.prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = ?2 AND b = ?3")?
                 .query_row(params![app.as_str(), a.as_str(), b.as_str()], |row| row.get(0))
@@ -46,7 +51,7 @@ pub(super) fn history(
     db: &Connection,
     app: &App,
     account: &Account,
-    place: &Place,
+    place: &ConversationRef,
     range: Range,
     limit: usize,
 ) -> Result<Option<History>> {
@@ -58,11 +63,11 @@ pub(super) fn history(
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(None) };
     // The letter of an id tells nothing of the row.
     let is_meant = match place {
-        Place::Conversation(id) => {
+        ConversationRef::Conversation(id) => {
             conversation_id(last.conversation.kind, last.conversation.id) == *id
         }
-        Place::Group(_) => last.conversation.kind == Kind::Group,
-        Place::With(_) => true,
+        ConversationRef::Group(_) => last.conversation.kind == Kind::Group,
+        ConversationRef::With(_) => true,
     };
     if !is_meant {
         return Ok(None);

@@ -27,21 +27,21 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::time::timeout;
 
 use self::{
-    commit::{Batch, Unplaced, Writer},
+    commit::{Batch, UnindexedHeads, Writer},
     overlay::Overlay,
     owed::Ask,
     readers::{Reader, Readers},
 };
 use super::{
-    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored, atomic_instant::Pulse,
+    Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
+    StoreError, Stored, atomic_instant::AtomicInstant,
 };
 
 /// How long a read waits until messages have their places, before it does without.
-const PLACES_PATIENCE: Duration = Duration::from_millis(250);
+const INDEX_PATIENCE: Duration = Duration::from_millis(250);
 /// How long reads do without after one has waited in vain.
-const PLACES_PAUSE: Duration = Duration::from_millis(500);
+const INDEX_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a file is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,11 +108,11 @@ impl SqliteOptions {
 pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
-    pulse: Arc<Pulse>,
-    /// See [`PLACES_PATIENCE`]; with none, reads never write.
+    last_write: Arc<AtomicInstant>,
+    /// See [`INDEX_PATIENCE`]; with none, reads never write.
     patience: Duration,
     /// When a read last waited in vain.
-    in_vain: Arc<Pulse>,
+    last_timeout: Arc<AtomicInstant>,
 }
 
 impl SqliteStore {
@@ -158,9 +158,9 @@ impl SqliteStore {
                 Writer::start(first, options.queue, options.batch).map_err(no_thread)?,
             ),
             readers: Arc::new(Readers::start(readers).map_err(no_thread)?),
-            pulse: Arc::default(),
-            patience: PLACES_PATIENCE,
-            in_vain: Arc::default(),
+            last_write: Arc::default(),
+            patience: INDEX_PATIENCE,
+            last_timeout: Arc::default(),
         })
     }
 }
@@ -176,34 +176,34 @@ impl SqliteStore {
         let first = read.clone();
         let found = self
             .readers
-            .run(move |db| if commit::is_settled(db)? { first(db).map(Some) } else { Ok(None) });
+            .run(move |db| if commit::is_indexed(db)? { first(db).map(Some) } else { Ok(None) });
         if let Some(found) = found.await? {
             return Ok(found);
         }
-        if self.is_settled_soon().await {
+        if self.is_indexed_in_time().await {
             self.readers.run(move |db| read(db)).await
         } else {
-            self.readers.run_placed(move |db, _| read(db)).await
+            self.readers.run_overlaid(move |db, _| read(db)).await
         }
     }
 
     /// Gives all messages their places, unless that fails or takes too long.
-    async fn is_settled_soon(&self) -> bool {
-        let is_pause = self.in_vain.last().is_some_and(|last| last.elapsed() < PLACES_PAUSE);
+    async fn is_indexed_in_time(&self) -> bool {
+        let is_pause = self.last_timeout.get().is_some_and(|last| last.elapsed() < INDEX_PAUSE);
         if is_pause || self.patience.is_zero() {
             return false;
         }
-        let settled = timeout(self.patience, self.settle()).await;
-        let is_settled = settled.is_ok_and(|settled| settled.is_ok());
-        if !is_settled {
-            self.in_vain.beat();
+        let settled = timeout(self.patience, self.index_tail()).await;
+        let is_indexed = settled.is_ok_and(|settled| settled.is_ok());
+        if !is_indexed {
+            self.last_timeout.set_now();
         }
-        is_settled
+        is_indexed
     }
 
     /// Gives all messages their places.
-    async fn settle(&self) -> Result<()> {
-        self.writer.run(|batch| batch.settled().map(|_| ())).await
+    async fn index_tail(&self) -> Result<()> {
+        self.writer.run(|batch| batch.indexed().map(|_| ())).await
     }
 }
 
@@ -217,9 +217,9 @@ impl MessageStore for SqliteStore {
             }
             Ok(writes::append(batch, &message)?.map_err(StoreError::from))
         };
-        let appended = self.writer.run_in(chain, append).await??;
+        let appended = self.writer.run_in_chain(chain, append).await??;
         if appended.repeat_of.is_none() {
-            self.pulse.beat();
+            self.last_write.set_now();
         }
         Ok(appended)
     }
@@ -275,17 +275,17 @@ impl MessageStore for SqliteStore {
     ) -> Result<Owed> {
         let ask = Arc::new(Ask::new(device.clone(), mark.clone(), &have, limit));
         let first = ask.clone();
-        let found = self.readers.run_unplaced(move |db, unplaced| {
+        let found = self.readers.run_with_heads(move |db, unplaced| {
             unplaced.catch_up(db)?;
             first.owed(db, unplaced)
         });
         if let Some(owed) = found.await? {
             return Ok(owed);
         }
-        let found = if self.is_settled_soon().await {
-            self.readers.run(move |db| ask.owed(db, &Unplaced::ignored(db)?)).await?
+        let found = if self.is_indexed_in_time().await {
+            self.readers.run(move |db| ask.owed(db, &UnindexedHeads::ignored(db)?)).await?
         } else {
-            self.readers.run_placed(move |db, unplaced| ask.owed(db, unplaced)).await?
+            self.readers.run_overlaid(move |db, unplaced| ask.owed(db, unplaced)).await?
         };
         // All that is looked at has its place.
         Ok(found.unwrap_or_default())
@@ -295,7 +295,7 @@ impl MessageStore for SqliteStore {
         &self,
         app: &App,
         account: &Account,
-        place: Place,
+        place: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>> {
@@ -344,11 +344,11 @@ impl MessageStore for SqliteStore {
     }
 
     async fn probe_reading(&self) -> Result<()> {
-        self.readers.run(|db| commit::is_settled(db).map(|_| ())).await
+        self.readers.run(|db| commit::is_indexed(db).map(|_| ())).await
     }
 
     fn last_write(&self) -> Option<Instant> {
-        self.pulse.last()
+        self.last_write.get()
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, Result, TransactionBehavior, params};
 
-use super::commit::{Unplaced, placed_until};
+use super::commit::{UnindexedHeads, indexed_until};
 
 /// Messages of the tail lie in `late`, in memory. Some of them may have their places already.
 const VIEWS: &str = "
@@ -57,13 +57,13 @@ impl Overlay {
     /// without a place.
     pub(super) fn read<T>(
         &mut self,
-        read: impl FnOnce(&Connection, &Unplaced) -> Result<T>,
+        read: impl FnOnce(&Connection, &UnindexedHeads) -> Result<T>,
     ) -> Result<T> {
         // Rolled back with an error: then `late` is as it was, too.
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
         let tail = catch_up(&transaction, self.tail)?;
-        let found = read(&transaction, &Unplaced::none(tail.last_id))?;
+        let found = read(&transaction, &UnindexedHeads::none(tail.last_id))?;
         transaction.commit()?;
         self.tail = tail;
         Ok(found)
@@ -72,7 +72,7 @@ impl Overlay {
 
 /// Learns what was written since the last read; snapshots never go back.
 fn catch_up(db: &Connection, known: Tail) -> Result<Tail> {
-    let until = placed_until(db)?;
+    let until = indexed_until(db)?;
     if until != known.until {
         db.prepare_cached("DELETE FROM late WHERE message_id <= ?1")?.execute([until])?;
     }

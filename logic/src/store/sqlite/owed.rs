@@ -10,7 +10,7 @@ use super::{
         Device, Envelope, Given, Owed,
         ids::{Kind, conversation_row, signed},
     },
-    commit::Unplaced,
+    commit::UnindexedHeads,
     devices::{commit, mark},
     reads::{But, Membership, Span, last_until, memberships, merge, with_contents},
 };
@@ -45,7 +45,7 @@ impl Ask {
     ///
     /// Messages are looked at only where the last one of a conversation is neither covered nor among
     /// what the device has: mostly nothing is missing, and many sessions ask at a time.
-    pub(super) fn owed(&self, db: &Connection, unplaced: &Unplaced) -> Result<Option<Owed>> {
+    pub(super) fn owed(&self, db: &Connection, unplaced: &UnindexedHeads) -> Result<Option<Owed>> {
         // Lower ids are covered. Of the others, this store's marks cover none.
         let low = i64::try_from(self.since.low).unwrap_or(i64::MAX);
         let mut owed = Owed { messages: Vec::new(), mark: mark(unplaced.last_id()) };

@@ -7,7 +7,7 @@ use super::commit::Batch;
 
 /// Changes the only row of its table, and reads it.
 pub(super) fn probe(batch: &mut Batch<'_>) -> Result<()> {
-    let db = batch.unsettled();
+    let db = batch.transaction();
     let at = unix_nanos();
     db.prepare_cached(
         "INSERT INTO probe (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = excluded.at",

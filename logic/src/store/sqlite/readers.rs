@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{Result, StoreError},
-    commit::Unplaced,
+    commit::UnindexedHeads,
     overlay::Overlay,
 };
 
@@ -23,7 +23,7 @@ type Read = Box<dyn FnOnce(&mut Reader) + Send>;
 /// What a thread has.
 pub(super) struct Reader {
     connection: Connection,
-    unplaced: Unplaced,
+    unplaced: UnindexedHeads,
     overlay: Overlay,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Takes a connection that only reads, and one for an [`Overlay`].
     pub(super) fn new(connection: Connection, overlay: Overlay) -> Self {
-        Self { connection, unplaced: Unplaced::default(), overlay }
+        Self { connection, unplaced: UnindexedHeads::default(), overlay }
     }
 }
 
@@ -63,21 +63,21 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run_unplaced(|db, _| read(db)).await
+        self.run_with_heads(|db, _| read(db)).await
     }
 
     /// The same, with what the thread remembers of messages without a place.
-    pub(super) async fn run_unplaced<T: Send + 'static>(
+    pub(super) async fn run_with_heads<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&Connection, &mut UnindexedHeads) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         self.run_by(|reader| in_snapshot(reader, read)).await
     }
 
     /// Runs a read for which every message has its place, whether the file has it or not.
-    pub(super) async fn run_placed<T: Send + 'static>(
+    pub(super) async fn run_overlaid<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &Unplaced) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&Connection, &UnindexedHeads) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         self.run_by(|reader| reader.overlay.read(read)).await
     }
@@ -102,7 +102,7 @@ impl Readers {
 
 fn in_snapshot<T>(
     Reader { connection, unplaced, .. }: &mut Reader,
-    read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T>,
+    read: impl FnOnce(&Connection, &mut UnindexedHeads) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
     read(&transaction, unplaced)

@@ -90,7 +90,7 @@ async fn a_bad_write_does_not_fail_its_neighbours() {
     let (_folder, store) = fresh();
     let bad = || async {
         let write = |batch: &mut Batch<'_>| {
-            batch.unsettled().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
+            batch.transaction().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
         };
         assert!(matches!(store.writer.run(write).await, Err(StoreError::Failed(_))));
     };
@@ -177,7 +177,7 @@ async fn what_was_answered_is_there_after_opening_again() {
 async fn commits_are_on_disk_before_they_are_answered() {
     let (_folder, store) = fresh();
     let durability = store.writer.run(|batch| {
-        let db = batch.unsettled();
+        let db = batch.transaction();
         let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let synchronous: i64 = db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
         Ok((mode, synchronous))

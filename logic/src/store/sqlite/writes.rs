@@ -11,26 +11,24 @@ use super::{
     },
     commit::{Batch, Row},
     devices::{self, commit},
+    failure::Allowed,
     groups,
 };
 
 /// Messages, and cursors of devices, removed in one go, so that no commit takes long.
 const PRUNE_BATCH: usize = 500;
 
-/// What a write gives where the database is well: its result, or why it may not be done.
-pub(super) type Allowed<T> = Result<std::result::Result<T, Denied>>;
-
 pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<Appended> {
     let request = request_key(&message.app, &message.sender, &message.request);
     // A repeat is answered with the first result, whatever has changed since.
     if let Some(id) = batch.message_of(&request)? {
-        return first_of(batch.unsettled(), id, &message.sender).map(Ok);
+        return first_of(batch.transaction(), id, &message.sender).map(Ok);
     }
     let (kind, conversation, members) = match conversation_of(batch, message)? {
         Ok(found) => found,
         Err(Absent::Denied(denied)) => return Ok(Err(denied)),
         Err(Absent::With(other)) => {
-            let row = batch.make_conversation(&message.app, &message.sender, other)?;
+            let row = batch.create_conversation(&message.app, &message.sender, other)?;
             (Kind::Direct, row, 0)
         }
     };
@@ -106,7 +104,7 @@ fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Append
 
 /// Keeps the newest message of all, from whose id the next one is counted.
 pub(super) fn prune(batch: &mut Batch<'_>, below: i64) -> Result<usize> {
-    let db = batch.settled()?;
+    let db = batch.indexed()?;
     db.prepare_cached(
         "DELETE FROM change WHERE request IN
                  (SELECT request FROM change WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",

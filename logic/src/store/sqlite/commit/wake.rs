@@ -1,4 +1,4 @@
-//! How tasks wake the writing thread: once, for all that they have ready.
+//! How tasks wake the writing thread: once for all that are ready. The module [`commit`](super) tells why.
 
 use std::sync::{
     Arc,
@@ -8,65 +8,64 @@ use std::sync::{
 use tokio::{runtime::Handle, sync::Notify, task::yield_now};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Wakes a thread when all tasks that are ready have run, not at the first one's ring: what the others
-/// write shares a commit then, and the thread does not take the processor from them before
-/// (docs/performance.md). Wakes it a last time when dropped.
-pub(super) struct Bell {
+/// Coalesces wake-ups: the thread is woken after all tasks that are ready have run, not at the first
+/// request. Dropping it wakes the thread a last time.
+pub(super) struct WakeCoalescer {
     inner: Arc<Inner>,
     _task: Option<AbortOnDropHandle<()>>,
 }
 
 struct Inner {
     wake: Box<dyn Fn() + Send + Sync>,
-    rung: Notify,
-    /// No task passes rings on: there is no runtime, or none any more.
+    requested: Notify,
+    /// Requests wake at once: no runtime coalesces them, or it has ended.
     is_direct: AtomicBool,
 }
 
-impl Bell {
-    /// A bell for whoever runs in this runtime, if there is one. `wake` must not be lost where the thread
-    /// is awake, as with [`std::thread::Thread::unpark`].
+impl WakeCoalescer {
+    /// Creates a coalescer that runs in the current runtime, if there is one. A call of `wake` must not be
+    /// lost while the thread is awake, as with [`std::thread::Thread::unpark`].
     pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let runtime = Handle::try_current().ok();
         let inner = Arc::new(Inner {
             wake: Box::new(wake),
-            rung: Notify::new(),
+            requested: Notify::new(),
             is_direct: AtomicBool::new(runtime.is_none()),
         });
-        let task = runtime.map(|runtime| runtime.spawn(pass_on(PassingOn(inner.clone()))));
+        let task = runtime.map(|runtime| runtime.spawn(coalesce(Coalescing(inner.clone()))));
         Self { inner, _task: task.map(AbortOnDropHandle::new) }
     }
 
-    /// To be called when what the thread shall find is there.
-    pub(super) fn ring(&self) {
+    /// Requests a wake-up. Callers have published before what the thread is to find.
+    pub(super) fn request(&self) {
         if self.inner.is_direct.load(Ordering::SeqCst) {
             (self.inner.wake)();
         } else {
-            self.inner.rung.notify_one();
+            self.inner.requested.notify_one();
         }
     }
 }
 
-impl Drop for Bell {
+impl Drop for WakeCoalescer {
     fn drop(&mut self) {
         (self.inner.wake)();
     }
 }
 
-/// Held while rings are passed on.
-struct PassingOn(Arc<Inner>);
+/// Lives as long as the task that coalesces requests.
+struct Coalescing(Arc<Inner>);
 
-impl Drop for PassingOn {
+impl Drop for Coalescing {
     fn drop(&mut self) {
         self.0.is_direct.store(true, Ordering::SeqCst);
-        // For whoever rang just before.
+        // A request of just before may still wait for the task.
         (self.0.wake)();
     }
 }
 
-async fn pass_on(PassingOn(ref inner): PassingOn) {
+async fn coalesce(Coalescing(ref inner): Coalescing) {
     loop {
-        inner.rung.notified().await;
+        inner.requested.notified().await;
         yield_now().await;
         (inner.wake)();
     }
@@ -74,53 +73,55 @@ async fn pass_on(PassingOn(ref inner): PassingOn) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, atomic::AtomicUsize};
+    use std::sync::atomic::AtomicUsize;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
-    /// A bell that notes how many writes there were at each of its wakes.
-    fn noting(writes: &Arc<AtomicUsize>) -> (Bell, Arc<Mutex<Vec<usize>>>) {
+    /// A coalescer that records the number of writes at each wake-up.
+    fn recording(writes: &Arc<AtomicUsize>) -> (WakeCoalescer, Arc<Mutex<Vec<usize>>>) {
         let (wakes, writes) = (Arc::new(Mutex::new(Vec::new())), writes.clone());
-        let noted = wakes.clone();
-        let wake = move || noted.lock().unwrap().push(writes.load(Ordering::SeqCst));
-        (Bell::new(wake), wakes)
+        let recorded = wakes.clone();
+        let wake = move || recorded.lock().push(writes.load(Ordering::SeqCst));
+        (WakeCoalescer::new(wake), wakes)
     }
 
     #[tokio::test]
-    async fn a_ring_is_passed_on_once_all_ready_tasks_have_run() {
+    async fn a_request_wakes_once_all_ready_tasks_have_run() {
         let writes = Arc::new(AtomicUsize::new(0));
-        let (bell, wakes) = noting(&writes);
-        let bell = Arc::new(bell);
+        let (waker, wakes) = recording(&writes);
+        let waker = Arc::new(waker);
         yield_now().await;
-        bell.ring();
+        waker.request();
         for _ in 0..10 {
-            let (bell, writes) = (bell.clone(), writes.clone());
+            let (waker, writes) = (waker.clone(), writes.clone());
             tokio::spawn(async move {
                 writes.fetch_add(1, Ordering::SeqCst);
-                bell.ring();
+                waker.request();
             });
         }
-        while wakes.lock().unwrap().is_empty() {
+        while wakes.lock().is_empty() {
             yield_now().await;
         }
-        assert_eq!(wakes.lock().unwrap()[0], 10, "writes at the first wake");
+        assert_eq!(wakes.lock()[0], 10, "writes at the first wake-up");
     }
 
     #[test]
-    fn rings_are_heard_without_a_runtime_and_after_it_has_ended() {
+    fn requests_wake_without_a_runtime_and_after_it_has_ended() {
         let writes = Arc::new(AtomicUsize::new(0));
-        let (bell, wakes) = noting(&writes);
-        bell.ring();
-        assert_eq!(wakes.lock().unwrap().len(), 1);
+        let (waker, wakes) = recording(&writes);
+        waker.request();
+        assert_eq!(wakes.lock().len(), 1);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (bell, wakes) = runtime.block_on(async { noting(&writes) });
-        bell.ring();
-        assert!(wakes.lock().unwrap().is_empty(), "the runtime's task has not run");
+        let (waker, wakes) = runtime.block_on(async { recording(&writes) });
+        waker.request();
+        assert!(wakes.lock().is_empty(), "the runtime's task has not run");
         drop(runtime);
-        assert_eq!(wakes.lock().unwrap().len(), 1, "a ring that was not passed on");
-        bell.ring();
-        assert_eq!(wakes.lock().unwrap().len(), 2);
-        drop(bell);
-        assert_eq!(wakes.lock().unwrap().len(), 3, "the last one");
+        assert_eq!(wakes.lock().len(), 1, "a request that waited for the task");
+        waker.request();
+        assert_eq!(wakes.lock().len(), 2);
+        drop(waker);
+        assert_eq!(wakes.lock().len(), 3, "the last one");
     }
 }

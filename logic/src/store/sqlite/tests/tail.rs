@@ -156,15 +156,15 @@ async fn a_place_is_never_given_to_a_second_message() {
     let (_folder, store) = fresh();
     append(&store, 0..1).await.unwrap();
     let taken = |batch: &mut Batch<'_>| {
-        batch.unsettled().execute("INSERT INTO place VALUES (1, 1, 7)", []).map(|_| ())
+        batch.transaction().execute("INSERT INTO place VALUES (1, 1, 7)", []).map(|_| ())
     };
     store.writer.run(taken).await.unwrap();
-    let settled = store.writer.run(|batch| batch.settled().map(|_| ())).await;
+    let settled = store.writer.run(|batch| batch.indexed().map(|_| ())).await;
     assert!(matches!(settled, Err(StoreError::Failed(_))), "{settled:?}");
 }
 
 /// The last messages of conversations that a thread which reads knows, as conversation and sequence.
-async fn unplaced(store: &SqliteStore, known: &mut Unplaced) -> Vec<Option<i64>> {
+async fn unplaced(store: &SqliteStore, known: &mut UnindexedHeads) -> Vec<Option<i64>> {
     let mut own = std::mem::take(known);
     let read = move |db: &Connection| {
         own.catch_up(db)?;
@@ -177,7 +177,7 @@ async fn unplaced(store: &SqliteStore, known: &mut Unplaced) -> Vec<Option<i64>>
 #[tokio::test]
 async fn a_thread_that_reads_knows_the_last_of_messages_without_a_place() {
     let (_folder, store) = fresh();
-    let mut known = Unplaced::default();
+    let mut known = UnindexedHeads::default();
     assert_eq!(unplaced(&store, &mut known).await, [None; RECEIVERS]);
     append(&store, 0..2 * RECEIVERS).await.unwrap();
     assert_eq!(unplaced(&store, &mut known).await, [Some(2); RECEIVERS]);
@@ -185,13 +185,13 @@ async fn a_thread_that_reads_knows_the_last_of_messages_without_a_place() {
     let mut expected = [Some(2); RECEIVERS];
     expected[0] = Some(3);
     assert_eq!(unplaced(&store, &mut known).await, expected);
-    store.settle().await.unwrap();
+    store.index_tail().await.unwrap();
     assert_eq!(unplaced(&store, &mut known).await, [None; RECEIVERS]);
     append(&store, 2 * RECEIVERS + 1..2 * RECEIVERS + 2).await.unwrap();
     let mut expected = [None; RECEIVERS];
     expected[1] = Some(3);
     assert_eq!(unplaced(&store, &mut known).await, expected);
-    let mut fresh = Unplaced::default();
+    let mut fresh = UnindexedHeads::default();
     assert_eq!(unplaced(&store, &mut fresh).await, expected);
     assert_eq!(fresh.last_id(), known.last_id());
 }

@@ -20,7 +20,7 @@ async fn everything(store: &SqliteStore, name: &str, group: &GroupId) -> String 
     let synced = store.sync(&device, Vec::new(), 5000).await.unwrap();
     let owed = store.owed(&device, &Mark::default(), Vec::new(), 5000).await.unwrap();
     let mut histories = Vec::new();
-    for place in [Place::With(account("a")), Place::Group(group.clone())] {
+    for place in [ConversationRef::With(account("a")), ConversationRef::Group(group.clone())] {
         for range in [Range::Before(Seq(u64::MAX)), Range::After(Seq(1))] {
             let (app, account) = (app(), account(name));
             let history = store.history(&app, &account, place.clone(), range, 50).await.unwrap();
@@ -74,7 +74,8 @@ async fn talk(store: &SqliteStore) -> GroupId {
 
 /// Makes each commit of a store fail.
 async fn forbid_commits(store: &SqliteStore) {
-    let forbid = |batch: &mut Batch<'_>| batch.unsettled().pragma_update(None, "query_only", "on");
+    let forbid =
+        |batch: &mut Batch<'_>| batch.transaction().pragma_update(None, "query_only", "on");
     store.writer.run(forbid).await.unwrap();
     assert!(matches!(store.probe().await, Err(StoreError::Failed(_))));
 }
@@ -172,7 +173,7 @@ async fn what_comes_while_some_cannot_write_is_read_once() {
         assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&sent));
         sent.push(send(&other, "a", "b", &format!("later {round}")).await);
         if round == 1 {
-            other.settle().await.unwrap();
+            other.index_tail().await.unwrap();
         }
     }
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&sent));
