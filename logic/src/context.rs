@@ -1,9 +1,6 @@
 //! What a handler knows of its request, and what it can do.
 
-use std::{
-    fmt::Display,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use imago_kit::LogContext;
@@ -11,6 +8,7 @@ use imago_proto::{
     Account, GroupId, LogicPacket, Seq,
     link::{self, Forward},
 };
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 
 use crate::{
@@ -283,7 +281,7 @@ impl Context {
     }
 
     fn outcome(&self) -> MutexGuard<'_, Outcome> {
-        self.inner.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.outcome.lock()
     }
 }
 

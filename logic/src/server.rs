@@ -16,7 +16,7 @@ use tokio_util::{
 
 use crate::{
     LogicConfig, Router, directory, metrics,
-    service::{LogicService, Means},
+    service::{Dependencies, LogicService},
     start_line::StartLine,
     store::{MessageStore, StoreState, StoreWatch},
 };
@@ -90,11 +90,11 @@ async fn run(
                 store: store.clone(),
                 state: store_state.clone(),
                 patience,
-                hearer: outlet.clone(),
+                sink: outlet.clone(),
             };
             tasks.spawn(watch.run(stop.clone()));
-            let means = Means { outlet, directory, store, store_state };
-            Arc::new(LogicService::new(router, means, limits, groups, tasks, stop))
+            let dependencies = Dependencies { outlet, directory, store, store_state };
+            Arc::new(LogicService::new(router, dependencies, limits, groups, tasks, stop))
         })
         .build()?;
     tasks.spawn(prune(old_messages, retention, stop.clone()));

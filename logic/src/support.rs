@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use imago_proto::{
     link::{self, Forward, Given, Place, Push, Redelivered, Reply},
     msg::{MessageAckReq, MessageIndexReq},
 };
+use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -26,7 +27,7 @@ mod broken;
 pub(crate) use self::broken::Broken;
 use crate::{
     GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
-    service::{LogicService, Means, Outlet, RedeliveryWay},
+    service::{Dependencies, LogicService, Outlet, RedeliveryWay},
     store::{
         MessageStore, StoreState,
         sqlite::{SqliteOptions, SqliteStore},
@@ -56,12 +57,12 @@ pub(crate) struct FakeOutlet {
 
 impl FakeOutlet {
     fn record(&self, sent: Sent) {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        self.sent.lock().push(sent);
         self.changed.notify_waiters();
     }
 
     pub(crate) fn sent(&self) -> Vec<Sent> {
-        self.sent.lock().unwrap().clone()
+        self.sent.lock().clone()
     }
 
     /// Waits until something that was sent gives an answer.
@@ -114,7 +115,7 @@ impl Outlet for FakeOutlet {
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
         let packet = packet(notice);
-        let kick_takes = *self.kick_takes.lock().unwrap_or_else(PoisonError::into_inner);
+        let kick_takes = *self.kick_takes.lock();
         std::thread::sleep(kick_takes);
         self.record(Sent::Kick { gateway: gateway.clone(), session: session.0, packet });
     }
@@ -200,13 +201,13 @@ impl World {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
         let store_state = Arc::<StoreState>::default();
-        let means = Means {
+        let dependencies = Dependencies {
             outlet: outlet.clone(),
             directory,
             store: store.clone(),
             store_state: store_state.clone(),
         };
-        let service = LogicService::new(router, means, limits, groups, &tasks, &stop);
+        let service = LogicService::new(router, dependencies, limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);
         Self { service, outlet, store, store_state, stop, tasks, requests, _folder: folder }
     }

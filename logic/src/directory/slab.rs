@@ -1,50 +1,50 @@
-//! Places for things that stay where they are: a million of them grow by a little more, never by a
-//! copy of all, for which everybody who asks for one would have to wait.
+//! A slab whose values never move. It grows by one piece of memory at a time, without a copy of a million
+//! values that would hold up all readers.
 
 use std::num::NonZeroU32;
 
-/// Places in a piece of memory.
+/// Slots in a piece of memory.
 const PIECE: usize = 1024;
 
-/// Things, each in a place of its own.
+/// Values, each in a slot of its own.
 #[derive(Debug)]
-pub(super) struct Places<T> {
-    /// All but the last have a full number of places.
+pub(super) struct Slab<T> {
+    /// All pieces but the last are full.
     pieces: Vec<Vec<Option<T>>>,
-    vacant: Vec<Place>,
+    vacant: Vec<Slot>,
 }
 
-/// Where a thing is, until it is taken out. The first is 1.
+/// The number of a slot, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(NonZeroU32);
+pub(super) struct Slot(NonZeroU32);
 
-// === impl Place ===
+// === impl Slot ===
 
-impl Place {
-    /// Where nothing ever is.
-    pub(super) const NOWHERE: Self = Self(NonZeroU32::MAX);
+impl Slot {
+    /// A slot that is always empty.
+    pub(super) const NONE: Self = Self(NonZeroU32::MAX);
 
-    /// The piece, and the place in it.
+    /// Returns the index of the piece, and of the slot in it.
     fn split(self) -> (usize, usize) {
         let index = self.0.get() as usize - 1;
         (index / PIECE, index % PIECE)
     }
 }
 
-// === impl Places ===
+// === impl Slab ===
 
-impl<T> Default for Places<T> {
+impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self { pieces: Vec::new(), vacant: Vec::new() }
     }
 }
 
-impl<T> Places<T> {
-    /// Puts a thing somewhere. `None` where there is no place left, after four thousand million.
-    pub(super) fn insert(&mut self, thing: T) -> Option<Place> {
-        if let Some(place) = self.vacant.pop() {
-            *self.slot(place)? = Some(thing);
-            return Some(place);
+impl<T> Slab<T> {
+    /// Inserts a value. Returns `None` where all 2³² slots are taken.
+    pub(super) fn insert(&mut self, value: T) -> Option<Slot> {
+        if let Some(slot) = self.vacant.pop() {
+            *self.entry(slot)? = Some(value);
+            return Some(slot);
         }
         if self.pieces.last().is_none_or(|last| last.len() == PIECE) {
             self.pieces.push(Vec::with_capacity(PIECE));
@@ -52,33 +52,33 @@ impl<T> Places<T> {
         let before = (self.pieces.len() - 1) * PIECE;
         let last = self.pieces.last_mut()?;
         let number = u32::try_from(before + last.len() + 1).ok().and_then(NonZeroU32::new);
-        let place = number.map(Place).filter(|place| *place != Place::NOWHERE)?;
-        last.push(Some(thing));
-        Some(place)
+        let slot = number.map(Slot).filter(|slot| *slot != Slot::NONE)?;
+        last.push(Some(value));
+        Some(slot)
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<&T> {
-        let (piece, number) = place.split();
+    pub(super) fn get(&self, slot: Slot) -> Option<&T> {
+        let (piece, number) = slot.split();
         self.pieces.get(piece)?.get(number)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut T> {
-        self.slot(place)?.as_mut()
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        self.entry(slot)?.as_mut()
     }
 
-    /// Takes out what is there: something else may come to its place.
-    pub(super) fn remove(&mut self, place: Place) -> Option<T> {
-        let thing = self.slot(place)?.take()?;
-        self.vacant.push(place);
-        Some(thing)
+    /// Removes the value of a slot, which another value may take.
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<T> {
+        let value = self.entry(slot)?.take()?;
+        self.vacant.push(slot);
+        Some(value)
     }
 
-    fn slot(&mut self, place: Place) -> Option<&mut Option<T>> {
-        let (piece, number) = place.split();
+    fn entry(&mut self, slot: Slot) -> Option<&mut Option<T>> {
+        let (piece, number) = slot.split();
         self.pieces.get_mut(piece)?.get_mut(number)
     }
 
-    /// What is in the places.
+    /// Iterates over all values.
     #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flatten().flatten()
@@ -90,34 +90,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thing_is_found_in_its_place_until_it_is_taken_out() {
-        let mut places = Places::default();
-        let all: Vec<Place> = (0..3000).map(|thing| places.insert(thing).unwrap()).collect();
-        for (thing, place) in (0..).zip(&all) {
-            assert_eq!(places.get(*place), Some(&thing));
+    fn a_value_is_found_in_its_slot_until_it_is_removed() {
+        let mut slab = Slab::default();
+        let all: Vec<Slot> = (0..3000).map(|value| slab.insert(value).unwrap()).collect();
+        for (value, slot) in (0..).zip(&all) {
+            assert_eq!(slab.get(*slot), Some(&value));
         }
-        assert_eq!(places.remove(all[1500]), Some(1500));
-        assert_eq!(places.get(all[1500]), None);
-        assert_eq!(places.remove(all[1500]), None);
-        assert_eq!(places.get(Place::NOWHERE), None);
-        assert_eq!(places.all().count(), 2999);
+        assert_eq!(slab.remove(all[1500]), Some(1500));
+        assert_eq!(slab.get(all[1500]), None);
+        assert_eq!(slab.remove(all[1500]), None);
+        assert_eq!(slab.get(Slot::NONE), None);
+        assert_eq!(slab.all().count(), 2999);
     }
 
     #[test]
-    fn a_place_that_became_vacant_is_taken_before_new_memory() {
-        let mut places = Places::default();
-        let all: Vec<Place> = (0..1024).map(|thing| places.insert(thing).unwrap()).collect();
-        for place in &all {
-            places.remove(*place);
+    fn a_vacant_slot_is_taken_before_new_memory() {
+        let mut slab = Slab::default();
+        let all: Vec<Slot> = (0..1024).map(|value| slab.insert(value).unwrap()).collect();
+        for slot in &all {
+            slab.remove(*slot);
         }
-        for thing in 0..1024 {
-            assert!(all.contains(&places.insert(thing).unwrap()));
+        for value in 0..1024 {
+            assert!(all.contains(&slab.insert(value).unwrap()));
         }
-        assert_eq!(places.pieces.len(), 1);
+        assert_eq!(slab.pieces.len(), 1);
     }
 
     #[test]
-    fn a_place_costs_nothing_but_what_is_in_it() {
-        assert_eq!(size_of::<Option<Place>>(), 4);
+    fn an_optional_slot_is_as_small_as_its_number() {
+        assert_eq!(size_of::<Option<Slot>>(), 4);
     }
 }

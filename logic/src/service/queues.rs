@@ -24,7 +24,7 @@ use super::{
     WorkLimits,
     outlet::{self, Outlet},
     running::{Handled, Running},
-    unpushed::Debts,
+    unpushed::UnpushedGroups,
 };
 use crate::{
     Reject, Session,
@@ -77,9 +77,9 @@ pub(super) struct Queues {
     /// worker.
     waiting: DashMap<SessionKey, Waiting, RandomState>,
     in_flight: AtomicUsize,
-    settled: Notify,
+    idle: Notify,
     refusals: Arc<Semaphore>,
-    debts: Debts,
+    unpushed: UnpushedGroups,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -93,16 +93,17 @@ impl Queues {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let debts = Debts::new(outlet.clone(), services.clone(), tasks.clone(), stop.clone());
+        let unpushed =
+            UnpushedGroups::new(outlet.clone(), services.clone(), tasks.clone(), stop.clone());
         Self {
             outlet,
-            debts,
+            unpushed,
             routes,
             services,
             limits,
             waiting: DashMap::default(),
             in_flight: AtomicUsize::new(0),
-            settled: Notify::new(),
+            idle: Notify::new(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tasks,
             stop,
@@ -187,7 +188,7 @@ impl Queues {
         let in_flight = self.in_flight.fetch_sub(1, Ordering::SeqCst) - 1;
         metrics::in_flight(in_flight);
         if in_flight == 0 {
-            self.settled.notify_waiters();
+            self.idle.notify_waiters();
         }
     }
 
@@ -200,12 +201,12 @@ impl Queues {
     /// Resolves when no request is being worked on.
     pub(super) async fn idle(&self) {
         loop {
-            let mut settled = pin!(self.settled.notified());
-            settled.as_mut().enable();
+            let mut idle = pin!(self.idle.notified());
+            idle.as_mut().enable();
             if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            settled.await;
+            idle.await;
         }
     }
 
@@ -344,7 +345,7 @@ impl Queues {
             Err(error) => {
                 metrics::fan_out_failed();
                 tracing::warn!(%group, %error, "cannot read a group's members, its message is pushed later");
-                self.debts.remember(app, group);
+                self.unpushed.remember(app, group);
                 None
             }
         }

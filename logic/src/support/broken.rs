@@ -1,9 +1,8 @@
 //! A store that fails.
 
-use std::sync::{Mutex, PoisonError};
-
 use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
+use parking_lot::Mutex;
 
 use crate::store::{
     Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
@@ -82,7 +81,7 @@ impl MessageStore for Broken {
         broken()
     }
     async fn members(&self, _: &App, _: &GroupId) -> Result<Option<Members>> {
-        match &*self.members.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.members.lock() {
             Some(members) => Ok(Some(members.clone())),
             None => broken(),
         }

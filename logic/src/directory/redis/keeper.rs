@@ -158,7 +158,7 @@ impl Keeper {
     /// that are gone.
     async fn renew(&mut self, link: &Link) -> Result<(), Lost> {
         let Shared { keys, options, local, .. } = &*self.shared;
-        let told = local.look(|core| core.told());
+        let told = local.read(|core| core.told());
         let known: HashSet<&PeerId> = told.iter().collect();
         self.seen.retain(|gateway| known.contains(gateway));
         let gone: Vec<PeerId> = self.held.extract_if(|held| !known.contains(held)).collect();

@@ -19,12 +19,13 @@ mod shared;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use async_trait::async_trait;
 use imago_container::PeerId;
 use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, ToldSession};
+use parking_lot::{Mutex, MutexGuard};
 use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -76,13 +77,13 @@ impl RedisDirectory {
     }
 
     fn ended(&self) -> MutexGuard<'_, Ended> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ended.lock()
     }
 
     /// Has a session written, or removed, as the links tell of it by then.
     fn touch(&self, session: &Session) {
         // A gateway's first sync is written as a whole, at its end.
-        if !self.shared.local.look(|core| core.is_told(&session.gateway)) {
+        if !self.shared.local.read(|core| core.is_told(&session.gateway)) {
             return;
         }
         if self.changes.try_send(Change::of(session)).is_err() {
@@ -195,7 +196,7 @@ impl SessionDirectory for RedisDirectory {
 
     fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
         let local = &self.shared.local;
-        if local.look(|core| core.is_told(gateway)) {
+        if local.read(|core| core.is_told(gateway)) {
             let sessions = sessions.iter().map(|told| Session::told(gateway, &told.view()));
             return sessions.flat_map(|session| self.session_up(session)).collect();
         }

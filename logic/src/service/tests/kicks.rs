@@ -14,7 +14,7 @@ async fn nobody_is_told_that_its_session_is_unknown_before_it_is_told_why() {
     let (a, b) = (gateway("a"), gateway("b"));
     world.link(&a, &[session(1, "ann", "")]);
     world.link(&b, &[]);
-    *world.outlet.kick_takes.lock().unwrap() = Duration::from_millis(50);
+    *world.outlet.kick_takes.lock() = Duration::from_millis(50);
     let elsewhere = {
         let (world, mut newer) = (world.clone(), session(2, "ann", ""));
         newer.login_time += 1;

@@ -1,15 +1,13 @@
 //! Message ids: times with the number of a node, which this server leases in the database.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
-    },
+    sync::atomic::{AtomicI32, Ordering},
     time::Duration,
 };
 
 use deadpool_postgres::Object;
 use imago_kit::unix_nanos;
+use parking_lot::Mutex;
 
 use super::{
     failure::Failure,
@@ -64,7 +62,7 @@ impl Node {
     }
 
     fn id_at(&self, now: i64) -> (i64, i64) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         *last = (now >> NODE_BITS).max(*last + 1);
         let id = (*last << NODE_BITS) | i64::from(self.number().max(0));
         (id, now.min(id))

@@ -38,15 +38,15 @@ use super::{
     StoreError, Stored, atomic_instant::AtomicInstant,
 };
 
-/// How long a read waits until messages have their places, before it does without.
+/// How long a read waits for the index of the tail before it reads through the [`Overlay`].
 const INDEX_PATIENCE: Duration = Duration::from_millis(250);
-/// How long reads do without after one has waited in vain.
+/// How long reads use the overlay at once after one of them has waited in vain.
 const INDEX_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a file is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// The database file; made where it is missing, its folder too.
+    /// The database file. It is created with its folder where it is missing.
     pub path: PathBuf,
     /// Most writes that share one commit.
     pub batch: usize,
@@ -57,7 +57,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// A file with the default bounds.
+    /// Creates the options of a file, with the default bounds.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), batch: 256, queue: 8192, readers: 2 }
     }
@@ -102,16 +102,16 @@ impl SqliteOptions {
     }
 }
 
-/// A store in a SQLite file. One thread writes, in batches that share a commit; others read.
-/// Dropping it ends the threads.
+/// A store in a SQLite file. One thread writes, in batches that share a commit, and others read.
+/// Dropping the store ends the threads.
 #[derive(Clone)]
 pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     last_write: Arc<AtomicInstant>,
-    /// See [`INDEX_PATIENCE`]; with none, reads never write.
-    patience: Duration,
-    /// When a read last waited in vain.
+    /// See [`INDEX_PATIENCE`]. With zero, reads never write.
+    index_patience: Duration,
+    /// When a read last waited for the index in vain.
     last_timeout: Arc<AtomicInstant>,
 }
 
@@ -159,15 +159,15 @@ impl SqliteStore {
             ),
             readers: Arc::new(Readers::start(readers).map_err(no_thread)?),
             last_write: Arc::default(),
-            patience: INDEX_PATIENCE,
+            index_patience: INDEX_PATIENCE,
             last_timeout: Arc::default(),
         })
     }
 }
 
 impl SqliteStore {
-    /// Runs a read by conversation and sequence. It sees everything that was committed when it was
-    /// asked for: messages without a place get one first, if they can.
+    /// Runs a read by conversation and sequence, which sees every commit of before the call. The tail is
+    /// indexed first, or read through the overlay where that fails.
     async fn read<T: Send + 'static>(
         &self,
         read: impl Fn(&Connection) -> rusqlite::Result<T> + Send + Sync + 'static,
@@ -187,21 +187,21 @@ impl SqliteStore {
         }
     }
 
-    /// Gives all messages their places, unless that fails or takes too long.
+    /// Indexes the tail. Returns whether that succeeded within [`INDEX_PATIENCE`].
     async fn is_indexed_in_time(&self) -> bool {
         let is_pause = self.last_timeout.get().is_some_and(|last| last.elapsed() < INDEX_PAUSE);
-        if is_pause || self.patience.is_zero() {
+        if is_pause || self.index_patience.is_zero() {
             return false;
         }
-        let settled = timeout(self.patience, self.index_tail()).await;
-        let is_indexed = settled.is_ok_and(|settled| settled.is_ok());
+        let indexed = timeout(self.index_patience, self.index_tail()).await;
+        let is_indexed = indexed.is_ok_and(|indexed| indexed.is_ok());
         if !is_indexed {
             self.last_timeout.set_now();
         }
         is_indexed
     }
 
-    /// Gives all messages their places.
+    /// Indexes the tail.
     async fn index_tail(&self) -> Result<()> {
         self.writer.run(|batch| batch.indexed().map(|_| ())).await
     }
@@ -226,7 +226,9 @@ impl MessageStore for SqliteStore {
 
     async fn enter(&self, device: &Device) -> Result<Mark> {
         let known = device.clone();
-        if let Some(mark) = self.readers.run(move |db| devices::entered(db, &known)).await? {
+        if let Some(mark) =
+            self.readers.run(move |db| devices::enter_without_writing(db, &known)).await?
+        {
             return Ok(mark);
         }
         let device = device.clone();
@@ -275,9 +277,9 @@ impl MessageStore for SqliteStore {
     ) -> Result<Owed> {
         let ask = Arc::new(Ask::new(device.clone(), mark.clone(), &have, limit));
         let first = ask.clone();
-        let found = self.readers.run_with_heads(move |db, unplaced| {
-            unplaced.catch_up(db)?;
-            first.owed(db, unplaced)
+        let found = self.readers.run_with_heads(move |db, heads| {
+            heads.catch_up(db)?;
+            first.owed(db, heads)
         });
         if let Some(owed) = found.await? {
             return Ok(owed);
@@ -285,9 +287,9 @@ impl MessageStore for SqliteStore {
         let found = if self.is_indexed_in_time().await {
             self.readers.run(move |db| ask.owed(db, &UnindexedHeads::ignored(db)?)).await?
         } else {
-            self.readers.run_overlaid(move |db, unplaced| ask.owed(db, unplaced)).await?
+            self.readers.run_overlaid(move |db, heads| ask.owed(db, heads)).await?
         };
-        // All that is looked at has its place.
+        // `None` stands for unindexed messages, of which these reads have none.
         Ok(found.unwrap_or_default())
     }
 

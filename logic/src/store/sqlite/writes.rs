@@ -1,4 +1,4 @@
-//! The writes, each within a batch's transaction.
+//! Writes of messages, each within the transaction of a batch.
 
 use imago_kit::unix_nanos;
 use imago_proto::{Account, COMMIT_UNKNOWN};
@@ -15,12 +15,12 @@ use super::{
     groups,
 };
 
-/// Messages, and cursors of devices, removed in one go, so that no commit takes long.
+/// Messages, and cursors of devices, that one commit removes. More would hold up other writes.
 const PRUNE_BATCH: usize = 500;
 
 pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<Appended> {
     let request = request_key(&message.app, &message.sender, &message.request);
-    // A repeat is answered with the first result, whatever has changed since.
+    // A repeat gets the first result, even if the sender may not send it any more.
     if let Some(id) = batch.message_of(&request)? {
         return first_of(batch.transaction(), id, &message.sender).map(Ok);
     }
@@ -48,14 +48,14 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
     }))
 }
 
-/// Why a message has no conversation yet.
+/// Why a message has no conversation.
 enum Absent<'m> {
-    /// It is the first one with this account.
+    /// The message is the first one between sender and this account.
     With(&'m Account),
     Denied(Denied),
 }
 
-/// The row of a message's conversation, and the version of its group's members.
+/// Returns the row of a message's conversation, and the version of its group's members.
 fn conversation_of<'m>(
     batch: &mut Batch<'_>,
     message: &'m NewMessage,
@@ -74,7 +74,7 @@ fn conversation_of<'m>(
     }
 }
 
-/// What the first of equal requests of a sender stored.
+/// Returns what the first of several equal requests of a sender has stored.
 fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Appended> {
     db.prepare_cached(
         "SELECT m.message_id, m.send_time, c.id, m.seq, m.kind, m.body, m.extra,
@@ -102,7 +102,7 @@ fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Append
     })
 }
 
-/// Keeps the newest message of all, from whose id the next one is counted.
+/// Removes old requests, messages and devices. The newest message stays: the next id is counted from it.
 pub(super) fn prune(batch: &mut Batch<'_>, below: i64) -> Result<usize> {
     let db = batch.indexed()?;
     db.prepare_cached(

@@ -87,10 +87,10 @@ async fn what_is_not_owed_gets_no_place_for_being_asked() {
     assert_eq!(owed(&empty, vec![given(&sent.conversation, 1, 1)]).await, [0i64; 0]);
     ack(&store, &a, vec![given(&sent.conversation, 1, 1)]).await;
     assert_eq!(owed(&empty, Vec::new()).await, [0i64; 0]);
-    assert_eq!(placed(&store).await, 0);
+    assert_eq!(indexed(&store).await, 0);
     let next = send(&store, "b", "a", "2").await;
     assert_eq!(owed(&mark, Vec::new()).await, [next.message_id]);
-    assert_eq!(placed(&store).await, 12);
+    assert_eq!(indexed(&store).await, 12);
     assert_eq!(owed(&mark, Vec::new()).await, [next.message_id]);
 }
 
@@ -103,10 +103,10 @@ async fn what_a_member_saw_before_it_left_needs_no_place() {
     let seen = say(&store, "a", &group, "1").await;
     quit(&store, &group, "b", "b", "q").await.unwrap();
     say(&store, "a", &group, "2").await;
-    assert_eq!(placed(&store).await, 1);
+    assert_eq!(indexed(&store).await, 1);
     let owed = store.owed(&b, &mark, Vec::new(), 100).await.unwrap();
     assert_eq!(sorted_ids(envelopes(&owed.messages)), [seen.message_id]);
-    assert_eq!(placed(&store).await, 1);
+    assert_eq!(indexed(&store).await, 1);
     // A mark that tells some later commits from others, as those of other stores do.
     join(&store, &group, "a", "b", "j").await.unwrap();
     let late = [say(&store, "a", &group, "3").await, say(&store, "a", &group, "4").await];

@@ -39,7 +39,7 @@ async fn everything(store: &SqliteStore, name: &str, group: &GroupId) -> String 
     )
 }
 
-/// Sends some messages whose commits give none of them its place, and acknowledges one.
+/// Sends some messages, too few to be indexed, and acknowledges one.
 async fn talk(store: &SqliteStore) -> GroupId {
     let group = NewGroup {
         app: app(),
@@ -112,13 +112,13 @@ async fn what_is_durable_is_read_while_no_commit_succeeds() {
 }
 
 #[tokio::test]
-async fn what_is_durable_is_read_while_some_of_the_places_are_written() {
+async fn what_is_durable_is_read_while_a_part_of_the_tail_is_indexed() {
     let (folder, store) = fresh();
     let path = folder.path().join("new/imago.db");
     let group = talk(&store).await;
     send_many(&store, "a", "b", TAIL_MAX + TAIL_MAX / 2).await;
-    let places = placed(&store).await;
-    assert!((100..TAIL_MAX as i64 + 100).contains(&places), "{places}");
+    let rows = indexed(&store).await;
+    assert!((100..TAIL_MAX as i64 + 100).contains(&rows), "{rows}");
     forbid_commits(&store).await;
     reads_are_the_same(&store, &path, &group, ()).await;
 }

@@ -67,7 +67,7 @@ async fn a_file_of_the_third_version_gets_places_for_its_messages() {
     let append = "UPDATE conversation SET head_seq = head_seq + 1 WHERE id = 7";
     let mut earlier = db.prepare(append).unwrap();
     let store = open(&path);
-    assert_eq!(placed(&store).await, 3);
+    assert_eq!(indexed(&store).await, 3);
     assert!(earlier.execute([]).is_err(), "who has the file open still gives sequences out");
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [20_002, 20_003]);
     let next = send(&store, "b", "a", "4").await;
