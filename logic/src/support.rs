@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// What left the server, in order.
+/// The packets that have left the server, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Sent {
     Reply { reply: Reply, packet: LogicPacket },
@@ -51,7 +51,7 @@ pub(crate) struct FakeOutlet {
     this: Weak<Self>,
     sent: Mutex<Vec<Sent>>,
     changed: Notify,
-    /// How long a kickout takes until it is on its way.
+    /// How long a kickout takes to be queued.
     pub(crate) kick_takes: Mutex<Duration>,
 }
 
@@ -221,8 +221,8 @@ impl World {
         self.service.sync_end(gateway);
     }
 
-    /// What a message id acknowledges, as a gateway translates it: all that the session was given up
-    /// to the last time that it was given that message.
+    /// Translates a message id as a gateway does: into the parts that the session was given up to the last push
+    /// of that message.
     fn acked(&self, (gateway, session): (&PeerId, u64), message_id: i64) -> Vec<Given> {
         let given_of = |sent: Sent| -> Vec<Given> {
             match sent {
@@ -249,7 +249,7 @@ impl World {
         given.into_iter().take(until.map_or(0, |last| last + 1)).collect()
     }
 
-    /// Forwards a request without waiting. Gives its number.
+    /// Forwards a request without waiting. Returns its number.
     pub(crate) fn forward(
         &self,
         from: (&PeerId, u64),
@@ -279,7 +279,7 @@ impl World {
         request
     }
 
-    /// The answer to a request.
+    /// Returns the answer to a request.
     pub(crate) async fn answer(&self, request: u64) -> LogicPacket {
         self.outlet
             .find(|sent| {
@@ -306,7 +306,7 @@ impl World {
         self.answer(request).await
     }
 
-    /// Sends a request that has to succeed.
+    /// Sends a request that must succeed.
     pub(crate) async fn success<Resp: Message + Default>(
         &self,
         from: (&PeerId, u64),
@@ -319,7 +319,7 @@ impl World {
         Resp::decode(answer.body).unwrap()
     }
 
-    /// All pushes so far: gateway, sessions, packet. Waits until the server is idle.
+    /// Waits until the server is idle, and returns all pushes so far: gateway, sessions, packet.
     pub(crate) async fn pushes(&self) -> Vec<(String, Vec<u64>, LogicPacket)> {
         self.service.idle().await;
         let pushes = self.outlet.sent().into_iter().filter_map(|sent| match sent {

@@ -1,4 +1,4 @@
-//! Conversations for people to look at.
+//! Histories and lists of conversations.
 
 use imago_proto::{
     Account, ConversationId, GroupId, Seq, Status,
@@ -17,7 +17,7 @@ use crate::{
     store::{Activity, ConversationRef, History, Overview, Range, Target},
 };
 
-/// Entries in one answer.
+/// Limits of the entries in one answer.
 const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
 
@@ -30,14 +30,15 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
         (0, after) => Range::After(Seq(after)),
         _ => return Err(Reject::invalid("before, after: expected one of them, got both")),
     };
-    let place = place(&req)?;
-    let is_with_somebody = matches!(place, ConversationRef::With(_));
+    let conversation = conversation_ref(&req)?;
+    let is_direct = matches!(conversation, ConversationRef::With(_));
     let session = ctx.session();
-    let found = ctx.store().history(&session.app, &session.account, place, range, limit).await?;
+    let found =
+        ctx.store().history(&session.app, &session.account, conversation, range, limit).await?;
     let found = match found {
         Some(found) => found,
-        // Anybody may be talked to: nothing was said yet.
-        None if is_with_somebody => History::default(),
+        // Any account may be talked to: this conversation has no messages yet.
+        None if is_direct => History::default(),
         None => return Err(Reject::new(Status::Unauthorized, "no such conversation of yours")),
     };
     let mut given: Vec<_> =
@@ -62,7 +63,7 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
     Ok(HistoryResp { messages, more: found.more || cut > 0 })
 }
 
-fn place(req: &HistoryReq) -> Result<ConversationRef, Reject> {
+fn conversation_ref(req: &HistoryReq) -> Result<ConversationRef, Reject> {
     match (req.conversation.as_str(), req.peer.as_str(), req.group.as_str()) {
         (id, "", "") if !id.is_empty() => {
             within("conversation", id, GROUP_ID_MAX)?;
@@ -124,7 +125,7 @@ fn conversation_of(overview: &Overview) -> Conversation {
     }
 }
 
-/// A page begins behind something that happened.
+/// Parses the event before which a page begins.
 fn page_of(Activity { at, tie }: Activity) -> String {
     format!("{at}.{tie}")
 }

@@ -1,4 +1,4 @@
-//! A store that keeps nothing: shows what everything but storage costs.
+//! A store that keeps nothing, to measure the cost of everything but storage.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -12,8 +12,8 @@ use super::{
     Stored, Target,
 };
 
-/// Accepts every message to an account and forgets it: a repeat is a new message, messages have no
-/// conversation and no position, and there are no groups. For measurements alone.
+/// Accepts every message to an account and drops it. A repeat is a new message, messages have no
+/// conversation and no sequence, and groups do not exist. For measurements only.
 #[derive(Debug, Default)]
 pub struct NullStore {
     last_id: AtomicI64,

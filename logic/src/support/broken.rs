@@ -10,10 +10,10 @@ use crate::store::{
     StoreError, Stored,
 };
 
-/// A store whose disk is full, and which fails whatever it is asked.
+/// A store whose disk is full: every call fails.
 #[derive(Default)]
 pub(crate) struct Broken {
-    /// But for the members of each group, once these are set.
+    /// The members of every group, once they are set.
     pub(crate) members: Mutex<Option<Members>>,
 }
 

@@ -1,4 +1,4 @@
-//! Conversations as people look at them, each in one statement.
+//! Histories and lists of conversations, each in one statement.
 
 use deadpool_postgres::Object;
 use imago_proto::{Account, App};
@@ -18,14 +18,14 @@ const ROW_OF: &str = "SELECT id FROM conversation WHERE app = $1 AND a = $2 AND 
 const HISTORY: &str = "SELECT * FROM read_history($1, $2, $3, $4, $5, $6, $7, $8)";
 const CONVERSATIONS: &str = "SELECT * FROM list_conversations($1, $2, $3, $4, $5, $6)";
 
-/// The row that a place stands for, whether the account may see it or not.
+/// Returns the row of a conversation, without a check of who may see it.
 async fn row_of(
     client: &Object,
     app: &App,
     account: &Account,
-    place: &ConversationRef,
+    conversation: &ConversationRef,
 ) -> Result<Option<(Kind, i64)>, Failure> {
-    match place {
+    match conversation {
         ConversationRef::Conversation(id) => Ok(conversation_row(id.as_str())),
         ConversationRef::Group(group) => Ok(group_row(group).map(|row| (Kind::Group, row))),
         ConversationRef::With(other) => {
@@ -43,11 +43,13 @@ pub(super) async fn history(
     client: &Object,
     app: &App,
     account: &Account,
-    place: &ConversationRef,
+    conversation: &ConversationRef,
     range: Range,
     limit: usize,
 ) -> Result<Option<History>, Failure> {
-    let Some((kind, row)) = row_of(client, app, account, place).await? else { return Ok(None) };
+    let Some((kind, row)) = row_of(client, app, account, conversation).await? else {
+        return Ok(None);
+    };
     let (low, high) = match range {
         Range::Before(seq) => (0, signed(seq).saturating_sub(1)),
         Range::After(seq) => (signed(seq), i64::MAX),

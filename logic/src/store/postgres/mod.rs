@@ -51,7 +51,7 @@ use super::{
 
 /// How long one try of a read, or of a group's change, may take.
 const TRY_MAX: Duration = Duration::from_secs(5);
-/// How long it is tried again while the database is away: less than a caller waits for an answer.
+/// How long an operation is tried again while the database is away: less than a caller waits.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Batches of messages under way at once.
 const APPENDS: usize = 4;
@@ -59,9 +59,9 @@ const APPENDS: usize = 4;
 /// A store in a PostgreSQL database, of version 12 or later. Dropping it ends its tasks and
 /// connections.
 ///
-/// Whatever it does is one statement, that is one transaction and one round trip: so nothing in the
-/// database waits for this server, frozen or gone. Connections have no state, so that each
-/// transaction may get another one (PgBouncer in transaction mode).
+/// Each operation is one statement, which is one transaction and one round trip. Nothing in the database
+/// therefore waits for a server that freezes or vanishes. Connections have no state, so that each transaction
+/// may use another one (PgBouncer in transaction mode).
 #[derive(Clone)]
 pub struct PostgresStore {
     pools: Pools,
@@ -76,8 +76,7 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, waiting a while for a database that does not answer yet, brings its schema up to
-    /// date, and leases the number of a node.
+    /// Waits for the database, brings its schema up to date, and leases the number of a node.
     ///
     /// # Errors
     /// When the database cannot be used, or was written by a later version.
@@ -133,8 +132,8 @@ async fn renew(pools: &Pools, node: &Node) -> Result<(), Failure> {
     renewed
 }
 
-/// Does something with a connection of a pool, again on another one where it fails by what ends by
-/// itself. A macro, as closures that borrow their connection cannot promise to be `Send` yet.
+/// Runs an operation on a connection of a pool, and again on another one after a transient failure. It is a
+/// macro because the futures of closures that borrow their connection cannot be required to be `Send`.
 macro_rules! insist {
     ($pool:expr, |$client:ident| $work:expr) => {{
         let (started, mut backoff) = (Instant::now(), pool::backoff());
@@ -145,7 +144,7 @@ macro_rules! insist {
                 let late = || Err(Failure::late("an answer of the database"));
                 let done = done.unwrap_or_else(|_| late());
                 if done.is_err() {
-                    // It may be in the midst of something.
+                    // The connection may be in an unknown state.
                     drop(Object::take($client));
                 }
                 done
@@ -214,12 +213,17 @@ impl MessageStore for PostgresStore {
         &self,
         app: &App,
         account: &Account,
-        place: ConversationRef,
+        conversation: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>> {
         insist!(&self.pools.reads, |client| history::history(
-            &client, app, account, &place, range, limit
+            &client,
+            app,
+            account,
+            &conversation,
+            range,
+            limit
         ))
     }
 

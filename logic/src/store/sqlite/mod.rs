@@ -297,13 +297,14 @@ impl MessageStore for SqliteStore {
         &self,
         app: &App,
         account: &Account,
-        place: ConversationRef,
+        conversation: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>> {
         let (app, account) = (app.clone(), account.clone());
-        let read =
-            move |db: &Connection| history::history(db, &app, &account, &place, range, limit);
+        let read = move |db: &Connection| {
+            history::history(db, &app, &account, &conversation, range, limit)
+        };
         self.read(read).await
     }
 
