@@ -143,7 +143,7 @@ pub(crate) fn gateway(name: &str) -> PeerId {
     PeerId { service_id: name.into(), incarnation: Incarnation(7) }
 }
 
-/// A session of app `kim`; its channel is named after account and number.
+/// Creates a session of app `kim`; its channel is named after account and number.
 pub(crate) fn session(id: u64, account: &str, device: &str) -> link::Session {
     link::Session {
         id,

@@ -19,7 +19,7 @@ use crate::{
     store::{Denied, Envelope, Need, StoreError, StoreState, Stored, Target},
 };
 
-/// The built-in commands, recovered and timed. Add your own with [`Router::handle`].
+/// Returns a router with the built-in commands, recovered and timed. Add your own with [`Router::handle`].
 pub fn router() -> Router {
     Router::new()
         .layer(Recover)

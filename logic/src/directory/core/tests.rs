@@ -200,7 +200,7 @@ fn numbered(gateway: &PeerId, id: u64) -> Session {
     let devices = ["", "phone:1", "phone:2", "tablet"];
     let (account, device) = (["ann", "bob"][id as usize % 2], devices[id as usize / 2 % 4]);
     let mut told = told(gateway, id, account, device, seed % 4);
-    // One of its account, of whatever place; one that names a later one would be of a client whose
+    // A session of its account, of any scope; one that names a later one would be of a client whose
     // login was told apart by clocks.
     let named = format!("{}_{account}_{}", gateway.service_id, id.saturating_sub(2));
     if seed % 4 == 3 && told.channel_id > named {

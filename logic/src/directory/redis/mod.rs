@@ -149,7 +149,7 @@ impl RedisDirectory {
         Ok(found)
     }
 
-    /// The living incarnation of each gateway.
+    /// Returns the incarnation of each gateway by its lease.
     async fn leases(
         &self,
         link: &Link,

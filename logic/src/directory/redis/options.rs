@@ -99,7 +99,7 @@ impl RedisOptions {
         Ok(options)
     }
 
-    /// The URL as it may be shown: without user and password.
+    /// Returns the URL without user and password.
     pub(crate) fn shown(&self) -> String {
         let nodes = self.nodes.iter().map(|node| match node.addr() {
             ConnectionAddr::Tcp(host, port) => authority(host, *port),
@@ -133,7 +133,7 @@ impl RedisOptions {
     }
 }
 
-/// A node as it may be shown: without the password.
+/// Returns a node without the password.
 fn shown(node: &ConnectionInfo) -> String {
     match node.addr() {
         ConnectionAddr::Tcp(host, port) => authority(host, *port),

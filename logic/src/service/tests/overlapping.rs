@@ -54,7 +54,7 @@ fn stage(limits: WorkLimits) -> (Stage, World) {
 }
 
 #[tokio::test]
-async fn answers_and_pushes_keep_the_order_of_the_requests_whichever_ends_first() {
+async fn answers_and_pushes_keep_the_order_of_the_requests_in_any_order_of_their_ends() {
     let (stage, world) = stage(WorkLimits::default());
     let a = gateway("a");
     let asked = ["1", "2", "3"].map(|name| world.forward((&a, 1), "overlap", "", body(name)));

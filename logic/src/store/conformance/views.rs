@@ -98,7 +98,7 @@ pub(crate) async fn a_history_is_read_in_both_directions_page_by_page(store: Fre
     }
     // Strangers learn nothing, not even that there is something.
     for place in
-        [by_id, ConversationRef::With(account("b")), ConversationRef::With(account("nobody"))]
+        [by_id, ConversationRef::With(account("b")), ConversationRef::With(account("unknown"))]
     {
         let found = super::views::page(&*store, "c", &place, Range::After(Seq(0)), 5).await;
         assert_eq!(found, None);

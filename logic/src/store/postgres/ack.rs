@@ -30,7 +30,7 @@ pub(super) struct Ack {
 }
 
 impl Job for Ack {
-    /// One for each account: its devices share read marks.
+    /// Returns the line of the account: its devices share read marks.
     fn line(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.device.app, &self.device.account).hash(&mut hasher);
@@ -81,7 +81,7 @@ impl Work for Acknowledge {
     }
 }
 
-/// Cursors of what a device has named; `None` where one of them was left out.
+/// Returns the cursors that a device has named; `None` where one of them was left out.
 fn outcome(
     named: &[(usize, Kind, i64)],
     cursors: &HashMap<usize, Option<i64>>,

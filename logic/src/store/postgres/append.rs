@@ -33,7 +33,7 @@ const APPEND: &str = "SELECT * FROM append_messages($1, $2, $3, $4, $5, $6, $7, 
 type Outcome = Result<Appended, Denied>;
 
 impl Job for NewMessage {
-    /// One for each conversation.
+    /// Returns the line of the conversation.
     fn line(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         Home::of(self).hash(&mut hasher);
@@ -178,7 +178,7 @@ impl Asked {
     }
 }
 
-/// The outcome for another message with the request of `first`.
+/// Returns the outcome for another message with the request of `first`.
 fn repeat(outcome: Outcome, first: &NewMessage) -> Outcome {
     let appended = outcome?;
     if appended.repeat_of.is_some() {
@@ -189,7 +189,7 @@ fn repeat(outcome: Outcome, first: &NewMessage) -> Outcome {
     Ok(Appended { after: COMMIT_UNKNOWN, repeat_of, ..appended })
 }
 
-/// Row of the conversation that a message was stored in just now; 0: it was not.
+/// Returns the row of the conversation in which a message was stored; 0 where it was not.
 fn stored_in(row: &Row) -> Result<i64, Failure> {
     let state: i32 = row.try_get(1)?;
     Ok(if state == 0 { row.try_get(2)? } else { 0 })

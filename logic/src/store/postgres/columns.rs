@@ -107,7 +107,7 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Direct conversations whose rows were not known, by index.
+    /// Returns the direct conversations whose rows were not known, by index.
     pub(super) fn unknown(self) -> HashMap<i32, Pair> {
         let rows = self.rows;
         let unknown = self.places.into_iter().filter_map(|(home, place)| match home {

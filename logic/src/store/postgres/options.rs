@@ -118,7 +118,7 @@ impl PostgresOptions {
         connector.map(drop).map_err(|reason| StoreError::Open { url: self.shown(), reason })
     }
 
-    /// The configuration of connections that have time limits.
+    /// Returns the configuration of connections with time limits.
     pub(super) fn limited(&self) -> Config {
         let mut config = self.config.clone();
         let given = config.get_options().unwrap_or_default();
@@ -168,7 +168,7 @@ fn refuse_unused(address: &str, query: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a URL is wrong.
+/// Returns why a URL is wrong.
 fn wrong(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{cause}; {EXPECTED}"),
@@ -176,7 +176,7 @@ fn wrong(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Whether connections are to be encrypted.
+/// Parses an `sslmode` into whether connections are encrypted.
 fn mode(word: &str) -> Result<bool, String> {
     match word {
         "disable" => Ok(false),
@@ -195,7 +195,7 @@ fn is_local(config: &Config) -> bool {
     })
 }
 
-/// One port a host; one or none may be given for all.
+/// Iterates over the ports of all hosts. A URL may give one port or none for all.
 fn ports(config: &Config) -> impl Iterator<Item = u16> + '_ {
     let given = config.get_ports();
     let last = given.last().copied().unwrap_or(5432);

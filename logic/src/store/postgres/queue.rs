@@ -35,7 +35,7 @@ const STAGGER: Duration = Duration::from_millis(5);
 
 /// What is to be written.
 pub(super) trait Job: Send + Sync + 'static {
-    /// The line of the job. Jobs of one line are written one after the other, in their order.
+    /// Returns the line of the job. Jobs of one line are written one after the other, in their order.
     fn line(&self) -> u64;
 
     /// Returns whether an earlier job has failed that must be written before it.
@@ -218,7 +218,7 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    /// The next batch that may begin now.
+    /// Returns the next batch that may begin now.
     fn next(&mut self) -> Option<(Batch<Waiting<W>>, Locked)> {
         let now = Instant::now();
         while self.not_before <= now {
@@ -249,7 +249,7 @@ impl<W: Work> Writer<W> {
         self.turns.ready_jobs() > 0 && self.skipping < self.bounds.at_once
     }
 
-    /// When the next batch that skips locked rows may begin, if there is one.
+    /// Returns when the next batch that skips locked rows may begin.
     fn skip_at(&self) -> Instant {
         match self.skipping > 0 && self.turns.ready_jobs() < self.bounds.batch {
             true => self.last_began + STAGGER,
@@ -257,7 +257,7 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    /// When [`next`](Self::next) may give something that it does not give now.
+    /// Returns when [`next`](Self::next) is to be asked again.
     fn next_at(&self) -> Option<Instant> {
         if self.may_skip() {
             Some(self.not_before.max(self.skip_at()))

@@ -46,13 +46,13 @@ struct Wanted<'a> {
     have: &'a [Given],
 }
 
-/// A number for each name of a conversation, as the database makes it of the row.
+/// Returns the number by which the database knows a conversation.
 fn key(conversation: &ConversationId) -> Option<i64> {
     let (kind, row) = conversation_row(conversation.as_str())?;
     row.checked_mul(2)?.checked_add(i64::from(kind == Kind::Group))
 }
 
-/// A commit as databases hold it.
+/// Converts a commit to the type of databases.
 fn commit(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -101,7 +101,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The messages of [`MISSING`] rows, the first of which has none where there is none.
+/// Returns the messages of [`MISSING`] rows. The first row has none where nothing is missing.
 fn all_stored(rows: &[Row]) -> Result<Vec<Stored>, Failure> {
     let mut messages = Vec::with_capacity(rows.len());
     for row in rows {

@@ -36,13 +36,13 @@ pub(super) async fn call<const N: usize>(
     Ok(client.query_typed(statement, &values).await?)
 }
 
-/// A text, which the database holds as its bytes.
+/// Reads a text, which the database holds as bytes.
 pub(super) fn text(row: &Row, column: usize) -> Result<String, Failure> {
     let bytes: Vec<u8> = row.try_get(column)?;
     String::from_utf8(bytes).map_err(|error| Failure::Bad(format!("column {column}: {error}")))
 }
 
-/// Kind, body and extra, in this and the next two columns.
+/// Reads kind, body and extra from this and the next two columns.
 pub(super) fn content(row: &Row, column: usize) -> Result<Content, Failure> {
     Ok(Content {
         kind: row.try_get(column)?,
@@ -51,7 +51,7 @@ pub(super) fn content(row: &Row, column: usize) -> Result<Content, Failure> {
     })
 }
 
-/// From this column on: message id, send time, conversation, whether it is a group's, its other
+/// Reads from this column on: message id, send time, conversation, whether it is a group's, its other
 /// side, sequence, sender.
 pub(super) fn envelope(row: &Row, column: usize) -> Result<Envelope, Failure> {
     let (conversation, kind) = (row.try_get(column + 2)?, Kind::of(row.try_get(column + 3)?));
@@ -65,7 +65,7 @@ pub(super) fn envelope(row: &Row, column: usize) -> Result<Envelope, Failure> {
     })
 }
 
-/// An [`envelope`], and what the message says.
+/// Reads an [`envelope`] and the content.
 pub(super) fn stored(row: &Row, column: usize) -> Result<Stored, Failure> {
     Ok(Stored { envelope: envelope(row, column)?, content: content(row, column + 7)? })
 }
@@ -94,7 +94,7 @@ pub(super) fn counted(index: usize) -> i32 {
     i32::try_from(index.saturating_add(1)).unwrap_or(i32::MAX)
 }
 
-/// A snapshot as the database writes it: `xmin:xmax:xip,xip` (PostgreSQL 15, 9.26.6).
+/// Parses a snapshot: `xmin:xmax:xip,xip` (PostgreSQL 15, 9.26.6).
 pub(super) fn mark(row: &Row, column: usize) -> Result<Mark, Failure> {
     let text: String = row.try_get(column)?;
     parse(&text).ok_or_else(|| Failure::Bad(format!("expected a snapshot, got {text:?}")))

@@ -129,7 +129,7 @@ impl World {
         Self { store, state, told, stop }
     }
 
-    /// The next thing that is told.
+    /// Returns the next report.
     async fn hears(&mut self) -> Option<String> {
         let told = timeout(Duration::from_secs(20), self.told.recv()).await;
         told.expect("it is told in time").expect("the watch goes on")

@@ -13,7 +13,7 @@ const FORGET: usize = 16;
 const SLOWER: u32 = 16;
 
 /// Limits a batch to three quarters of the writes that wait, or to what can be run while a commit reaches
-/// the disk, whichever is more.
+/// the disk, if that is more.
 #[derive(Debug, Default)]
 pub(super) struct BatchLimit {
     /// The most writes that waited for a commit lately.

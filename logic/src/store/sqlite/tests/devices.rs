@@ -116,9 +116,9 @@ async fn what_a_member_saw_before_it_left_needs_no_place() {
     assert_eq!(sorted_ids(envelopes(&owed.messages)), [late[0].message_id]);
 }
 
-/// A read begins in the midst of shares: the last messages of a conversation have no place yet.
+/// A read begins between shares: the last messages of a conversation are not indexed yet.
 #[test]
-fn messages_before_those_without_a_place_are_found() {
+fn messages_before_the_tail_are_found() {
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(
         "CREATE TABLE place (conversation, seq, message_id, PRIMARY KEY (conversation, seq));

@@ -35,7 +35,7 @@ async fn append_to(
     store.writer.run(write).await
 }
 
-/// The sequences that messages with these requests should have.
+/// Returns the sequences that messages with these requests should have.
 fn sequences(requests: Range<usize>) -> Vec<Seq> {
     requests.map(|request| Seq((request / RECEIVERS + 1) as u64)).collect()
 }

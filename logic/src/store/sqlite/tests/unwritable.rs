@@ -10,7 +10,7 @@ use crate::store::{MemberChange, NewGroup, Target};
 /// Less than any writer waits for a lock.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Everything that an account can read, as text.
+/// Returns everything that an account can read, as text.
 async fn everything(store: &SqliteStore, name: &str, group: &GroupId) -> String {
     let device = Device { app: app(), account: account(name), name: "".into() };
     let unacknowledged = store.index(&device, Page::Unacknowledged).await.unwrap();
