@@ -37,9 +37,10 @@
 //!
 //! Messages are appended at the end of `message`, where those of one commit are neighbours. Their rows in
 //! the other tables, the *index*, each change a page of their own. The writer therefore keeps the messages
-//! past `placed.until`, the *unindexed tail*, in memory. Once the tail has [`TAIL_MAX`] messages it is
-//! sealed and sorted, and each commit writes a share of that *run*, in the order of the tables
-//! ([`tail`]). In one piece, a run would hold up all senders for 4 to 6 ms (`docs/performance.md`, "What made it so").
+//! past `placed.until`, the *unindexed tail*, in memory. Once the tail has [`TAIL_MAX`](tail::TAIL_MAX)
+//! messages it is sealed and sorted, and each commit writes a share of that *run*, in the order of the
+//! tables ([`tail`]). In one piece, a run would hold up all senders for 4 to 6 ms (`docs/performance.md`,
+//! "What made it so").
 //!
 //! # What a crash leaves, and what another process finds
 //!

@@ -1,4 +1,4 @@
-//! What of devices is in the file, and what is owed of messages without a place.
+//! The rows of devices, and the messages of the tail that devices are owed.
 
 use imago_kit::unix_nanos;
 
@@ -127,7 +127,7 @@ fn messages_before_the_tail_are_found() {
     )
     .unwrap();
     let last_until = |low, high, id| reads::last_until(&db, 1, low, high, id).unwrap();
-    // Up to 20 they are pruned, and past 60 they have no place.
+    // Up to 20 they are pruned, and past 60 they are not indexed.
     assert_eq!(last_until(0, 100, 405), 40);
     assert_eq!(last_until(0, 100, 400), 40);
     assert_eq!(last_until(45, 50, 400), 45);

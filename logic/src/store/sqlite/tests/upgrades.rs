@@ -112,8 +112,8 @@ async fn a_file_of_the_sixth_version_knows_the_last_message_of_each_conversation
     let path = folder.path().join("imago.db");
     let db = Connection::open(&path).unwrap();
     migrations::MIGRATIONS[..6].iter().for_each(|version| db.execute_batch(version).unwrap());
-    // The second message has a place, but not its conversation's last sequence; the last of another one
-    // is pruned; the last one of a third is written as last sequence, and has no place.
+    // The second message has its row in `place`, but is not its conversation's last sequence. The last message
+    // of another conversation is pruned; that of a third is the last sequence, without a row in `place`.
     db.execute_batch(
         "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 1), (8, 'kim', 'b', 'c', 4), (9, 'kim', 'a', 'c', 1);
          INSERT INTO member (app, account, conversation, cursor)
