@@ -24,7 +24,7 @@ pub struct ServerArgs {
     /// Set one key, over file and environment: --set forward.hold=5s
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// When one of the server's threads that has been woken may run
+    /// When a thread of the server that is woken may run (Linux)
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub scheduling: Scheduling,
     /// Read the configuration, say whether it is right, and end
@@ -66,7 +66,7 @@ impl ServerArgs {
     }
 }
 
-/// Runs a server to its end, in a runtime whose threads are scheduled as the flags say.
+/// Runs a server to its end, in a runtime whose threads have the scheduling of the flags.
 pub fn run_server<E: Into<Box<dyn Error>>>(
     args: &ServerArgs,
     server: impl Future<Output = Result<(), E>>,
@@ -91,12 +91,12 @@ pub fn survive_file_limit() {
     }
 }
 
-/// Schedules the calling thread, and all that it starts, as the flags say. A server does its work
-/// without, too: a refusal is told, no more.
+/// Applies the scheduling of the flags to the calling thread, and to the threads that it starts. A server
+/// works without it, so a refusal is only a warning.
 pub fn schedule(args: &ServerArgs) {
     if let Err(error) = args.scheduling.apply() {
         print_error(format_args!(
-            "warning: threads are scheduled as any other program's, not in batches: {error}\n"
+            "warning: --scheduling batch: refused, threads have the normal policy: {error}\n"
         ));
     }
 }

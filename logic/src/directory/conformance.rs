@@ -1,4 +1,4 @@
-//! What every session directory has to do, wherever it is kept.
+//! The conformance suite of session directories.
 
 mod plain;
 
@@ -19,7 +19,7 @@ pub(super) fn gateway(name: &str, incarnation: u64) -> PeerId {
     PeerId { service_id: name.into(), incarnation: Incarnation(incarnation) }
 }
 
-/// A session of app `kim`; numbers are stamps too.
+/// Creates a session of app `kim`; numbers are stamps too.
 pub(super) fn session(gateway: &PeerId, id: u64, account: &str, device: &str) -> Session {
     let told = link::Session {
         id,
@@ -69,7 +69,7 @@ pub(super) async fn located(
     located
 }
 
-/// A directory in the Redis at this URL, once it is read.
+/// Opens a directory in the Redis at this URL, and waits until it is read.
 pub(super) async fn open(url: &str, policy: DevicePolicy) -> Arc<RedisDirectory> {
     let options = RedisOptions::parse(url).unwrap();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -348,7 +348,7 @@ async fn a_single_session_is_left_of_any(kind: Kind) {
     let ground = Ground::open(kind, DevicePolicy::Single).await;
     let logins = [(["phone:1", "tablet:1"], true), (["phone:1", "phone:1"], true)];
     log_in_twice(&ground, &logins).await;
-    // An older login that is heard of later goes itself, and makes room for nobody by its end.
+    // An older login that is told later ends itself, and its end lets no other session in.
     let c = gateway("c", 1);
     sync(&*ground.fed, &c, &[]);
     let mut late = session(&c, 9, "ann-1", "watch:1");

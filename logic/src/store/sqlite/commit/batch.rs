@@ -1,4 +1,4 @@
-//! A transaction that several writes share, and what it need not read again.
+//! A transaction that several writes share, and what the writer caches between two of them.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,21 @@ use rusqlite::{
 };
 
 use super::{
-    super::{
+    super::super::{
         NewMessage,
         ids::{FIRST_ID, sides},
     },
-    tail::{Head, Tail},
+    heads::Head,
+    tail::UnindexedTail,
 };
 
-/// Conversations that are remembered. Overflow policy: all are forgotten, and read again.
-const KNOWN_MAX: usize = 100_000;
+/// Conversations that are cached. Overflow policy: the cache is cleared.
+const CACHED_MAX: usize = 100_000;
 
 /// A direct conversation by its app and accounts, in the order in which they are stored.
 type Sides = (App, Account, Account);
 
-/// [`Sides`] to look for.
+/// Borrowed [`Sides`].
 #[derive(Hash)]
 struct SidesRef<'a>(&'a App, &'a Account, &'a Account);
 
@@ -34,19 +35,18 @@ impl Equivalent<Sides> for SidesRef<'_> {
     }
 }
 
-/// What the writer remembers from one transaction to the next. To be forgotten after one that did not
-/// commit.
+/// What the writer knows of the file from one transaction to the next. Callers discard it after a rollback.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// Rows of direct conversations: none ever changes or goes.
+pub(crate) struct WriterCache {
+    /// Rows of direct conversations, which never change.
     direct: HashMap<Sides, i64, RandomState>,
-    tail: Tail,
-    /// See [`data_version`]; none while nothing is remembered.
+    tail: UnindexedTail,
+    /// See [`data_version`]; `None` while nothing is cached.
     version: Option<i64>,
 }
 
-impl Memory {
-    /// Learns what other processes have written since the last transaction; tells whether they have.
+impl WriterCache {
+    /// Reads what other processes have written since the last transaction. Returns whether they have.
     fn catch_up(&mut self, db: &Connection) -> Result<bool> {
         let version = data_version(db)?;
         if self.version == Some(version) {
@@ -57,28 +57,28 @@ impl Memory {
     }
 }
 
-/// Changes when another connection has written (SQLite, "PRAGMA data_version").
+/// Returns a number that changes when another connection has written (SQLite, "PRAGMA data_version").
 fn data_version(db: &Connection) -> Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
-/// What there is to say of a commit.
-pub(super) struct Committed {
-    /// Whether another process has written since the last one.
-    pub(super) is_shared: bool,
-    /// How long it took to reach the disk.
-    pub(super) disk: Duration,
+/// What the writer learns from a commit.
+pub(crate) struct Committed {
+    /// Another process has written since the last commit.
+    pub(crate) has_other_writer: bool,
+    /// The time the commit took to reach the disk.
+    pub(crate) disk: Duration,
 }
 
 /// A message as it is stored.
-pub(super) struct Row<'m> {
-    pub(super) id: i64,
-    pub(super) conversation: i64,
-    pub(super) seq: i64,
-    pub(super) message: &'m NewMessage,
-    pub(super) send_time: i64,
+pub(crate) struct Row<'m> {
+    pub(crate) id: i64,
+    pub(crate) conversation: i64,
+    pub(crate) seq: i64,
+    pub(crate) message: &'m NewMessage,
+    pub(crate) send_time: i64,
     /// The key of its request.
-    pub(super) request: String,
+    pub(crate) request: String,
 }
 
 const INSERT_MESSAGE: &str =
@@ -87,13 +87,13 @@ const INSERT_MESSAGE: &str =
 
 const FIND_REQUEST: &str = "SELECT message_id FROM message_request WHERE request = ?1";
 
-/// A statement that is looked up once for many messages.
-struct Kept<'a> {
+/// A statement that is prepared at its first use, and kept for the other messages of the batch.
+struct LazyStatement<'a> {
     text: &'static str,
     found: Option<CachedStatement<'a>>,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> LazyStatement<'a> {
     fn new(text: &'static str) -> Self {
         Self { text, found: None }
     }
@@ -107,76 +107,75 @@ impl<'a> Kept<'a> {
 }
 
 /// A transaction that several writes share.
-pub(super) struct Batch<'a> {
-    insert_message: Kept<'a>,
-    find_request: Kept<'a>,
+pub(crate) struct Batch<'a> {
+    insert_message: LazyStatement<'a>,
+    find_request: LazyStatement<'a>,
     db: &'a Connection,
     transaction: Transaction<'a>,
-    memory: &'a mut Memory,
-    /// Whether another process has written since the last one.
-    is_shared: bool,
+    cache: &'a mut WriterCache,
+    has_other_writer: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn begin(db: &'a mut Connection, memory: &'a mut Memory) -> Result<Self> {
-        // No other transaction is open: the connection is this one's alone.
+    pub(crate) fn begin(db: &'a mut Connection, cache: &'a mut WriterCache) -> Result<Self> {
+        // The exclusive borrow guarantees that no other transaction is open.
         let db = &*db;
         let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
-        let is_shared = memory.catch_up(&transaction)?;
+        let has_other_writer = cache.catch_up(&transaction)?;
         Ok(Self {
-            insert_message: Kept::new(INSERT_MESSAGE),
-            find_request: Kept::new(FIND_REQUEST),
+            insert_message: LazyStatement::new(INSERT_MESSAGE),
+            find_request: LazyStatement::new(FIND_REQUEST),
             db,
             transaction,
-            memory,
-            is_shared,
+            cache,
+            has_other_writer,
         })
     }
 
-    /// The transaction, with all messages in their places, all keys and all last sequences.
-    pub(super) fn settled(&mut self) -> Result<&Transaction<'a>> {
-        self.memory.tail.settle(&self.transaction)?;
+    /// Indexes the whole tail, and returns the transaction. Callers read or change the index.
+    pub(crate) fn indexed(&mut self) -> Result<&Transaction<'a>> {
+        self.cache.tail.index_all(&self.transaction)?;
         Ok(&self.transaction)
     }
 
-    /// The transaction, without the places, keys and last sequences of some messages.
-    pub(super) fn unsettled(&self) -> &Transaction<'a> {
+    /// Returns the transaction. The index lacks the messages of the tail.
+    pub(crate) fn transaction(&self) -> &Transaction<'a> {
         &self.transaction
     }
 
-    pub(super) fn commit(self) -> Result<Committed> {
-        self.memory.tail.settle_share(&self.transaction)?;
+    pub(crate) fn commit(self) -> Result<Committed> {
+        self.cache.tail.index_share(&self.transaction)?;
         let started = Instant::now();
         self.transaction.commit()?;
-        Ok(Committed { is_shared: self.is_shared, disk: started.elapsed() })
+        Ok(Committed { has_other_writer: self.has_other_writer, disk: started.elapsed() })
     }
 
-    /// The last message of a conversation; none where there is no such conversation.
-    pub(super) fn head(&self, conversation: i64) -> Result<Option<Head>> {
-        self.memory.tail.head(&self.transaction, conversation)
+    /// Returns the last message of a conversation; `None` where the conversation does not exist.
+    pub(crate) fn head(&self, conversation: i64) -> Result<Option<Head>> {
+        self.cache.tail.head(&self.transaction, conversation)
     }
 
-    /// The last message of all.
-    pub(super) fn last_id(&self) -> i64 {
-        self.memory.tail.last_id()
+    /// Returns the last message id of the file.
+    pub(crate) fn last_id(&self) -> i64 {
+        self.cache.tail.last_id()
     }
 
-    /// Minted within the transaction, so ids rise in the order of commits, whichever process
-    /// writes.
-    pub(super) fn next_id(&self, now: i64) -> i64 {
+    /// Returns the id of the next message. It is chosen within the transaction, so that ids rise in the
+    /// order of commits of all processes.
+    pub(crate) fn next_id(&self, now: i64) -> i64 {
         now.max(self.last_id().saturating_add(1)).max(FIRST_ID)
     }
 
-    /// The message that a request with this key stored, if it did.
-    pub(super) fn message_of(&mut self, request: &str) -> Result<Option<i64>> {
-        if let Some(id) = self.memory.tail.message_of(request) {
+    /// Returns the message that a request with this key has stored.
+    pub(crate) fn message_of(&mut self, request: &str) -> Result<Option<i64>> {
+        if let Some(id) = self.cache.tail.message_of(request) {
             return Ok(Some(id));
         }
         self.find_request.get(self.db)?.query_row([request], |row| row.get(0)).optional()
     }
 
     /// Stores a message.
-    pub(super) fn insert(&mut self, row: Row<'_>) -> Result<()> {
+    pub(crate) fn insert(&mut self, row: Row<'_>) -> Result<()> {
         let Row { id, conversation, seq, message, send_time, request } = row;
         let NewMessage { sender, device, content, .. } = message;
         self.insert_message.get(self.db)?.execute(params![
@@ -191,19 +190,19 @@ impl<'a> Batch<'a> {
             request,
             device
         ])?;
-        self.memory.tail.push(id, conversation, seq, request);
+        self.cache.tail.push(id, conversation, seq, request);
         Ok(())
     }
 
-    /// The row of the two accounts' conversation, if there is one.
-    pub(super) fn find_conversation(
+    /// Returns the row of the conversation of two accounts.
+    pub(crate) fn find_conversation(
         &mut self,
         app: &App,
         one: &Account,
         other: &Account,
     ) -> Result<Option<i64>> {
         let (a, b) = sides(one, other);
-        if let Some(row) = self.memory.direct.get(&SidesRef(app, a, b)) {
+        if let Some(row) = self.cache.direct.get(&SidesRef(app, a, b)) {
             return Ok(Some(*row));
         }
         let found = self
@@ -212,13 +211,13 @@ impl<'a> Batch<'a> {
             .query_row([app.as_str(), a.as_str(), b.as_str()], |row| row.get(0))
             .optional()?;
         if let Some(row) = found {
-            self.remember((app.clone(), a.clone(), b.clone()), row);
+            self.cache_conversation((app.clone(), a.clone(), b.clone()), row);
         }
         Ok(found)
     }
 
-    /// Makes it, with its members.
-    pub(super) fn make_conversation(
+    /// Creates the conversation of two accounts, with its members.
+    pub(crate) fn create_conversation(
         &mut self,
         app: &App,
         one: &Account,
@@ -226,15 +225,15 @@ impl<'a> Batch<'a> {
     ) -> Result<i64> {
         let (a, b) = sides(one, other);
         let row = insert_conversation(&self.transaction, app, a, b)?;
-        self.remember((app.clone(), a.clone(), b.clone()), row);
+        self.cache_conversation((app.clone(), a.clone(), b.clone()), row);
         Ok(row)
     }
 
-    fn remember(&mut self, sides: Sides, row: i64) {
-        if self.memory.direct.len() >= KNOWN_MAX {
-            self.memory.direct = HashMap::default();
+    fn cache_conversation(&mut self, sides: Sides, row: i64) {
+        if self.cache.direct.len() >= CACHED_MAX {
+            self.cache.direct = HashMap::default();
         }
-        self.memory.direct.insert(sides, row);
+        self.cache.direct.insert(sides, row);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one thread that writes: what waits shares a commit.
+//! The thread that writes, and its queue. The module [`commit`](super) tells how writes share a commit.
 
 use std::{io, thread, time::Duration, time::Instant};
 
@@ -10,23 +10,23 @@ use tokio::{
 };
 
 use super::{
-    super::{Chain, Result, StoreError},
-    batch::{Batch, Committed, Memory},
-    bell::Bell,
-    failure::{complain, describe},
-    pace::Pace,
+    super::super::{Chain, Result, StoreError},
+    super::failure::{complain, describe},
+    batch::{Batch, Committed, WriterCache},
+    limit::BatchLimit,
+    wake::WakeCoalescer,
 };
 use crate::metrics;
 
-/// Left free after a commit where another process writes too, which polls for its turn.
-const TURN: Duration = Duration::from_micros(400);
+/// Pause after a commit where another process writes too: it polls for the lock.
+const LOCK_PAUSE: Duration = Duration::from_micros(400);
 
-/// Commits whose outcomes may wait to be told. Overflow policy: the thread waits.
-const ANSWERS: usize = 2;
+/// Commits whose outcomes are not told yet. Overflow policy: the thread waits.
+const COMPLETIONS_MAX: usize = 2;
 
-/// A write that can be tried again, and how it tells its outcome after the commit.
-pub(super) trait Job: Send {
-    /// Whether anybody waits for it still.
+/// A write that can be run again, and that tells its outcome after the commit.
+pub(crate) trait Job: Send {
+    /// Returns whether the requester still waits for the outcome.
     fn is_wanted(&self) -> bool;
     fn run(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<()>;
     fn finish(self: Box<Self>, committed: Result<()>);
@@ -59,19 +59,19 @@ where
         if committed.is_err() {
             chain.break_off();
         }
-        // Whoever asked may have given up; the write is done all the same.
+        // The requester may have given up: the write is committed all the same.
         let _ = answer.send(committed.and_then(|()| outcome.ok_or_else(lost)));
     }
 }
 
-/// Tells outcomes from within the runtime: there, waking many tasks takes no system call each.
-struct Answers {
+/// Tells outcomes from a task of the runtime, where waking another task costs no system call.
+struct Completions {
     committed: mpsc::Sender<Vec<Box<dyn Job>>>,
 }
 
-impl Answers {
+impl Completions {
     fn start() -> Self {
-        let (committed, mut inbox) = mpsc::channel::<Vec<Box<dyn Job>>>(ANSWERS);
+        let (committed, mut inbox) = mpsc::channel::<Vec<Box<dyn Job>>>(COMPLETIONS_MAX);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 while let Some(jobs) = inbox.recv().await {
@@ -82,7 +82,7 @@ impl Answers {
         Self { committed }
     }
 
-    /// Without a runtime, the thread tells them itself.
+    /// Passes jobs to the task. Without a runtime, the thread tells their outcomes itself.
     fn tell(&self, jobs: Vec<Box<dyn Job>>) {
         if let Err(mpsc::error::SendError(jobs)) = self.committed.blocking_send(jobs) {
             jobs.into_iter().for_each(|job| job.finish(Ok(())));
@@ -90,42 +90,42 @@ impl Answers {
     }
 }
 
-/// The writing thread's inbox, bounded: overflow is answered [`StoreError::Busy`].
-pub(super) struct Writer {
+/// The queue of the writing thread. Overflow policy: [`StoreError::Busy`].
+pub(crate) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
-    /// Behind the inbox, so that the thread finds that closed at the last wake.
-    bell: Bell,
+    /// Declared after `jobs`, so that the last wake-up finds the queue closed.
+    wake: WakeCoalescer,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, queue: usize, batch: usize) -> io::Result<Self> {
+    pub(crate) fn start(connection: Connection, queue: usize, batch: usize) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel(queue.max(1));
-        let answers = Answers::start();
+        let completions = Completions::start();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write(connection, inbox, batch.max(1), &answers))?;
+            .spawn(move || write(connection, inbox, batch.max(1), &completions))?;
         let thread = thread.thread().clone();
-        Ok(Self { jobs, bell: Bell::new(move || thread.unpark()) })
+        Ok(Self { jobs, wake: WakeCoalescer::new(move || thread.unpark()) })
     }
 
-    /// Writes that the thread has not taken.
+    /// Returns the number of writes that the thread has not taken.
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
 
-    /// Runs a write, durable when this returns. The work may be run several times, in transactions
-    /// of which only one commits.
-    pub(super) async fn run<T: Send + 'static>(
+    /// Runs a write, which is durable when this returns. The work may be run in several transactions, of
+    /// which one commits.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run_in(Chain::default(), work).await
+        self.run_in_chain(Chain::default(), work).await
     }
 
-    /// The same for a write of a chain, which is broken off before any later write is run if this one
-    /// is not committed.
-    pub(super) async fn run_in<T: Send + 'static>(
+    /// As [`run`](Self::run), for a write of a chain. If it is not committed, the chain is broken off before
+    /// any later write is run.
+    pub(crate) async fn run_in_chain<T: Send + 'static>(
         &self,
         chain: Chain,
         work: impl Fn(&mut Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -134,7 +134,7 @@ impl Writer {
         let job = Box::new(Write { work, chain, outcome: None, answer });
         let ended = || StoreError::Failed("writer has ended".to_owned());
         match self.jobs.try_send(job) {
-            Ok(()) => self.bell.ring(),
+            Ok(()) => self.wake.request(),
             Err(mpsc::error::TrySendError::Full(job)) => job.finish(Err(StoreError::Busy)),
             Err(mpsc::error::TrySendError::Closed(job)) => job.finish(Err(ended())),
         }
@@ -142,36 +142,40 @@ impl Writer {
     }
 }
 
-/// Writes that share a commit: those taken so far, and those that may still join them.
-struct Jobs<'a> {
+/// Writes that share a commit: those taken so far, and the queue from which others may join.
+struct CommitGroup<'a> {
     taken: Vec<Box<dyn Job>>,
     inbox: &'a mut mpsc::Receiver<Box<dyn Job>>,
     most: usize,
-    pace: &'a mut Pace,
+    limit: &'a mut BatchLimit,
     started: Instant,
 }
 
-impl<'a> Jobs<'a> {
-    fn new(inbox: &'a mut mpsc::Receiver<Box<dyn Job>>, most: usize, pace: &'a mut Pace) -> Self {
-        Self { taken: Vec::new(), inbox, most, pace, started: Instant::now() }
+impl<'a> CommitGroup<'a> {
+    fn new(
+        inbox: &'a mut mpsc::Receiver<Box<dyn Job>>,
+        most: usize,
+        limit: &'a mut BatchLimit,
+    ) -> Self {
+        Self { taken: Vec::new(), inbox, most, limit, started: Instant::now() }
     }
 
-    /// The next one to run. What came while the others ran joins them, if not too many have: it need not
-    /// wait for a commit of its own.
+    /// Returns the write at this position. A write that arrived while others ran joins them, if the limits
+    /// admit it.
     fn get(&mut self, position: usize) -> Option<&mut dyn Job> {
-        while position >= self.taken.len() && self.may_join() {
+        while position >= self.taken.len() && self.has_room() {
             let job = self.inbox.try_recv().ok()?;
             self.take(job);
         }
         self.taken.get_mut(position).map(|job| &mut **job as &mut dyn Job)
     }
 
-    fn may_join(&self) -> bool {
+    fn has_room(&self) -> bool {
         let taken = self.taken.len();
-        taken < self.most && self.pace.may_join(taken, self.started)
+        taken < self.most && self.limit.admits(taken, self.started)
     }
 
-    /// Who gave up was told that it failed: a store that is behind leaves that out.
+    /// Adds a write, unless its requester has given up and so was told that it failed.
     fn take(&mut self, job: Box<dyn Job>) {
         if job.is_wanted() {
             self.taken.push(job);
@@ -180,8 +184,8 @@ impl<'a> Jobs<'a> {
         }
     }
 
-    /// None of those taken is committed. Where another process keeps the lock, those that came meanwhile
-    /// have waited for it too.
+    /// Fails all writes taken. Where another process keeps the lock, those that arrived meanwhile have
+    /// waited for it too, and fail with them.
     fn fail(self, error: rusqlite::Error) {
         let text = describe(&error);
         let mut failed = self.taken;
@@ -197,34 +201,35 @@ impl<'a> Jobs<'a> {
     }
 }
 
-/// Ends when the store is dropped.
+/// Runs the thread until the store is dropped.
 fn write(
     mut connection: Connection,
     mut inbox: mpsc::Receiver<Box<dyn Job>>,
     most: usize,
-    answers: &Answers,
+    completions: &Completions,
 ) {
-    // Every client that sends waits for this thread, which mostly sleeps.
+    // Every client that sends waits for this thread, which mostly sleeps. Without `--scheduling batch` this
+    // changes nothing.
     if let Err(error) = run_promptly() {
-        tracing::debug!(%error, "the writing thread is scheduled as all others");
+        tracing::debug!(%error, "the writing thread stays scheduled in batches");
     }
-    let (mut memory, mut pace) = (Memory::default(), Pace::default());
+    let (mut cache, mut limit) = (WriterCache::default(), BatchLimit::default());
     while let Some(first) = next(&mut inbox) {
-        let mut jobs = Jobs::new(&mut inbox, most, &mut pace);
+        let mut jobs = CommitGroup::new(&mut inbox, most, &mut limit);
         jobs.take(first);
-        if write_batch(&mut connection, &mut memory, jobs, answers) {
-            thread::sleep(TURN);
+        if write_batch(&mut connection, &mut cache, jobs, completions) {
+            thread::sleep(LOCK_PAUSE);
         }
     }
 }
 
-/// Waits for a write; none when the store was dropped.
+/// Waits for a write; returns `None` once the store is dropped.
 fn next(inbox: &mut mpsc::Receiver<Box<dyn Job>>) -> Option<Box<dyn Job>> {
     loop {
         match inbox.try_recv() {
             Ok(job) => return Some(job),
             Err(mpsc::error::TryRecvError::Disconnected) => return None,
-            // Returns at once where the bell was rung in between.
+            // Returns at once after a wake-up in between.
             Err(mpsc::error::TryRecvError::Empty) => thread::park(),
         }
     }
@@ -232,37 +237,36 @@ fn next(inbox: &mut mpsc::Receiver<Box<dyn Job>>) -> Option<Box<dyn Job>> {
 
 /// Why nothing of a batch was committed.
 enum Failure {
-    /// This job's write is bad; the others may be good.
+    /// The write at this position fails; the others may succeed.
     Job(usize, rusqlite::Error),
-    /// The database takes none of them.
+    /// The transaction fails.
     Batch(rusqlite::Error),
 }
 
-/// Commits all jobs but bad ones: those must not fail their neighbours. Tells whether another process
-/// writes too.
+/// Commits all writes except those that fail by themselves. Returns whether another process writes too.
 fn write_batch(
     connection: &mut Connection,
-    memory: &mut Memory,
-    mut jobs: Jobs<'_>,
-    answers: &Answers,
+    cache: &mut WriterCache,
+    mut jobs: CommitGroup<'_>,
+    completions: &Completions,
 ) -> bool {
     while jobs.get(0).is_some() {
         let started = Instant::now();
-        let committed = commit(connection, memory, &mut jobs);
+        let committed = commit(connection, cache, &mut jobs);
         let writes = jobs.taken.len();
         metrics::store_commit(writes, started.elapsed());
         if committed.is_err() {
-            *memory = Memory::default();
+            *cache = WriterCache::default();
         }
         match committed {
-            Ok(is_shared) => {
-                answers.tell(jobs.taken);
-                return is_shared;
+            Ok(has_other_writer) => {
+                completions.tell(jobs.taken);
+                return has_other_writer;
             }
             Err(Failure::Job(position, error)) => {
                 tracing::warn!(error = describe(&error), "cannot write");
                 jobs.taken.remove(position).finish(Err(error.into()));
-                // Nobody joins any more: else bad ones that keep coming would keep these from their commit.
+                // No others join: a stream of failing writes would delay the commit for ever.
                 jobs.most = jobs.taken.len();
             }
             Err(Failure::Batch(error)) => {
@@ -277,19 +281,19 @@ fn write_batch(
 
 fn commit(
     connection: &mut Connection,
-    memory: &mut Memory,
-    jobs: &mut Jobs<'_>,
+    cache: &mut WriterCache,
+    jobs: &mut CommitGroup<'_>,
 ) -> Result<bool, Failure> {
-    let mut batch = Batch::begin(connection, memory).map_err(Failure::Batch)?;
+    let mut batch = Batch::begin(connection, cache).map_err(Failure::Batch)?;
     let mut position = 0;
     while let Some(job) = jobs.get(position) {
         job.run(&mut batch).map_err(|error| Failure::Job(position, error))?;
         position += 1;
     }
     let waited = jobs.taken.len() + jobs.inbox.len();
-    let Committed { is_shared, disk } = batch.commit().map_err(Failure::Batch)?;
-    jobs.pace.committed(waited, disk);
-    Ok(is_shared)
+    let Committed { has_other_writer, disk } = batch.commit().map_err(Failure::Batch)?;
+    jobs.limit.record(waited, disk);
+    Ok(has_other_writer)
 }
 
 #[cfg(test)]
@@ -299,9 +303,9 @@ mod tests {
         atomic::{AtomicBool, Ordering},
     };
 
-    use super::{super::schema, *};
+    use super::{super::super::schema, *};
 
-    /// Wanted until told otherwise.
+    /// Wanted until the flag is set.
     #[derive(Default)]
     struct Nothing(Arc<AtomicBool>);
 
@@ -318,11 +322,11 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_others_run_shares_their_commit_up_to_the_most_that_may() {
+    fn writes_that_arrive_while_others_run_share_their_commit_up_to_the_limit() {
         let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
         let come = || assert!(sender.try_send(Box::new(Nothing::default())).is_ok());
-        let mut pace = Pace::default();
-        let mut jobs = Jobs::new(&mut inbox, 2, &mut pace);
+        let mut limit = BatchLimit::default();
+        let mut jobs = CommitGroup::new(&mut inbox, 2, &mut limit);
         jobs.take(Box::new(Nothing::default()));
         assert!(jobs.get(0).is_some());
         assert!(jobs.get(1).is_none(), "none has come");
@@ -337,14 +341,14 @@ mod tests {
     fn a_commit_leaves_a_part_of_many_that_wait_to_the_next() {
         let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(100);
         (0..100).for_each(|_| assert!(sender.try_send(Box::new(Nothing::default())).is_ok()));
-        let mut pace = Pace::default();
-        pace.committed(100, Duration::ZERO);
-        let mut jobs = Jobs::new(&mut inbox, 256, &mut pace);
+        let mut limit = BatchLimit::default();
+        limit.record(100, Duration::ZERO);
+        let mut jobs = CommitGroup::new(&mut inbox, 256, &mut limit);
         let taken = (0..100).take_while(|position| jobs.get(*position).is_some()).count();
         assert_eq!((taken, inbox.len()), (75, 25));
     }
 
-    /// Brings another write along, and fails.
+    /// Queues another write, and fails.
     struct Bad(mpsc::Sender<Box<dyn Job>>);
 
     impl Job for Bad {
@@ -361,28 +365,28 @@ mod tests {
     }
 
     #[test]
-    fn bad_writes_that_keep_coming_do_not_keep_the_good_ones_from_their_commit() {
+    fn a_stream_of_failing_writes_does_not_delay_the_commit_of_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let mut connection = Connection::open(folder.path().join("imago.db")).unwrap();
         schema::prepare(&connection).unwrap();
         schema::migrate(&mut connection).unwrap();
         let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
-        let mut pace = Pace::default();
-        let mut jobs = Jobs::new(&mut inbox, 8, &mut pace);
+        let mut limit = BatchLimit::default();
+        let mut jobs = CommitGroup::new(&mut inbox, 8, &mut limit);
         jobs.take(Box::new(Nothing::default()));
         jobs.take(Box::new(Bad(sender)));
-        write_batch(&mut connection, &mut Memory::default(), jobs, &Answers::start());
-        assert_eq!(inbox.len(), 1, "what came meanwhile is for the next commit");
+        write_batch(&mut connection, &mut WriterCache::default(), jobs, &Completions::start());
+        assert_eq!(inbox.len(), 1, "what arrived meanwhile is for the next commit");
     }
 
     #[test]
-    fn a_write_that_nobody_waits_for_any_more_is_left_out() {
+    fn a_write_whose_requester_gave_up_is_left_out() {
         let (sender, mut inbox) = mpsc::channel::<Box<dyn Job>>(8);
         let gave_up = Nothing(Arc::new(AtomicBool::new(true)));
         assert!(sender.try_send(Box::new(gave_up)).is_ok());
         assert!(sender.try_send(Box::new(Nothing::default())).is_ok());
-        let mut pace = Pace::default();
-        let mut jobs = Jobs::new(&mut inbox, 8, &mut pace);
+        let mut limit = BatchLimit::default();
+        let mut jobs = CommitGroup::new(&mut inbox, 8, &mut limit);
         assert!(jobs.get(0).is_some());
         assert!(jobs.get(1).is_none());
         assert_eq!(jobs.taken.len(), 1);

@@ -1,38 +1,34 @@
-//! Groups with accepted messages that were not pushed because their members could not be read.
+//! Groups with stored messages that were not pushed because their members could not be read.
 
-use std::{
-    collections::HashSet,
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use imago_proto::{Account, App, GroupId};
+use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::outlet::{self, Outlet};
 use crate::{context::Services, store::Result};
 
-/// Groups that are remembered. Overflow policy: every session of every gateway counts as owed.
+/// Groups that are remembered. Overflow policy: every session of every gateway is owed messages.
 const GROUPS_MAX: usize = 10_000;
 
-/// Pause between tries to read the members, which the store may be away for.
+/// Pause between tries to read the members: the store may be away.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What is owed. A message itself needs not be remembered: it is in the store, and a gateway that is
-/// told of a session asks for all that the session misses.
+/// The groups. Their messages need not be remembered: they are in the store, and a gateway that is told of
+/// a session asks for everything that the session misses.
 #[derive(Debug, Default)]
 struct Owed {
     groups: HashSet<(App, GroupId)>,
-    /// More groups than are remembered.
+    /// There were more groups than are remembered.
     everywhere: bool,
     is_served: bool,
 }
 
-/// Remembers such groups, and tells gateways of their members' sessions once these can be read.
+/// Remembers the groups, and tells gateways of the sessions of their members once these can be read.
 #[derive(Clone)]
-pub(super) struct Debts {
+pub(super) struct UnpushedGroups {
     owed: Arc<Mutex<Owed>>,
     outlet: Arc<dyn Outlet>,
     services: Arc<Services>,
@@ -40,9 +36,9 @@ pub(super) struct Debts {
     stop: CancellationToken,
 }
 
-// === impl Debts ===
+// === impl UnpushedGroups ===
 
-impl Debts {
+impl UnpushedGroups {
     pub(super) fn new(
         outlet: Arc<dyn Outlet>,
         services: Arc<Services>,
@@ -52,27 +48,23 @@ impl Debts {
         Self { owed: Arc::default(), outlet, services, tasks, stop }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Owed> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A message of this group has not been pushed.
+    /// Remembers a group of which a message was not pushed.
     pub(super) fn remember(&self, app: &App, group: &GroupId) {
-        let mut owed = self.lock();
+        let mut owed = self.owed.lock();
         if owed.groups.len() < GROUPS_MAX {
             owed.groups.insert((app.clone(), group.clone()));
         } else {
             owed.everywhere = true;
         }
         if !mem::replace(&mut owed.is_served, true) {
-            let debts = self.clone();
+            let groups = self.clone();
             self.tasks.spawn(async move {
-                debts.stop.clone().run_until_cancelled(debts.serve()).await;
+                groups.stop.clone().run_until_cancelled(groups.serve()).await;
             });
         }
     }
 
-    /// Tries until nothing is owed.
+    /// Tries until no group is left.
     async fn serve(&self) {
         loop {
             sleep(PAUSE).await;
@@ -80,17 +72,17 @@ impl Debts {
             for (app, group) in groups {
                 if let Err(error) = self.tell(&app, &group).await {
                     tracing::debug!(%group, %error, "members still cannot be read");
-                    self.lock().groups.insert((app, group));
+                    self.owed.lock().groups.insert((app, group));
                     break;
                 }
-                self.lock().groups.remove(&(app, group));
+                self.owed.lock().groups.remove(&(app, group));
             }
         }
     }
 
-    /// What is owed now; `None` where that is nothing.
+    /// Returns the groups; `None` where none is left.
     fn take(&self) -> Option<Vec<(App, GroupId)>> {
-        let mut owed = self.lock();
+        let mut owed = self.owed.lock();
         if owed.groups.is_empty() {
             if mem::take(&mut owed.everywhere) {
                 self.outlet.owed_everywhere();
