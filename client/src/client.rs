@@ -2,8 +2,10 @@
 
 mod groups;
 mod reads;
+mod requests;
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,12 +24,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::{
-    AckMode, Builder, CloseReason, Error, Event, Events, Message, Messages, Outgoing, Receipt, Seq,
-    Session, State,
+    AckMode, Builder, CloseReason, Error, Event, Events, Message, Messages, Outgoing, Push,
+    Receipt, Seq, Session, State,
     driver::{self, Command},
     marks::Marks,
     options::Options,
-    outbox::{Call, Lane},
+    outbox::{Call, Lane, Repeat},
 };
 
 /// Commands that wait for the driver. Overflow policy: the caller waits, up to its deadline.
@@ -35,8 +37,10 @@ const COMMANDS: usize = 256;
 /// Messages handed out to the application's stream. Overflow policy: the rest waits in the inbox,
 /// which is bounded, too.
 const HANDED_OUT: usize = 32;
-/// Events that wait for whoever listens. Overflow policy: the oldest are dropped, and it is told.
+/// Events that wait in each [`Events`]. Overflow policy: the oldest are dropped, and [`Event::Missed`] counts them.
 const EVENTS: usize = 256;
+/// Pushes that wait in each [`Pushes`](crate::Pushes). Overflow policy: the oldest are dropped, and counted.
+const PUSHES: usize = 256;
 
 /// A connection to a cluster that keeps itself alive. Cheap to clone; when the last clone is
 /// dropped, it disconnects.
@@ -53,6 +57,8 @@ struct Inner {
     state: watch::Receiver<State>,
     session: watch::Receiver<Session>,
     events: broadcast::WeakSender<Event>,
+    pushes: broadcast::WeakSender<Push>,
+    request_timeout: Duration,
     talk_deadline: Duration,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -71,10 +77,11 @@ impl Client {
         let (session_in, session) = watch::channel(Session::default());
         let (events_in, _) = broadcast::channel(EVENTS);
         let events = events_in.downgrade();
+        let (pushes_in, _) = broadcast::channel(PUSHES);
+        let pushes = pushes_in.downgrade();
         let marks = Arc::new(Marks::default());
         let stop = CancellationToken::new();
-        let (connect_timeout, acks, talk_deadline) =
-            (options.connect_timeout, options.acks, options.talk_deadline);
+        let Options { connect_timeout, request_timeout, talk_deadline, acks, .. } = options;
         let shell = driver::Shell {
             commands: inbox,
             messages: handed_out,
@@ -82,6 +89,7 @@ impl Client {
             state: state_in,
             session: session_in,
             events: events_in,
+            pushes: pushes_in,
             stop: stop.clone(),
         };
         tokio::spawn(driver::run(options, shell));
@@ -94,6 +102,8 @@ impl Client {
             state,
             session,
             events,
+            pushes,
+            request_timeout,
             talk_deadline,
             stop: stop.clone(),
             _stop_on_drop: stop.drop_guard(),
@@ -151,7 +161,8 @@ impl Client {
             client_message_id: id.clone(),
         };
         let body = Bytes::from(request.encode_to_vec());
-        Ask { command, dest, body, text: Some(request.body), id: Some(id) }
+        let repeat = Repeat::Under(id);
+        Ask { command: command.into(), dest, body, text: Some(request.body), repeat }
     }
 
     async fn send(&self, lane: Lane, message: Ask) -> Result<Receipt, Error> {
@@ -164,21 +175,25 @@ impl Client {
         })
     }
 
-    /// Asks until there is an answer, or the deadline passes.
+    /// Repeats a request until there is an answer, or the talk deadline passes.
     async fn call<A: prost::Message + Default>(&self, lane: Lane, ask: Ask) -> Result<A, Error> {
-        let waited = self.inner.talk_deadline;
+        let command = ask.command.clone();
+        let answer = self.perform(lane, ask, self.inner.talk_deadline).await?;
+        A::decode(answer).map_err(|_| Error::Answer { command })
+    }
+
+    /// Hands a request to the driver and waits for its outcome.
+    async fn perform(&self, lane: Lane, ask: Ask, waited: Duration) -> Result<Bytes, Error> {
         let deadline = Instant::now() + waited;
         let (answer, outcome) = oneshot::channel();
-        let Ask { command, dest, body, text, id } = ask;
-        let has_effects = id.is_some();
-        let call = Call { lane, command, dest, body, text, id, deadline, waited, tries: 0, answer };
-        match timeout_at(deadline, self.inner.commands.send(Command::Call(call))).await {
-            Ok(sent) => sent.map_err(|_| self.closed())?,
-            Err(_) if has_effects => return Err(Error::NotSent(waited)),
-            Err(_) => return Err(Error::Timeout(waited)),
+        let Ask { command, dest, body, text, repeat } = ask;
+        let call =
+            Call { lane, command, dest, body, text, repeat, deadline, waited, tries: 0, answer };
+        match timeout_at(deadline, self.inner.commands.reserve()).await {
+            Ok(slot) => slot.map_err(|_| self.closed())?.send(Command::Call(call)),
+            Err(_) => call.expire(),
         }
-        let answer = outcome.await.unwrap_or_else(|_| Err(self.closed()))?;
-        A::decode(answer).map_err(|_| Error::Answer { command })
+        outcome.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// The received messages. See [`Messages`] for when they count as consumed.
@@ -259,12 +274,12 @@ impl Client {
 }
 
 /// What is asked of the server; see [`Call`].
-struct Ask {
-    command: &'static str,
-    dest: String,
-    body: Bytes,
-    text: Option<String>,
-    id: Option<String>,
+pub(crate) struct Ask {
+    pub(crate) command: Cow<'static, str>,
+    pub(crate) dest: String,
+    pub(crate) body: Bytes,
+    pub(crate) text: Option<String>,
+    pub(crate) repeat: Repeat,
 }
 
 fn new_id() -> String {

@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use self::channels::Channels;
 use crate::{
-    CloseReason, Error, Event, Message, Session, State,
+    CloseReason, Error, Event, Message, Push, Session, State,
     inbox::{Inbox, InboxLimits},
     options::Options,
     outbox::{Call, CallId, Outbox},
@@ -45,12 +45,14 @@ pub(crate) enum Action {
     Send(Bytes),
     /// Give the connection, or the try to make one, up.
     Disconnect,
-    /// Tell whoever watches.
+    /// Publish this state.
     State(State),
-    /// Tell whoever asks.
+    /// Publish this session.
     Session(Session),
-    /// Tell whoever listens.
+    /// Publish this event.
     Event(Event),
+    /// Publish this push.
+    Push(Push),
 }
 
 /// Who waits for the answer of which request.
@@ -243,16 +245,26 @@ impl Core {
         self.sequence
     }
 
-    fn request(&mut self, now: Instant, command: &str, dest: &str, body: Bytes, request: Request) {
+    /// Sends a request and returns its sequence.
+    fn request(
+        &mut self,
+        now: Instant,
+        command: &str,
+        dest: &str,
+        body: Bytes,
+        request: Request,
+    ) -> u32 {
         let sequence = self.next_sequence();
         let packet = LogicPacket::request(command, sequence, dest, body);
         self.actions.push_back(Action::Send(packet.encode()));
         self.requests.insert(sequence, request);
         self.timers.set(Timer::Request(sequence), now + self.options.request_timeout);
+        sequence
     }
 
     fn expire(&mut self, id: CallId) {
         self.timers.cancel(Timer::Rest(id));
+        self.timers.cancel(Timer::Deadline(id));
         if let Some(call) = self.outbox.take(id) {
             call.expire();
         }
@@ -263,7 +275,7 @@ impl Core {
     }
 }
 
-/// Tells somebody who may have stopped waiting.
+/// Sends `outcome` to a caller that may have stopped waiting.
 fn answer<T>(waiter: oneshot::Sender<T>, outcome: T) {
     let _ = waiter.send(outcome);
 }

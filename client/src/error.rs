@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do about it.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use imago_proto::Status;
 
@@ -65,11 +65,34 @@ pub enum Error {
     /// A request without side effects got no answer.
     #[error("no answer within {0:?}: try again")]
     Timeout(Duration),
-    /// The server's answer cannot be read: it speaks another version than this client.
+    /// A request that can never be sent: see [`Client::request`](crate::Client::request).
+    #[error("not sent: {why}")]
+    Unsendable {
+        /// The part that is wrong, and what is expected of it.
+        why: String,
+    },
+    /// The servers could not carry a request out now, and it is not repeated by itself. Part of its effects may have
+    /// happened.
+    #[error("failed with status {status}{}: try again later if a repeat does no harm", colon(.message))]
+    Unavailable {
+        /// Status of the answer.
+        status: u32,
+        /// What the server says about it, if anything.
+        message: String,
+    },
+    /// A request was sent and not answered, and is not repeated by itself: it may have been carried out or not.
+    #[error("no answer to {command}: {why}: it may have been carried out or not")]
+    OutcomeUnknown {
+        /// The command of the request.
+        command: Cow<'static, str>,
+        /// Why no answer will come.
+        why: String,
+    },
+    /// The body of the server's answer or push cannot be read: it speaks another version than this client.
     #[error("the answer to {command} cannot be read: use a client that fits the server")]
     Answer {
-        /// What was asked.
-        command: &'static str,
+        /// The command of the request or the push.
+        command: Cow<'static, str>,
     },
     /// The client is closed and will not connect again.
     #[error("client is closed: {0}")]
@@ -77,12 +100,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later. False for [`OutcomeUnknown`](Self::OutcomeUnknown): a repeat
+    /// may do the same thing twice.
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
             Self::Unreachable { .. }
                 | Self::NotSent(_)
+                | Self::Unavailable { .. }
                 | Self::Unconfirmed { .. }
                 | Self::Timeout(_)
         )

@@ -7,7 +7,10 @@ use imago_proto::{
 };
 
 use super::{Ask, Client, new_id};
-use crate::{Error, Group, Member, NewGroup, Outgoing, Receipt, outbox::Lane};
+use crate::{
+    Error, Group, Member, NewGroup, Outgoing, Receipt,
+    outbox::{Lane, Repeat},
+};
 
 /// All of these are repeated over lost connections and busy servers as [`Client::talk`] is, and
 /// carried out once.
@@ -131,5 +134,6 @@ impl Client {
 
 fn change(command: &'static str, request: &impl prost::Message, id: String) -> Ask {
     let body = Bytes::from(request.encode_to_vec());
-    Ask { command, dest: String::new(), body, text: None, id: Some(id) }
+    let (dest, repeat) = (String::new(), Repeat::Under(id));
+    Ask { command: command.into(), dest, body, text: None, repeat }
 }

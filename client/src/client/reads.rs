@@ -7,7 +7,10 @@ use imago_proto::{
 };
 
 use super::{Ask, Client, new_id};
-use crate::{Conversations, Error, History, Place, Range, history, outbox::Lane};
+use crate::{
+    Conversations, Error, History, Place, Range, history,
+    outbox::{Lane, Repeat},
+};
 
 impl Client {
     /// Messages of one conversation, at most `limit` of them: 1 to 200, or 0 for as many as the
@@ -41,7 +44,8 @@ impl Client {
         request: &impl prost::Message,
     ) -> Result<A, Error> {
         let body = Bytes::from(request.encode_to_vec());
-        let ask = Ask { command, dest: String::new(), body, text: None, id: None };
+        let (dest, repeat) = (String::new(), Repeat::Freely);
+        let ask = Ask { command: command.into(), dest, body, text: None, repeat };
         self.call(Lane::Alone(new_id()), ask).await
     }
 }

@@ -39,11 +39,11 @@ impl World {
         let waited = Duration::from_secs(30);
         let leave = Call {
             lane: Lane::Group("g1".into()),
-            command: command::CHAT_GROUP_QUIT,
+            command: command::CHAT_GROUP_QUIT.into(),
             dest: String::new(),
             body: Bytes::new(),
             text: None,
-            id: Some("leave".into()),
+            repeat: Repeat::Under("leave".into()),
             deadline: self.now + waited,
             waited,
             tries: 0,
