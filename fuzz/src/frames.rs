@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use imago_proto::{Frame, FrameError, Limits, LinkDecoder, Opcode, tcp as codec, ws as web};
 
 /// Largest payload that the decoders accept here, in bytes: small, so that mutated lengths are around it.
-const LIMIT: usize = 1000;
+const LIMIT: usize = 200;
 const LIMITS: Limits = Limits { payload: LIMIT };
 
 /// What a decoder made of a stream.

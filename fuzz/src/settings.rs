@@ -90,11 +90,19 @@ pub fn settings(data: &[u8]) {
 
 /// Checks that a secret in front of the text is never shown, whatever is wrong with the text.
 fn check_secret(data: &[u8]) {
+    for end in ["\n", " ", ""] {
+        check_secret_before(end, data);
+    }
+}
+
+/// Checks it for a secret that ends with `end`, and a quotation mark where that is not empty.
+fn check_secret_before(end: &str, data: &[u8]) {
     let words = SECRET.as_bytes();
     if data.windows(words.len()).any(|window| window == words) {
         return;
     }
-    let text = [format!("[cluster]\nsecret = \"{SECRET}\"\n").as_bytes(), data].concat();
+    let mark = if end.is_empty() { "" } else { "\"" };
+    let text = [format!("[cluster]\nsecret = \"{SECRET}{mark}{end}").as_bytes(), data].concat();
     let shown = match load(&text) {
         Err(error) => format!("{error} {error:?}"),
         Ok(mut settings) => {
