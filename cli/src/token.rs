@@ -85,7 +85,7 @@ impl SecretArgs {
     }
 }
 
-/// Claims of a token (client wire, section 4; RFC 7519 §4.1).
+/// Claims of a token (docs/wire.md, "Login"; RFC 7519 §4.1).
 #[derive(Serialize)]
 struct Claims<'a> {
     acc: &'a str,

@@ -3,6 +3,7 @@
 mod groups;
 mod reads;
 mod requests;
+mod streams;
 
 use std::{
     borrow::Cow,
@@ -24,8 +25,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::{
-    AckMode, Builder, CloseReason, Error, Event, Events, Message, Messages, Outgoing, Push,
-    Receipt, Seq, Session, State,
+    AckMode, Builder, CloseReason, Error, Event, Message, Outgoing, Push, Receipt, Seq, Session,
+    State,
     driver::{self, Command},
     marks::Marks,
     options::Options,
@@ -37,7 +38,7 @@ const COMMANDS: usize = 256;
 /// Messages handed out to the application's stream. Overflow policy: the rest waits in the inbox,
 /// which is bounded, too.
 const HANDED_OUT: usize = 32;
-/// Events that wait in each [`Events`]. Overflow policy: the oldest are dropped, and [`Event::Missed`] counts them.
+/// Events that wait in each [`Events`](crate::Events). Overflow policy: the oldest are dropped, and [`Event::Missed`] counts them.
 const EVENTS: usize = 256;
 /// Pushes that wait in each [`Pushes`](crate::Pushes). Overflow policy: the oldest are dropped, and counted.
 const PUSHES: usize = 256;
@@ -65,7 +66,22 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of these gateways: `ws://host:port/path` or `tcp://host:port`, one or many.
+    /// Returns a builder of a client of these gateways: `ws://host:port/path` or `tcp://host:port`, one or many.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), imago_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let gateways = ["ws://192.0.2.1:8000", "ws://192.0.2.2:8000"];
+    /// let client = imago_client::Client::builder(gateways)
+    ///     .token("a token")
+    ///     .device("phone")
+    ///     .request_timeout(Duration::from_secs(3))
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> Builder {
         Builder::new(urls.into_iter().map(Into::into).collect())
     }
@@ -134,9 +150,24 @@ impl Client {
         Err(Error::Unreachable { waited: timeout, last })
     }
 
-    /// Sends a message to an account and waits until it is stored. Over lost connections and busy
-    /// servers it is repeated under the same client message id, so it is stored once. Messages to
-    /// one account are stored in the order of the calls; others do not wait for them.
+    /// Sends a message to an account and waits until it is stored.
+    ///
+    /// Over lost connections and busy servers the message is repeated under the same client message id, so it is
+    /// stored once. Messages to one account are stored in the order of the calls; others do not wait for them.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// use imago_client::{Error, Outgoing};
+    ///
+    /// // An id of the application's own lets the message be sent again, even by another process.
+    /// let message = || Outgoing::text("hello").id("order-4711");
+    /// match client.talk("bob", message()).await {
+    ///     Err(Error::Unconfirmed { .. }) => client.talk("bob", message()).await?,
+    ///     receipt => receipt?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Rejected`] when the server refuses it; [`Error::NotSent`] or
@@ -196,29 +227,18 @@ impl Client {
         outcome.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// The received messages. See [`Messages`] for when they count as consumed.
-    pub fn messages(&self) -> Messages {
-        Messages::new(self.inner.messages.clone(), self.inner.marks.clone(), self.inner.acks)
-    }
-
-    /// What happens besides messages, from now on. Each of these gets every event.
-    pub fn events(&self) -> Events {
-        match self.inner.events.upgrade() {
-            Some(events) => Events::new(events.subscribe()),
-            // Closed: nothing will happen.
-            None => Events::new(broadcast::channel(1).1),
-        }
-    }
-
-    /// Acknowledges a message and all before it in its conversation: needed with
-    /// [`AckMode::Manual`], harmless otherwise. The server learns it with the next batch.
-    pub fn ack(&self, message: &Message) {
-        self.inner.marks.put(&message.conversation, message.seq);
-    }
-
-    /// Asks the server for what it has for us, and waits until it is fetched. Rarely needed: the
-    /// client does so by itself after each login and whenever it sees a gap. Where the server has
-    /// more for us than may wait for the application, the rest is fetched once it has taken these.
+    /// Asks the server for messages that have not come yet, and waits until they are fetched.
+    ///
+    /// Rarely needed: the client does so by itself after each login and whenever it sees a gap. Where the server has
+    /// more messages than may wait for the application, the rest is fetched once it has taken these.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.sync().await?;
+    /// println!("all that was sent before is in the stream of messages");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] when the talk deadline passes; [`Error::Closed`].
@@ -229,6 +249,14 @@ impl Client {
 
     /// Tells the server what was consumed and ends the session; the client is closed then, also
     /// where no answer came.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.logout().await?;
+    /// assert!(matches!(*client.state().borrow(), imago_client::State::Closed { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] when the server did not answer; [`Error::Closed`] when it was closed
@@ -242,12 +270,30 @@ impl Client {
         ended
     }
 
-    /// What the client is doing, and every change of it.
+    /// Returns what the client is doing, and every change of it.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let mut state = client.state();
+    /// while state.changed().await.is_ok() {
+    ///     println!("{}", *state.borrow_and_update());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn state(&self) -> watch::Receiver<State> {
         self.inner.state.clone()
     }
 
-    /// Where the client is logged in, or was last.
+    /// Returns where the client is logged in, or was last.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let session = client.session();
+    /// println!("{} is connected to {}", session.account, session.gateway);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn session(&self) -> Session {
         self.inner.session.borrow().clone()
     }

@@ -34,7 +34,7 @@ impl NewGroup {
         self
     }
 
-    /// Lets anybody join, and see who is in it. Without this, members bring others in.
+    /// Lets every account join, and see the members. Without this, members add others.
     pub fn open(mut self) -> Self {
         self.request.open = true;
         self
@@ -67,7 +67,7 @@ pub struct Group {
     pub created_at: i64,
 }
 
-/// Somebody in a group.
+/// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Who it is.

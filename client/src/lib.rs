@@ -16,9 +16,11 @@
 //! # }
 //! ```
 //!
-//! A group is made by [`Client::group_create`] and talked to by [`Client::group_talk`]; its messages
-//! come in the same stream, with their [`group`](Message::group). What happens to groups is told by
-//! [`Client::events`].
+//! A group is created by [`Client::group_create`] and talked to by [`Client::group_talk`]; its messages
+//! come in the same stream, with their [`group`](Message::group). [`Client::events`] tells what happens to groups.
+//!
+//! A command that an application has added to the logic servers is called by [`Client::request`], and its pushes come
+//! from [`Client::pushes`].
 //!
 //! A [`Client`] keeps itself connected: it reconnects, with jittered and growing pauses, to the
 //! gateways it knows, repeats what was not answered, and fetches what it missed. What it does at

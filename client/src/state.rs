@@ -1,4 +1,4 @@
-//! What a client is doing, for whoever watches.
+//! What a client is doing, for applications that watch it.
 
 use std::fmt;
 

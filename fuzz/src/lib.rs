@@ -13,8 +13,11 @@ pub use packet::packet;
 pub use sessions::session_batch;
 pub use settings::settings;
 
-/// Every target: its name, which is that of its folder in `fuzz/corpus`, and its properties.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target: its name, which is that of its folder in `fuzz/corpus`, and its properties.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
     ("ws", ws),
     ("tcp", tcp),
     ("packet", packet),

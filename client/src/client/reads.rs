@@ -13,8 +13,21 @@ use crate::{
 };
 
 impl Client {
-    /// Messages of one conversation, at most `limit` of them: 1 to 200, or 0 for as many as the
-    /// server likes. They count neither as received nor as consumed.
+    /// Returns messages of one conversation, at most `limit` of them: 1 to 200, or 0 for the server's default. They
+    /// count neither as received nor as consumed.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// use imago_client::{Place, Range};
+    ///
+    /// let newest = client.history(Place::with("bob"), Range::Latest, 50).await?;
+    /// if let (true, Some(first)) = (newest.more, newest.messages.first()) {
+    ///     let older = client.history(Place::with("bob"), Range::Before(first.seq), 50).await?;
+    ///     println!("{} older messages", older.messages.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Rejected`] where it is no conversation of ours; [`Error::Timeout`] when the talk
@@ -25,8 +38,22 @@ impl Client {
         Ok(History::of(answer, &self.session().account))
     }
 
-    /// A page of our conversations, the latest active first: the first page, or the
+    /// Returns a page of the account's conversations, the latest active first: the first page, or the
     /// [`next`](Conversations::next) of another.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let mut page = client.conversations(None).await?;
+    /// loop {
+    ///     for conversation in &page.conversations {
+    ///         println!("{:?}: {} unread", conversation.place, conversation.unread);
+    ///     }
+    ///     let Some(next) = page.next else { break };
+    ///     page = client.conversations(Some(&next)).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] when the talk deadline passes; [`Error::Rejected`] where `page` is no

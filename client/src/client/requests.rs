@@ -1,23 +1,25 @@
-//! An application's own commands: requests of them, and their pushes.
+//! Requests of an application's own commands.
 
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
 
 use super::{Ask, Client, new_id};
 use crate::{
-    Error, FromBody, Pushes, Request, Response,
+    Error, FromBody, Request, Response,
     outbox::{Lane, Repeat},
 };
 
 impl Client {
     /// Requests a command that an application has added to the logic servers, and reads the answer as `A`.
     ///
-    /// The servers cannot tell a repeat of such a request from a new one, so it is sent once, unless it is
-    /// [`idempotent`](Request::idempotent). Requests do not wait for each other: await one before
-    /// the next where their order matters. At most 1024 wait for an answer; further ones wait for room. Dropping the
-    /// future takes back a request that is not sent yet, and no other.
+    /// The servers cannot tell a repeat of such a request from a new one, so the client sends it once, unless it is
+    /// [`idempotent`](Request::idempotent). A gateway gives it to another logic server where the first one dies before
+    /// it answers; handlers recognise that by the request's key (docs/promotion.md, "Crash").
+    ///
+    /// Requests do not wait for each other: await one before the next where their order matters. At most 1024 calls of
+    /// all kinds wait for an answer; further ones wait for room, up to their timeout. Dropping the future takes back a
+    /// request that is not sent yet, and no other.
     ///
     /// ```no_run
     /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
@@ -70,34 +72,6 @@ impl Client {
         body: impl Into<Bytes>,
     ) -> Request<Response> {
         Request::new(self.clone(), command.into(), dest.into(), body.into())
-    }
-
-    /// Returns the pushes of all commands that are not the client's own, from now on.
-    ///
-    /// Every stream gets every push. Pushes are not stored: what is pushed while the client is away is not delivered
-    /// later.
-    ///
-    /// ```no_run
-    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
-    /// use futures::StreamExt;
-    /// use imago_proto::msg::MessagePush;
-    ///
-    /// let mut pushes = client.pushes();
-    /// while let Some(push) = pushes.next().await {
-    ///     if push.command == "my.shout" {
-    ///         let shout: MessagePush = push.decode()?;
-    ///         println!("{} shouts {}", shout.sender, shout.body);
-    ///     }
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn pushes(&self) -> Pushes {
-        match self.inner.pushes.upgrade() {
-            Some(pushes) => Pushes::new(pushes.subscribe()),
-            // The client is closed: the stream is at its end.
-            None => Pushes::new(broadcast::channel(1).1),
-        }
     }
 
     /// Returns how long the answer of a request is waited for, unless the request says otherwise.

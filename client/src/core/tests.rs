@@ -227,7 +227,7 @@ fn consumed_messages_are_acknowledged_together() {
     world.consume(60);
     assert_eq!(world.sent.len(), 1, "one at a time");
     world.answer_last(Status::Success, &());
-    assert_eq!(world.sent.len(), 2, "so many do not wait");
+    assert_eq!(world.sent.len(), 2, "a full batch does not wait");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_message_is_repeated_with_its_id_and_a_new_sequence() {
     assert_eq!(first.body, second.body);
     let id = MessageReq::decode(second.body.clone()).unwrap().client_message_id;
     assert_eq!(id, "id of hello");
-    assert_eq!(world.pings, 1, "and it is asked whether the gateway is there");
+    assert_eq!(world.pings, 1, "the gateway is probed");
     world.sent.push(second);
     let resp = MessageResp { conversation: "c".into(), seq: 1, ..MessageResp::default() };
     world.answer_last(Status::Success, &resp);

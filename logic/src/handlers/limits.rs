@@ -1,4 +1,4 @@
-//! How long texts may be, in characters (client wire, section 6), and how many may be listed.
+//! How long texts may be, in characters (docs/wire.md, "Groups"), and how many may be listed.
 
 use imago_proto::Limits;
 

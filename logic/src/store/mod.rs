@@ -29,7 +29,7 @@ pub use self::{
     options::StoreOptions,
 };
 
-/// Most entries that one index answer holds (client wire, section 6).
+/// Most entries that one index answer holds (docs/wire.md, "Acknowledgement and sync").
 pub const INDEX_MAX: usize = 2000;
 
 /// Whom a message is for.

@@ -24,7 +24,7 @@ impl World {
         request.cursors.into_iter().map(|cursor| (cursor.conversation, cursor.seq)).collect()
     }
 
-    /// Somebody has left a group of ours.
+    /// An account has left a group of ours.
     fn left(&mut self, account: &str) {
         let notify = GroupQuitNotify { group_id: "g1".into(), account: account.into() };
         let body = notify.encode_to_vec().into();
