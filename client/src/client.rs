@@ -38,7 +38,8 @@ const COMMANDS: usize = 256;
 /// Messages handed out to the application's stream. Overflow policy: the rest waits in the inbox,
 /// which is bounded, too.
 const HANDED_OUT: usize = 32;
-/// Events that wait in each [`Events`](crate::Events). Overflow policy: the oldest are dropped, and [`Event::Missed`] counts them.
+/// Events that wait in each [`Events`](crate::Events). Overflow policy: the oldest are dropped, and
+/// [`Event::Missed`] counts them.
 const EVENTS: usize = 256;
 /// Pushes that wait in each [`Pushes`](crate::Pushes). Overflow policy: the oldest are dropped, and counted.
 const PUSHES: usize = 256;

@@ -29,7 +29,7 @@ const OUTBOX_MAX: usize = 1024;
 /// Messages that may wait behind a hole. Overflow policy: see [`InboxLimits`].
 const HELD_MAX: usize = 1024;
 
-/// What the shell is to do.
+/// An order to the shell.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Connect to this gateway and log in, with this sequence. Replaces a running try.
@@ -55,7 +55,7 @@ pub(crate) enum Action {
     Push(Push),
 }
 
-/// Who waits for the answer of which request.
+/// The purpose of a request that is under way.
 #[derive(Debug)]
 enum Request {
     Call(CallId),
@@ -153,7 +153,7 @@ impl Core {
         self.actions.pop_front()
     }
 
-    /// When to call [`tick`](Self::tick).
+    /// Returns when to call [`tick`](Self::tick).
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.timers.next()
     }
@@ -169,7 +169,7 @@ impl Core {
         self.inbox.has_ready()
     }
 
-    /// Whether another call may be given to it.
+    /// Returns whether another call may be given to it.
     pub(crate) fn has_room(&self) -> bool {
         self.outbox.len() < OUTBOX_MAX
     }

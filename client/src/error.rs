@@ -1,4 +1,4 @@
-//! What can go wrong, and what to do about it.
+//! Errors of a client's operations, each with its remedy.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -15,20 +15,20 @@ pub enum Error {
         "\"{url}\" is no gateway address: expected ws://host:port/path or tcp://host:port, an IPv6 address in brackets"
     )]
     Address {
-        /// What was given, as it may be shown.
+        /// The address, without what may not be shown.
         url: String,
     },
     /// A builder without any gateway.
     #[error("no gateway was given: pass at least one address to Client::builder")]
     NoGateway,
-    /// No gateway let us in within the connect timeout.
+    /// No gateway accepted the login within the connect timeout.
     #[error(
-        "no gateway let us in within {waited:?} (last: {last}): check the addresses, and that a gateway runs there"
+        "no gateway accepted the login within {waited:?} (last: {last}): check the addresses, and that a gateway runs there"
     )]
     Unreachable {
-        /// How long it was tried.
+        /// Time that was spent on tries.
         waited: Duration,
-        /// What the last try ran into.
+        /// Outcome of the last try.
         last: String,
     },
     /// The login was refused: the same token will be refused again.
@@ -36,7 +36,7 @@ pub enum Error {
     LoginRefused {
         /// Status of the answer.
         status: u32,
-        /// What the server says about it, if anything.
+        /// Text of the answer, or empty.
         message: String,
     },
     /// The server refused this request: sending it again will not help.
@@ -44,7 +44,7 @@ pub enum Error {
     Rejected {
         /// Status of the answer.
         status: u32,
-        /// What the server says about it, if anything.
+        /// Text of the answer, or empty.
         message: String,
     },
     /// The deadline passed before the message was ever sent: it was not delivered.
@@ -57,7 +57,7 @@ pub enum Error {
         "no answer within {waited:?}, the message may have been delivered: send it again with the client message id {client_message_id:?} to deliver it exactly once"
     )]
     Unconfirmed {
-        /// How long it was tried.
+        /// Time that was spent on tries.
         waited: Duration,
         /// The id under which a repeat is recognised, see [`Outgoing::id`](crate::Outgoing::id).
         client_message_id: String,
@@ -77,7 +77,7 @@ pub enum Error {
     Unavailable {
         /// Status of the answer.
         status: u32,
-        /// What the server says about it, if anything.
+        /// Text of the answer, or empty.
         message: String,
     },
     /// A request was sent and not answered, and is not repeated by itself: it may have been carried out or not.
@@ -114,7 +114,7 @@ impl Error {
     }
 }
 
-/// Whether the request that was answered with this status may succeed later.
+/// Returns whether the request that was answered with this status may succeed later.
 pub(crate) fn is_temporary(status: u32) -> bool {
     (300..400).contains(&status) && status != Status::NotImplemented.code()
         || status == Status::SessionNotFound.code()

@@ -1,4 +1,4 @@
-//! What a client hears besides messages.
+//! Events of the account's groups.
 
 use imago_proto::{
     Account, GroupId, LogicPacket, command,

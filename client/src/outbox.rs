@@ -160,7 +160,7 @@ impl Outbox {
         Some(call)
     }
 
-    /// How often the first of a lane was sent, if it is a message with this text: the server may
+    /// Returns how often the first of a lane was sent, if it is a message with this text: the server may
     /// have stored it, and show it to us before it answers.
     pub(crate) fn tries(&self, lane: &Lane, text: &str) -> u32 {
         let Some((_, queue)) = self.lanes.get(lane) else { return 0 };

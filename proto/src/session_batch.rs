@@ -104,7 +104,7 @@ impl SessionBatch {
 pub struct EncodedSessions {
     /// Each behind its length.
     pub bytes: Bytes,
-    /// How many.
+    /// Number of sessions.
     pub sessions: usize,
 }
 
@@ -123,7 +123,7 @@ impl EncodedSessions {
 pub struct ToldSession<'a> {
     /// Its number on its gateway.
     pub id: u64,
-    /// Whose it is.
+    /// The account that is logged in.
     pub account: &'a [u8],
     /// Tenant.
     pub app: &'a [u8],
@@ -235,7 +235,7 @@ fn some_delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(inner)
 }
 
-/// Whether all are ASCII. Of a few bytes that is known sooner than by [`slice::is_ascii`], which
+/// Returns whether all are ASCII. Of a few bytes that is known sooner than by [`slice::is_ascii`], which
 /// looks at them one by one.
 fn is_ascii(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |all, byte| all | byte) < 0x80

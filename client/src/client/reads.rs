@@ -1,4 +1,4 @@
-//! Questions without side effects.
+//! Requests without side effects.
 
 use bytes::Bytes;
 use imago_proto::{
@@ -30,7 +30,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Rejected`] where it is no conversation of ours; [`Error::Timeout`] when the talk
+    /// [`Error::Rejected`] where the account is not in the conversation; [`Error::Timeout`] when the talk
     /// deadline passes; [`Error::Closed`].
     pub async fn history(&self, place: Place, range: Range, limit: u32) -> Result<History, Error> {
         let request = history::request(place, range, limit);

@@ -49,7 +49,7 @@ impl Client {
     }
 
     /// Acknowledges a message and all before it in its conversation: needed with
-    /// [`AckMode::Manual`], harmless otherwise. The server learns it with the next batch.
+    /// [`AckMode::Manual`](crate::AckMode::Manual), harmless otherwise. The server learns it with the next batch.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), imago_client::Error> {

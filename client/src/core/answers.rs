@@ -1,4 +1,4 @@
-//! What comes from the gateway, and what does not come.
+//! Packets from the gateway, and answers that do not come.
 
 use bytes::Bytes;
 use imago_proto::{
@@ -75,8 +75,8 @@ impl Core {
         self.lost(now, None, "an earlier session of this client took the place of this one");
     }
 
-    /// What was said right before we left a group is ours to see, but by the time it is pushed we
-    /// may be off its list; and nothing comes after it that would show the gap.
+    /// Messages that were sent right before the account left a group are for it to see, but they may be pushed when
+    /// it is no longer a member; and no later message shows the gap.
     fn heed(&mut self, event: &Event) {
         let Phase::Online { session, .. } = &self.phase else { return };
         if matches!(event, Event::GroupLeft { account, .. } if account.as_str() == session.account)
@@ -105,7 +105,7 @@ impl Core {
         self.inbox.pushed(message);
     }
 
-    /// How often we have sent what may be this very message, and were not answered.
+    /// Returns how often a request that may be this very message was sent without an answer.
     fn tries(&self, message: &Message) -> u32 {
         let lane = match (&message.group, &message.sent_to) {
             (Some(group), _) => Lane::Group(group.to_string()),

@@ -123,7 +123,7 @@ async fn write(
     }
 }
 
-/// Whether it could be written; if not, the reader notices the same trouble and reports it.
+/// Returns whether it could be written; if not, the reader notices the same trouble and reports it.
 async fn flush(half: &mut OwnedWriteHalf, buffer: &mut BytesMut) -> bool {
     let written = timeout_at(Instant::now() + WRITE_TIMEOUT, half.write_all_buf(buffer)).await;
     matches!(written, Ok(Ok(())))
