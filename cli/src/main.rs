@@ -13,7 +13,7 @@ use imago_bench::BenchArgs;
 use imago_kit::cli::{exit_code, schedule, survive_file_limit};
 use tokio::runtime::Builder;
 
-/// Measured: see docs/performance.md.
+/// Measured: see docs/tried.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

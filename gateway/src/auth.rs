@@ -12,7 +12,7 @@ use imago_proto::{Account, App, msg::LoginReq};
 
 pub use self::jwt::{HmacAlgorithm, JwtAuthenticator};
 
-/// Characters of an account (client wire, section 6).
+/// Characters of an account (docs/wire.md, "Groups").
 const ACCOUNT_MAX: usize = 60;
 /// Characters of an app or a device.
 const NAME_MAX: usize = 60;

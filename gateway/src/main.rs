@@ -6,7 +6,7 @@ use clap::Parser;
 use imago_gateway::cli::{Cli, run};
 use imago_kit::cli::run_server;
 
-/// Measured: see docs/performance.md.
+/// Measured: see docs/tried.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

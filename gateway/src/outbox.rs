@@ -31,7 +31,7 @@ const FRAME_BYTES: usize = 64;
 /// for little more than one.
 const BEHIND_FRAMES: usize = 16;
 
-/// Why and how a connection ends (client wire, section 1).
+/// Why and how a connection ends (docs/wire.md, "Close codes").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Close {
     pub(crate) code: u16,
@@ -246,7 +246,7 @@ impl Outbox {
     }
 
     /// Sends a notice, then closes. A login that is not answered yet is answered first: clients
-    /// take the first frame for that answer, whatever it is (client wire, section 0.1).
+    /// take the first frame for that answer (docs/wire.md, "Rules for client authors").
     pub(crate) fn kick(&self, login_answer: impl FnOnce() -> Bytes, notice: Bytes, close: Close) {
         let mut state = self.lock();
         if state.close.is_some() {

@@ -33,7 +33,7 @@ use crate::{
     outbox::{Close, Outbox, code},
 };
 
-/// Time between a kickout notice and the close (client wire, section 0.6).
+/// Time between a kickout notice and the close (docs/wire.md, "Login").
 const KICK_DELAY: Duration = Duration::from_millis(500);
 
 /// Bytes of a channel id that a client may name: those that a gateway makes are shorter.

@@ -8,7 +8,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Claims of a token (client wire, section 4; RFC 7519 §4.1).
+/// Claims of a token (docs/wire.md, "Login"; RFC 7519 §4.1).
 #[derive(Debug, Serialize)]
 pub struct Claims<'a> {
     acc: &'a str,

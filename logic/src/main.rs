@@ -6,7 +6,7 @@ use clap::Parser;
 use imago_kit::cli::run_server;
 use imago_logic::cli::{Cli, run};
 
-/// Measured: see docs/performance.md.
+/// Measured: see docs/tried.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -6,7 +6,7 @@ use bytes::Buf;
 use imago_proto::{command, msg::Flag};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-/// What a request's answer or push begins with (client wire, section 2).
+/// What a request's answer or push begins with (docs/wire.md, "Packets").
 const LOGIC_MAGIC: u32 = 0xc311_a365;
 
 /// A packet, as much as matters of it.

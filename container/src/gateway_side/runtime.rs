@@ -276,7 +276,7 @@ impl GatewayRuntime {
         }
     }
 
-    /// Leaves without losing anything (`promotion.md`, "Leaving"). Links and their events are
+    /// Leaves without losing anything (docs/promotion.md, "Leaving"). Links and their events are
     /// served meanwhile.
     async fn drain(
         &mut self,

@@ -249,7 +249,7 @@ impl LogicRuntime {
         }
     }
 
-    /// Leaves without losing anything (`promotion.md`, "Leaving").
+    /// Leaves without losing anything (docs/promotion.md, "Leaving").
     async fn drain(&self, role: &dyn LogicRole, registrar: Registrar) {
         tracing::info!("leaving: no new requests, finishing what is in flight");
         let departure = self.lost.departure();

@@ -1,4 +1,4 @@
-//! What a token claims (RFC 7519 §4, client wire, section 4), and whether it counts here and now.
+//! What a token claims (RFC 7519 §4; docs/wire.md, "Login"), and whether it counts here and now.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{jwt::DEFAULT_LEEWAY, *};
 use crate::tests::support::{JWT_SECRET, login};
 
-/// The check token of the client wire, section 4.
+/// A token whose signature another implementation of RFC 7519 has made.
 const CHECK_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
     eyJhY2MiOiJ0ZXN0MSIsImFwcCI6ImtpbSIsImV4cCI6NDEwMjQ0NDgwMH0.\
     T85_Y8zvU-ekcFpZZLmP4RB6CjLK2Xlj274wAVxanlg";

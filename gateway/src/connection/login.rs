@@ -53,7 +53,7 @@ impl Refusal {
         Self { close, ..self }
     }
 
-    /// The packet of the answer. That of a bad token has no body (client wire, section 2): its
+    /// The packet of the answer. That of a bad token has no body (docs/wire.md, "Test vectors"): its
     /// reason is in the close frame.
     fn answer(&self, request: &Header) -> Bytes {
         if self.status == Status::Unauthorized {

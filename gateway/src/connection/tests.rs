@@ -179,7 +179,7 @@ async fn a_length_on_tcp_is_checked_before_anything_arrives() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_token_is_answered_with_the_bytes_that_old_clients_know() {
     let mut pair = Pair::new(Transport::Tcp);
-    // The login request of the client wire, section 2, its token is "abc".
+    // The vector "login request" (docs/wire.md, "Test vectors"), whose token is "abc".
     let request = LogicPacket::request(LOGIN, 1, "", Bytes::from_static(b"\n\x03abc\"\x03web"));
     pair.client.send_frame(Opcode::Binary, request.encode()).await;
     let mut answer = [0; 5 + 32 + 5];

@@ -1,4 +1,4 @@
-//! Limits of texts, in characters, and of lists (client wire, section 6).
+//! Limits of texts, in characters, and of lists (docs/wire.md, "Groups").
 
 use imago_proto::Limits;
 

@@ -21,7 +21,7 @@ use crate::{
     store::{Content, Given, Listing, Page, Target},
 };
 
-/// Ids in one content request (client wire, section 6).
+/// Ids in one content request (docs/wire.md, "Acknowledgement and sync").
 const CONTENTS_MAX: usize = 200;
 
 /// Answers `chat.offline.index` with the messages that the device has not acknowledged. A message id

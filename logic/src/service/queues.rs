@@ -149,7 +149,7 @@ impl Queues {
     pub(super) fn refuse_unknown(self: &Arc<Self>, gateway: PeerId, request: Forward) {
         metrics::refused("session_unknown");
         let unknown = Reject::new(Status::SessionNotFound, "");
-        // Old clients know this answer without a body (client wire, section 2).
+        // Old clients know this answer without a body (docs/wire.md, "Test vectors").
         let unknown = Reject { body: Some(Bytes::new()), ..unknown };
         self.refuse(gateway, ChannelId::from(""), request, unknown);
     }

@@ -10,7 +10,7 @@ const ID_MAX: usize = 21;
 /// Bytes of the lengths at the end of a key.
 const LENGTHS_MAX: usize = 12;
 
-/// Smallest message id (client wire, section 3).
+/// Smallest message id (docs/wire.md, "Messages").
 pub(super) const FIRST_ID: i64 = 10_001;
 
 /// The kind of a conversation.

@@ -29,7 +29,7 @@ pub use self::{
     options::StoreOptions,
 };
 
-/// Largest number of entries in a [`Listing`] (client wire, section 6).
+/// Largest number of entries in a [`Listing`] (docs/wire.md, "Acknowledgement and sync").
 pub const INDEX_MAX: usize = 2000;
 
 /// The receiver of a message.

@@ -39,7 +39,7 @@
 //! the other tables, the *index*, each change a page of their own. The writer therefore keeps the messages
 //! past `placed.until`, the *unindexed tail*, in memory. Once the tail has [`TAIL_MAX`](tail::TAIL_MAX)
 //! messages it is sealed and sorted, and each commit writes a share of that *run*, in the order of the
-//! tables ([`tail`]). In one piece, a run would hold up all senders for 4 to 6 ms (`docs/performance.md`,
+//! tables ([`tail`]). In one piece, a run would hold up all senders for 4 to 6 ms (`docs/tried.md`,
 //! "What made it so").
 //!
 //! # What a crash leaves, and what another process finds
