@@ -12,10 +12,10 @@ use tokio::{
 use tracing::{Instrument, field};
 
 use crate::{
+    codec::Transport,
     connection::{Connection, NO_ROOM},
-    gateway::{Doors, LOGIN_GRACE, Shared},
     metrics::{self, OpenConnection},
-    transport::Transport,
+    role::{Doors, LOGIN_GRACE, Shared},
     upgrade,
 };
 

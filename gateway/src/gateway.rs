@@ -1,261 +1,202 @@
-//! A gateway's role in its container: the doors, the pushes, the drain.
+//! Starts a gateway: listeners, registry, container.
 
-use std::{sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use imago_container::{GatewayHandle, GatewayRole, Slots};
-use imago_proto::{Limits, SessionId, link};
-use rand::RngExt;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use anyhow::Context;
+use imago_container::{Container, metrics_recorder};
+use imago_kit::{
+    cli::{announce_ports, unless_ended},
+    raise_open_files,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Extensions,
-    auth::Authenticator,
-    config::ClientLimits,
-    delivery::Pushed,
-    fan_out::{self, FanOut},
-    limit::{Acceptor, RateLimit},
-    memory::Memory,
+    GatewayConfig, accept,
+    auth::{Authenticator, JwtAuthenticator},
+    codec::Transport,
+    descriptors,
+    limit::{AcceptAll, Acceptor, RateLimit, TokenBuckets},
     metrics,
-    outbox::{Close, Packet, code},
-    session::{Client, Sessions},
+    redelivery::Redelivery,
+    role::{Gateway, Pace, Shared},
+    start_line::StartLine,
 };
 
-/// Whether clients may come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doors {
-    /// Not yet: they wait in the listener's backlog.
-    Young,
-    /// Yes.
-    Open,
-    /// No: closed at once, so that they try another gateway.
-    Fenced,
-    /// No more: the listener is closed, so that the system refuses them.
-    Leaving,
+/// The parts of a gateway that its user may replace.
+pub struct Extensions {
+    /// Finds out who a client is.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Looks at connections before anything is read.
+    pub acceptor: Arc<dyn Acceptor>,
+    /// Limits how fast clients send.
+    pub rate_limit: Arc<dyn RateLimit>,
 }
 
-/// Time that a connection has to log in before another may take its place: some round trips over a slow
-/// network.
-pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(1);
-
-/// What all connections of a gateway share.
-pub(crate) struct Shared {
-    pub(crate) handle: GatewayHandle,
-    pub(crate) sessions: Sessions,
-    pub(crate) fan_out: Arc<FanOut>,
-    pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) acceptor: Arc<dyn Acceptor>,
-    pub(crate) rate_limit: Arc<dyn RateLimit>,
-    pub(crate) limits: ClientLimits,
-    /// Places of connections that have not logged in.
-    pub(crate) strangers: Arc<Slots>,
-    /// What all connections hold together.
-    pub(crate) memory: Arc<Memory>,
-    /// Connections, listeners, and what follows from them.
-    pub(crate) tasks: TaskTracker,
-    pub(crate) doors: watch::Sender<Doors>,
-    /// Ends connections that have not logged in: they have nothing to lose.
-    pub(crate) leaving: CancellationToken,
-    /// Ends all connections at once.
-    pub(crate) stop: CancellationToken,
-}
-
-// === impl Shared ===
-
-impl Shared {
-    pub(crate) fn new(
-        handle: GatewayHandle,
-        extensions: Extensions,
-        limits: ClientLimits,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            handle,
-            sessions: Sessions::new(limits.connections_per_account, limits.silent_after),
-            fan_out: Arc::default(),
-            authenticator: extensions.authenticator,
-            acceptor: extensions.acceptor,
-            rate_limit: extensions.rate_limit,
-            strangers: Slots::new(limits.unauthenticated, LOGIN_GRACE, metrics::unauthenticated),
-            memory: Memory::new(limits.input_total, limits.queue_total),
-            limits,
-            tasks: TaskTracker::new(),
-            doors: watch::Sender::new(Doors::Young),
-            leaving: CancellationToken::new(),
-            stop: CancellationToken::new(),
-        })
+impl Extensions {
+    /// The defaults: JSON Web Tokens, everybody may connect, token buckets.
+    pub fn of(config: &GatewayConfig) -> Self {
+        let jwt = JwtAuthenticator::new(config.jwt_secret.as_bytes(), &config.algorithms)
+            .audience(&config.audience)
+            .issuer(&config.issuer)
+            .leeway(config.leeway);
+        Self {
+            authenticator: Arc::new(jwt),
+            acceptor: Arc::new(AcceptAll),
+            rate_limit: Arc::new(TokenBuckets::new(
+                config.messages_per_second,
+                config.message_burst,
+                config.global_messages_per_second,
+            )),
+        }
     }
 }
 
-/// The role of a gateway.
-pub(crate) struct Gateway {
+/// Runs a gateway until `shutdown`, then drains. When it listens, one line of JSON on standard
+/// output says where.
+///
+/// # Errors
+/// When a port or the registry cannot be used.
+pub async fn serve(
+    config: GatewayConfig,
+    extensions: Extensions,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    // On a worker: what its start waits for mostly runs there, and the thread that waits for the end
+    // of the program would have to be woken for each step.
+    AbortOnDropHandle::new(tokio::spawn(run(config, extensions, shutdown))).await?
+}
+
+async fn run(
+    config: GatewayConfig,
+    extensions: Extensions,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (service, id) = (config.info.service.clone(), config.info.id.to_string());
+    let starting = Server::bind(config, extensions);
+    let Some(server) = unless_ended(&shutdown, starting).await? else { return Ok(()) };
+    let monitor = Some(server.monitor());
+    let ports = [("ws", server.ws()), ("tcp", server.tcp()), ("monitor", monitor)];
+    announce_ports(&service, &id, &ports);
+    server.run(shutdown).await
+}
+
+/// A gateway that listens, and does not run yet.
+pub struct Server {
+    container: Container,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pace: Pace,
-    /// Pause before a session is asked for again whose messages cannot be read.
-    pub(crate) redeliver_interval: Duration,
+    listeners: Vec<(TcpListener, Transport)>,
+    ws: Option<SocketAddr>,
+    tcp: Option<SocketAddr>,
+    monitor: SocketAddr,
+    /// Clients that there are open files for.
+    clients: usize,
 }
 
-/// How fast clients are handed over to other gateways.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// How many at a time.
-    pub(crate) batch: usize,
-    /// Pause between two of them, jittered by half.
-    pub(crate) pause: Duration,
-}
+// === impl Server ===
 
-// === impl Pace ===
+impl Server {
+    /// Binds the listeners, and logs which gateway has started. Clients that connect wait in the backlog
+    /// until the doors open.
+    ///
+    /// # Errors
+    /// When a port or the registry cannot be used.
+    pub async fn bind(config: GatewayConfig, extensions: Extensions) -> anyhow::Result<Self> {
+        let open_files = raise_open_files();
+        let ws = listen("listen.ws", config.listen_ws).await?;
+        let tcp = listen("listen.tcp", config.listen_tcp).await?;
+        let monitor = TcpListener::bind(config.monitor)
+            .await
+            .with_context(|| format!("monitor.listen: cannot listen on {}", config.monitor))?;
+        let ws_at = ws.as_ref().map(TcpListener::local_addr).transpose()?;
+        let tcp_at = tcp.as_ref().map(TcpListener::local_addr).transpose()?;
+        let monitor_at = monitor.local_addr()?;
+        metrics_recorder();
+        metrics::show();
+        let naming = imago_naming::open(config.naming.expose()).await.context("naming.url")?;
 
-impl Pace {
-    /// The same batches, with shorter pauses where there are too many clients for the time.
-    fn within(self, clients: usize, time: Duration) -> Self {
-        let batches = u32::try_from(clients.div_ceil(self.batch.max(1))).unwrap_or(u32::MAX);
-        Self { pause: self.pause.min(time / batches.max(1)), ..self }
+        let port = ws_at.or(tcp_at).map_or(0, |address| address.port());
+        let start_line = StartLine::of(&config, port, naming.describe());
+        let redeliver_interval = config.container.timing.redeliver_interval;
+        let pace = Pace { batch: config.drain_batch, pause: config.drain_pause };
+        // The container makes the role, and with it what the connections share.
+        let made = Arc::new(OnceLock::new());
+        let slot = made.clone();
+        let monitor_connections = config.container.monitor.connections;
+        let container = Container::builder(config.info)
+            .config(config.container)
+            .cluster(&config.cluster, config.secret.as_bytes())
+            .naming(naming)
+            .depends_on(&config.logic_service)
+            .selector(config.selector)
+            .monitor(monitor, config.admin_token)
+            .gateway(port, protocol(ws_at, tcp_at), move |handle| {
+                let shared = slot.get_or_init(|| Shared::new(handle, extensions, config.limits));
+                Arc::new(Gateway { shared: shared.clone(), pace, redeliver_interval })
+            })
+            .build()?;
+        let shared = made.get().cloned().context("the container made no gateway")?;
+        let listeners = [(ws, Transport::WebSocket), (tcp, Transport::Tcp)];
+        let listeners = listeners
+            .into_iter()
+            .filter_map(|(listener, transport)| Some((listener?, transport)))
+            .collect();
+        let (ws, tcp, monitor) = (ws_at, tcp_at, monitor_at);
+        let clients =
+            descriptors::clients(shared.limits.connections, open_files, monitor_connections);
+        start_line.log([ws, tcp, Some(monitor)], clients, open_files);
+        Ok(Self { container, shared, listeners, ws, tcp, monitor, clients })
     }
 
-    /// Asks all clients to leave, a few at a time, so that the other gateways are not overrun.
-    async fn hand_over(self, clients: Vec<Arc<Client>>) {
-        let mut batches = clients.chunks(self.batch.max(1)).peekable();
-        while let Some(batch) = batches.next() {
-            for client in batch {
-                client.outbox.leave();
-            }
-            if batches.peek().is_some() {
-                let jitter = 0.5 + rand::rng().random::<f64>();
-                sleep(self.pause.mul_f64(jitter)).await;
-            }
-        }
-    }
-}
-
-// === impl Gateway ===
-
-impl Gateway {
-    /// Clients leave when they have their answers. Returns when all are gone.
-    async fn hand_everybody_over(&self, within: Duration) {
-        let clients = self.shared.sessions.all();
-        let pace = self.pace.within(clients.len(), within / 2);
-        pace.hand_over(clients).await;
-        self.shared.tasks.wait().await;
+    /// Where WebSocket clients connect.
+    pub fn ws(&self) -> Option<SocketAddr> {
+        self.ws
     }
 
-    /// Whoever is left is told so, but waits for no answer any more.
-    async fn close_everybody(&self) {
-        let clients = self.shared.sessions.all();
-        tracing::warn!(clients = clients.len(), "not all clients left in time, closing them");
-        for client in clients {
-            let close = Close::new(code::GOING_AWAY, "gateway leaves, connect to another");
-            client.outbox.finish(None, close);
-        }
-        self.shared.tasks.wait().await;
-    }
-}
-
-#[async_trait]
-impl GatewayRole for Gateway {
-    fn push(&self, push: link::Push, packet: Bytes) -> Option<BoxFuture<'static, ()>> {
-        let receivers = &*push.sessions;
-        if packet.len() > Limits::OUTBOUND_PAYLOAD {
-            tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
-            return None;
-        }
-        let Shared { sessions, fan_out, tasks, memory, .. } = &*self.shared;
-        let packet = match receivers {
-            [_] => Packet::Own(packet),
-            _ => Packet::Shared(memory.share(&packet)),
-        };
-        let pushed = Pushed::new(&push, packet);
-        let sender =
-            pushed.live().and_then(|place| sessions.delivery.answers.sender(place.message_id));
-        if push.again {
-            sessions.delivery.redelivery.progressed(receivers);
-        }
-        if receivers.len() > fan_out::AT_ONCE {
-            return fan_out.push(sessions, receivers, &pushed, sender, tasks);
-        }
-        match sender {
-            Some(sender) => fan_out::push_behind(sessions, receivers, &pushed, &sender),
-            None => {
-                for id in receivers {
-                    sessions.with(SessionId(*id), |client| client.push(&pushed));
-                }
-            }
-        }
-        None
+    /// Where TCP clients connect.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        self.tcp
     }
 
-    fn owed(&self, sessions: &[u64], within: Duration) {
-        let redelivery = &self.shared.sessions.delivery.redelivery;
-        if sessions.is_empty() {
-            redelivery.owe_all(within);
-        } else {
-            redelivery.owe(sessions);
+    /// Where the monitor port is.
+    pub fn monitor(&self) -> SocketAddr {
+        self.monitor
+    }
+
+    /// Runs until `shutdown`, then drains. Nothing of it is left running after that, or when the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// When the container cannot run.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let shared = self.shared;
+        let _stop = shared.stop.clone().drop_guard();
+        let permits = Arc::new(Semaphore::new(self.clients));
+        for (listener, transport) in self.listeners {
+            let accepting = accept::run(listener, transport, shared.clone(), permits.clone());
+            shared.tasks.spawn(shared.stop.clone().run_until_cancelled_owned(accepting));
         }
-    }
-
-    fn redelivered(&self, done: link::Redelivered) {
-        let link::Redelivered { session, mark } = done;
-        let redelivery = &self.shared.sessions.delivery.redelivery;
-        let Some(mark) = mark else {
-            return redelivery.unreadable(session, self.redeliver_interval);
-        };
-        // One that came too late is ignored: a later one may have told a later mark.
-        if redelivery.is_asked(session) {
-            self.shared.sessions.with(SessionId(session), |client| client.redelivered(mark));
-            redelivery.done(session);
-        }
-    }
-
-    fn kick(&self, session: SessionId, notice: Bytes) {
-        if let Some(client) = self.shared.sessions.get(session) {
-            tracing::info!(channel = client.session.channel_id, "kicked out by a newer login");
-            client.kick(notice);
-        }
-    }
-
-    fn open_doors(&self) {
-        self.shared.doors.send_replace(Doors::Open);
-    }
-
-    fn fence(&self) {
-        // First the doors, then the table: see the login.
-        self.shared.doors.send_replace(Doors::Fenced);
-        let (clients, pace) = (self.shared.sessions.all(), self.pace);
-        let stop = self.shared.stop.clone();
-        self.shared.tasks.spawn(stop.run_until_cancelled_owned(pace.hand_over(clients)));
-    }
-
-    async fn drain(&self, within: Duration) {
-        tracing::info!(clients = self.shared.sessions.len(), "handing clients over");
-        self.shared.doors.send_replace(Doors::Leaving);
-        self.shared.leaving.cancel();
-        self.shared.tasks.close();
-        // The last fifth is for those whose answers do not come.
-        let orderly = within.mul_f64(0.8);
-        if timeout(orderly, self.hand_everybody_over(orderly)).await.is_err() {
-            // What is not gone by then is cut off below.
-            let _ = timeout(within - orderly, self.close_everybody()).await;
-        }
-        self.shared.stop.cancel();
-        self.shared.tasks.wait().await;
+        // Not among the tasks that a drain waits for: it serves clients to the last.
+        let _redelivery = AbortOnDropHandle::new(tokio::spawn(Redelivery::run(shared.clone())));
+        self.container.run(shutdown).await?;
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn listen(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    Ok(Some(listener.with_context(|| format!("{key}: cannot listen on {address}"))?))
+}
 
-    #[test]
-    fn a_hand_over_of_many_clients_still_fits_the_time() {
-        let pace = Pace { batch: 50, pause: Duration::from_millis(50) };
-        let second = Duration::from_secs(1);
-        assert_eq!(pace.within(100, second).pause, pace.pause);
-        assert_eq!(pace.within(0, second).pause, pace.pause);
-        assert_eq!(pace.within(100_000, second).pause, second / 2000);
+/// What the registry says of the listeners.
+fn protocol(ws: Option<SocketAddr>, tcp: Option<SocketAddr>) -> &'static str {
+    match (ws, tcp) {
+        (Some(_), Some(_)) => "ws,tcp",
+        (Some(_), None) => "ws",
+        _ => "tcp",
     }
 }

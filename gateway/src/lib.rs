@@ -21,15 +21,16 @@ mod metrics;
 mod outbox;
 mod read_buffer;
 mod redelivery;
-mod server;
+mod role;
+
+mod codec;
 mod session;
 mod start_line;
 #[cfg(test)]
 mod tests;
-mod transport;
 mod upgrade;
 
 pub use auth::{Authenticator, HmacAlgorithm, Identity, JwtAuthenticator, Unauthorized};
 pub use config::{ClientLimits, DEFAULT_CONFIG, GatewayConfig, SECRET_MIN};
+pub use gateway::{Extensions, Server, serve};
 pub use limit::{AcceptAll, Acceptor, ConnectionRate, RateLimit, TokenBuckets};
-pub use server::{Extensions, Server, serve};

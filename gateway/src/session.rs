@@ -27,10 +27,10 @@ use self::accounts::{Accounts, Seen};
 use crate::{
     auth::Identity,
     delivery::Delivery,
-    gateway::Shared,
     ledger::Ledger,
     metrics,
     outbox::{Close, Outbox, code},
+    role::Shared,
 };
 
 /// Time between a kickout notice and the close (client wire, section 0.6).

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use self::request::{Refusal, Request, read_request};
-use crate::transport::linger;
+use crate::codec::linger;
 
 /// Answers the upgrade request. Gives back what came after it.
 ///

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Connection, Unread};
-use crate::{memory::Holder, metrics, outbox::Close, read_buffer::ReadBuffer, transport::linger};
+use crate::{codec::linger, memory::Holder, metrics, outbox::Close, read_buffer::ReadBuffer};
 
 /// The end of a connection that can still be told.
 pub(super) struct End {

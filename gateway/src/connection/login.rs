@@ -22,9 +22,9 @@ use tokio::{
 use super::{Connection, Online, Unread, evicted, expiry::Expiry, going_away, inbound::request_of};
 use crate::{
     auth::{Identity, Unauthorized},
-    gateway::{Doors, LOGIN_GRACE, Shared},
     metrics,
     outbox::{Close, Outbox, code},
+    role::{Doors, LOGIN_GRACE, Shared},
     session::{Client, Crowded, Login, SessionGuard, Sessions, refusal},
 };
 

@@ -32,14 +32,14 @@ use tokio::{
 pub(crate) use self::backlog::Unread;
 use self::{backlog::Backlog, deadlines::Times, end::End, expiry::Expiry};
 use crate::{
-    gateway::Shared,
+    codec::{Framing, Transport},
     limit::ConnectionRate,
     memory::Holder,
     metrics,
     outbox::{Close, Look, Next, Outbox, code},
     read_buffer::ReadBuffer,
+    role::Shared,
     session::{Client, SessionGuard},
-    transport::{Framing, Transport},
 };
 
 /// How long a client that reads too slowly may take the close frame.

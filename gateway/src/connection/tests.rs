@@ -20,10 +20,10 @@ use tokio::{
 use super::{Connection, Unread};
 use crate::{
     Authenticator, Extensions, Identity, Unauthorized,
-    gateway::{Doors, Shared},
+    codec::Transport,
+    role::{Doors, Shared},
     session::Client as Session,
     tests::support::{Client, LOGIN, Received, config, login_body, notice, tcp_header, token},
-    transport::Transport,
 };
 
 mod bounds;

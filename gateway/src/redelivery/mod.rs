@@ -18,9 +18,9 @@ use tokio::{
 
 use self::debts::{Debts, Due};
 use crate::{
-    gateway::Shared,
     ledger::{self, Missing},
     metrics,
+    role::Shared,
     session::Sessions,
 };
 

@@ -8,7 +8,7 @@ use imago_proto::link::Push;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::support::{Client, LOGIN, PATIENCE, Received, World, eventually, login_body, token};
-use crate::gateway::{Doors, Gateway, Pace};
+use crate::role::{Doors, Gateway, Pace};
 
 fn role(world: &World) -> Gateway {
     let pace = Pace { batch: 1, pause: Duration::from_millis(1) };

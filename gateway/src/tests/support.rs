@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) use client::{Client, Received, tcp_header};
 pub(crate) use logic::{FakeLogic, notice};
 
-use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, Server, gateway::Shared};
+use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, Server, role::Shared};
 
 pub(crate) const JWT_SECRET: &str = "jwt-1sNzdiSgnNuxyq2g7xml2JvLArU";
 const CLUSTER_SECRET: &str = "a secret of this test cluster";
@@ -93,7 +93,7 @@ impl World {
         let world = Self::start_young(changes, extend).await;
         world.start_logic().await;
         let mut doors = world.shared.doors.subscribe();
-        let open = doors.wait_for(|doors| *doors == crate::gateway::Doors::Open);
+        let open = doors.wait_for(|doors| *doors == crate::role::Doors::Open);
         tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap();
         world
     }

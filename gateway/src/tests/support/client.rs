@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{LOGIN, PATIENCE, login_body, token};
-use crate::transport::Transport;
+use crate::codec::Transport;
 
 /// Anything that carries bytes.
 pub(crate) trait Pipe: AsyncRead + AsyncWrite + Unpin + Send {}
