@@ -129,6 +129,12 @@ impl Memory {
         Bytes::from_owner(Common { packet: packet.into(), memory: self.clone() })
     }
 
+    /// Bytes that are accounted of packets that have not arrived in whole.
+    #[cfg(test)]
+    pub(crate) fn input(&self) -> i64 {
+        self.input.used.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> u32 {
         // Wraps after 49 days: only differences count.
         self.start.elapsed().as_millis() as u32

@@ -5,113 +5,44 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use imago_container::{GatewayHandle, GatewayRole, Slots};
+use imago_container::GatewayRole;
 use imago_proto::{Limits, SessionId, link};
 use rand::RngExt;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::{sleep, timeout};
 
 use crate::{
-    Extensions,
-    auth::Authenticator,
-    config::ClientLimits,
     delivery::Pushed,
     fan_out::{self, FanOut},
-    limit::{Acceptor, RateLimit},
+    lifecycle::{Doors, Lifecycle},
     memory::Memory,
-    metrics,
     outbox::{Close, Packet, code},
     session::{Client, Sessions},
 };
 
-/// Whether clients may come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doors {
-    /// Not yet: they wait in the listener's backlog.
-    Young,
-    /// Yes.
-    Open,
-    /// No: closed at once, so that they try another gateway.
-    Fenced,
-    /// No more: the listener is closed, so that the system refuses them.
-    Leaving,
-}
-
-/// Time that a connection has to log in before another may take its place: some round trips over a slow
-/// network.
-pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(1);
-
-/// What all connections of a gateway share.
-pub(crate) struct Shared {
-    pub(crate) handle: GatewayHandle,
-    pub(crate) sessions: Sessions,
-    pub(crate) fan_out: Arc<FanOut>,
-    pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) acceptor: Arc<dyn Acceptor>,
-    pub(crate) rate_limit: Arc<dyn RateLimit>,
-    pub(crate) limits: ClientLimits,
-    /// Places of connections that have not logged in.
-    pub(crate) strangers: Arc<Slots>,
-    /// What all connections hold together.
-    pub(crate) memory: Arc<Memory>,
-    /// Connections, listeners, and what follows from them.
-    pub(crate) tasks: TaskTracker,
-    pub(crate) doors: watch::Sender<Doors>,
-    /// Ends connections that have not logged in: they have nothing to lose.
-    pub(crate) leaving: CancellationToken,
-    /// Ends all connections at once.
-    pub(crate) stop: CancellationToken,
-}
-
-// === impl Shared ===
-
-impl Shared {
-    pub(crate) fn new(
-        handle: GatewayHandle,
-        extensions: Extensions,
-        limits: ClientLimits,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            handle,
-            sessions: Sessions::new(limits.connections_per_account, limits.silent_after),
-            fan_out: Arc::default(),
-            authenticator: extensions.authenticator,
-            acceptor: extensions.acceptor,
-            rate_limit: extensions.rate_limit,
-            strangers: Slots::new(limits.unauthenticated, LOGIN_GRACE, metrics::unauthenticated),
-            memory: Memory::new(limits.input_total, limits.queue_total),
-            limits,
-            tasks: TaskTracker::new(),
-            doors: watch::Sender::new(Doors::Young),
-            leaving: CancellationToken::new(),
-            stop: CancellationToken::new(),
-        })
-    }
-}
-
 /// The role of a gateway.
-pub(crate) struct Gateway {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) pace: Pace,
+#[derive(Clone)]
+pub(crate) struct Role {
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) fan_out: Arc<FanOut>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) life: Arc<Lifecycle>,
+    pub(crate) hand_over: HandOver,
     /// Pause before a session is asked for again whose messages cannot be read.
     pub(crate) redeliver_interval: Duration,
 }
 
 /// How fast clients are handed over to other gateways.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct HandOver {
     /// How many at a time.
     pub(crate) batch: usize,
     /// Pause between two of them, jittered by half.
     pub(crate) pause: Duration,
 }
 
-// === impl Pace ===
+// === impl HandOver ===
 
-impl Pace {
+impl HandOver {
     /// The same batches, with shorter pauses where there are too many clients for the time.
     fn within(self, clients: usize, time: Duration) -> Self {
         let batches = u32::try_from(clients.div_ceil(self.batch.max(1))).unwrap_or(u32::MAX);
@@ -119,7 +50,7 @@ impl Pace {
     }
 
     /// Asks all clients to leave, a few at a time, so that the other gateways are not overrun.
-    async fn hand_over(self, clients: Vec<Arc<Client>>) {
+    async fn run(self, clients: Vec<Arc<Client>>) {
         let mut batches = clients.chunks(self.batch.max(1)).peekable();
         while let Some(batch) = batches.next() {
             for client in batch {
@@ -133,38 +64,38 @@ impl Pace {
     }
 }
 
-// === impl Gateway ===
+// === impl Role ===
 
-impl Gateway {
+impl Role {
     /// Clients leave when they have their answers. Returns when all are gone.
-    async fn hand_everybody_over(&self, within: Duration) {
-        let clients = self.shared.sessions.all();
-        let pace = self.pace.within(clients.len(), within / 2);
-        pace.hand_over(clients).await;
-        self.shared.tasks.wait().await;
+    async fn hand_all_over(&self, within: Duration) {
+        let clients = self.sessions.all();
+        let hand_over = self.hand_over.within(clients.len(), within / 2);
+        hand_over.run(clients).await;
+        self.life.tasks.wait().await;
     }
 
-    /// Whoever is left is told so, but waits for no answer any more.
-    async fn close_everybody(&self) {
-        let clients = self.shared.sessions.all();
+    /// Closes the connections that are left, without the answers that they wait for.
+    async fn close_all(&self) {
+        let clients = self.sessions.all();
         tracing::warn!(clients = clients.len(), "not all clients left in time, closing them");
         for client in clients {
             let close = Close::new(code::GOING_AWAY, "gateway leaves, connect to another");
             client.outbox.finish(None, close);
         }
-        self.shared.tasks.wait().await;
+        self.life.tasks.wait().await;
     }
 }
 
 #[async_trait]
-impl GatewayRole for Gateway {
+impl GatewayRole for Role {
     fn push(&self, push: link::Push, packet: Bytes) -> Option<BoxFuture<'static, ()>> {
         let receivers = &*push.sessions;
         if packet.len() > Limits::OUTBOUND_PAYLOAD {
             tracing::warn!(bytes = packet.len(), "push too large for clients, dropped");
             return None;
         }
-        let Shared { sessions, fan_out, tasks, memory, .. } = &*self.shared;
+        let Self { sessions, fan_out, memory, .. } = self;
         let packet = match receivers {
             [_] => Packet::Own(packet),
             _ => Packet::Shared(memory.share(&packet)),
@@ -176,7 +107,7 @@ impl GatewayRole for Gateway {
             sessions.delivery.redelivery.progressed(receivers);
         }
         if receivers.len() > fan_out::AT_ONCE {
-            return fan_out.push(sessions, receivers, &pushed, sender, tasks);
+            return fan_out.push(sessions, receivers, &pushed, sender, &self.life.tasks);
         }
         match sender {
             Some(sender) => fan_out::push_behind(sessions, receivers, &pushed, &sender),
@@ -190,7 +121,7 @@ impl GatewayRole for Gateway {
     }
 
     fn owed(&self, sessions: &[u64], within: Duration) {
-        let redelivery = &self.shared.sessions.delivery.redelivery;
+        let redelivery = &self.sessions.delivery.redelivery;
         if sessions.is_empty() {
             redelivery.owe_all(within);
         } else {
@@ -200,49 +131,49 @@ impl GatewayRole for Gateway {
 
     fn redelivered(&self, done: link::Redelivered) {
         let link::Redelivered { session, mark } = done;
-        let redelivery = &self.shared.sessions.delivery.redelivery;
+        let redelivery = &self.sessions.delivery.redelivery;
         let Some(mark) = mark else {
             return redelivery.unreadable(session, self.redeliver_interval);
         };
         // One that came too late is ignored: a later one may have told a later mark.
         if redelivery.is_asked(session) {
-            self.shared.sessions.with(SessionId(session), |client| client.redelivered(mark));
+            self.sessions.with(SessionId(session), |client| client.redelivered(mark));
             redelivery.done(session);
         }
     }
 
     fn kick(&self, session: SessionId, notice: Bytes) {
-        if let Some(client) = self.shared.sessions.get(session) {
+        if let Some(client) = self.sessions.get(session) {
             tracing::info!(channel = client.session.channel_id, "kicked out by a newer login");
             client.kick(notice);
         }
     }
 
     fn open_doors(&self) {
-        self.shared.doors.send_replace(Doors::Open);
+        self.life.doors.send_replace(Doors::Open);
     }
 
     fn fence(&self) {
         // First the doors, then the table: see the login.
-        self.shared.doors.send_replace(Doors::Fenced);
-        let (clients, pace) = (self.shared.sessions.all(), self.pace);
-        let stop = self.shared.stop.clone();
-        self.shared.tasks.spawn(stop.run_until_cancelled_owned(pace.hand_over(clients)));
+        self.life.doors.send_replace(Doors::Fenced);
+        let (clients, hand_over) = (self.sessions.all(), self.hand_over);
+        let stop = self.life.stop.clone();
+        self.life.tasks.spawn(stop.run_until_cancelled_owned(hand_over.run(clients)));
     }
 
     async fn drain(&self, within: Duration) {
-        tracing::info!(clients = self.shared.sessions.len(), "handing clients over");
-        self.shared.doors.send_replace(Doors::Leaving);
-        self.shared.leaving.cancel();
-        self.shared.tasks.close();
+        tracing::info!(clients = self.sessions.len(), "handing clients over");
+        self.life.doors.send_replace(Doors::Leaving);
+        self.life.leaving.cancel();
+        self.life.tasks.close();
         // The last fifth is for those whose answers do not come.
         let orderly = within.mul_f64(0.8);
-        if timeout(orderly, self.hand_everybody_over(orderly)).await.is_err() {
+        if timeout(orderly, self.hand_all_over(orderly)).await.is_err() {
             // What is not gone by then is cut off below.
-            let _ = timeout(within - orderly, self.close_everybody()).await;
+            let _ = timeout(within - orderly, self.close_all()).await;
         }
-        self.shared.stop.cancel();
-        self.shared.tasks.wait().await;
+        self.life.stop.cancel();
+        self.life.tasks.wait().await;
     }
 }
 
@@ -252,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_hand_over_of_many_clients_still_fits_the_time() {
-        let pace = Pace { batch: 50, pause: Duration::from_millis(50) };
+        let hand_over = HandOver { batch: 50, pause: Duration::from_millis(50) };
         let second = Duration::from_secs(1);
-        assert_eq!(pace.within(100, second).pause, pace.pause);
-        assert_eq!(pace.within(0, second).pause, pace.pause);
-        assert_eq!(pace.within(100_000, second).pause, second / 2000);
+        assert_eq!(hand_over.within(100, second).pause, hand_over.pause);
+        assert_eq!(hand_over.within(0, second).pause, hand_over.pause);
+        assert_eq!(hand_over.within(100_000, second).pause, second / 2000);
     }
 }

@@ -94,7 +94,7 @@ async fn a_client_that_reads_nothing_is_cut_off_and_nobody_else_notices() {
         pushed += 1;
         other.echo("still here").await;
     }
-    eventually("gone from the table", || world.shared.sessions.len() == 1).await;
+    eventually("gone from the table", || world.context.sessions.len() == 1).await;
     other.echo("and now").await;
     // The close frame comes behind what was written, never in the middle of it.
     loop {
