@@ -5,7 +5,11 @@
 use std::{path::Path, time::Duration};
 
 use imago_tests::{RawClient, Received, Server, World, eventually, program};
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpSocket, UnixStream},
+    time::timeout,
+};
 
 /// Path of an example.
 fn example(name: &str) -> String {
@@ -119,4 +123,27 @@ async fn clients_on_a_unix_socket_talk_with_those_on_tcp() {
     assert_eq!(alice.next().await, Received::Close(Some(1001)));
     assert_eq!(gateway.ended().await, Some(0));
     assert!(!socket.exists(), "the socket is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_in_another_program_has_the_parts_that_it_was_given() {
+    let world = World::gossip().await;
+    let logic = world.logic("logic-1", &[]).await;
+    let environment = [("DENY", "127.0.0.2"), ("REQUESTS", "2")];
+    let gateway =
+        world.gateway_told(&example("embed_gateway"), "gateway-1", &[], &environment).await;
+    logic.ready().await;
+    gateway.ready().await;
+    let at = gateway.address("ws").parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut denied = socket.connect(at).await.unwrap();
+    let ended = timeout(Duration::from_secs(10), denied.read_to_end(&mut Vec::new())).await;
+    assert_eq!(ended.unwrap().unwrap_or_default(), 0, "it is closed without a word");
+
+    let mut alice = RawClient::login(&gateway, &world.token("alice")).await;
+    for (sequence, status) in [(2, 0), (3, 0), (4, 300)] {
+        alice.talk(sequence, "bob", "hello").await;
+        assert_eq!(alice.packet().await.header.status, status, "request {sequence}");
+    }
 }
