@@ -20,7 +20,7 @@ pub const DEFAULT_CONFIG: &str = imago_container::GATEWAY_DEFAULTS;
 /// Bytes of a secret at least, for the cluster and for tokens.
 pub const SECRET_MIN: usize = 16;
 
-/// Time that a connection has to log in before another may take its place: some round trips over a slow
+/// Time that a connection has to log in before another may replace it: some round trips over a slow
 /// network.
 pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(1);
 

@@ -243,7 +243,7 @@ impl Sessions {
         Ok(client)
     }
 
-    /// Takes a session out, if it is there.
+    /// Takes a session out; one that is gone already changes nothing.
     pub(crate) fn close(&self, id: SessionId) {
         let Some((_, client)) = self.clients.remove(&id) else { return };
         metrics::session_closed();

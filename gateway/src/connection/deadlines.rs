@@ -14,7 +14,7 @@ use crate::{
 /// What the deadlines count from.
 pub(super) struct Times {
     pub(super) login_by: Instant,
-    /// The begin of this turn of reading and writing.
+    /// The begin of this round of reading and writing.
     pub(super) turn: Instant,
     /// The last frame of the client, or when we began to listen to it again.
     pub(super) heard: Instant,

@@ -19,7 +19,7 @@ pub(super) struct End {
 
 impl<T: Transport> Connection<T> {
     /// Ends the connection, in good order where there is an order left. One that has not logged in waits
-    /// for nothing more once another has its place.
+    /// for nothing more once another has its slot.
     pub(super) async fn end(mut self, served: io::Result<Option<End>>) {
         // Nothing is for this session any more while its last bytes go out, and nothing is read.
         self.online = None;

@@ -28,10 +28,8 @@ impl Drop for SessionGuard {
         // Without a runtime the process ends, and the links with it.
         if let Ok(runtime) = Handle::try_current() {
             let (handle, id) = (self.context.handle.clone(), self.id);
-            self.context
-                .life
-                .tasks
-                .spawn_on(async move { handle.session_down(id).await }, &runtime);
+            let told = async move { handle.session_down(id).await };
+            self.context.life.tasks.spawn_on(told, &runtime);
         }
     }
 }

@@ -35,7 +35,7 @@ struct AccountSessions {
 pub(super) struct Seen {
     /// For how long nothing has come from its client.
     pub(super) silence: Duration,
-    /// The newcomer comes in its place, by its own word.
+    /// The newcomer replaces it, by its own word.
     pub(super) is_left: bool,
 }
 

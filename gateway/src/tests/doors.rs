@@ -102,7 +102,7 @@ async fn a_gateway_that_never_opened_its_doors_leaves_at_once() {
 }
 
 #[tokio::test]
-async fn a_fenced_gateway_hands_its_clients_over_and_takes_nobody_until_it_is_open_again() {
+async fn a_fenced_gateway_hands_its_clients_over_and_takes_none_until_it_is_open_again() {
     let world = World::start(&[]).await;
     let role = role(&world);
     let mut inside = Client::ws(world.ws).await;

@@ -129,7 +129,7 @@ async fn a_kick_before_the_login_is_answered_answers_it_first() {
 }
 
 #[tokio::test]
-async fn kicks_and_pushes_that_race_with_the_end_hurt_nobody() {
+async fn kicks_and_pushes_that_race_with_the_end_do_no_harm() {
     let world = World::start(&[]).await;
     let mut other = world.client("other").await;
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Characters of a name at most.
-const NAME_MAX: usize = 64;
+const NAME_MAX: usize = 128;
 
 /// Where a client connected from, or connects to.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ enum Kind {
 // === impl Address ===
 
 impl Address {
-    /// Returns an address that is no IP address, such as `unix:1000`. Of the name, the first 64 characters
+    /// Returns an address that is no IP address, such as `unix:1000`. Of the name, the first 128 characters
     /// are kept, without control characters.
     pub fn named(name: &str) -> Self {
         let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
@@ -70,9 +70,9 @@ mod tests {
 
     #[test]
     fn a_name_is_short_and_fits_a_line() {
-        let name = format!("unix:\n{}", "ä".repeat(100));
+        let name = format!("unix:\n{}", "ä".repeat(200));
         let address = Address::named(&name);
-        assert_eq!(address.to_string(), format!("unix:{}", "ä".repeat(59)));
+        assert_eq!(address.to_string(), format!("unix:{}", "ä".repeat(123)));
         assert_eq!(address.socket_addr(), None);
     }
 

@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// A frame header of the TCP transport that announces so many bytes.
+/// Returns the header of a length-prefixed frame that announces `len` bytes.
 pub(crate) fn tcp_header(len: u32) -> BytesMut {
     let mut bytes = BytesMut::from(&[2_u8][..]);
     bytes.put_u32(len);
