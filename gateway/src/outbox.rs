@@ -60,7 +60,7 @@ pub(crate) mod code {
 
 /// A client's queue. Overflow policy: the client reads too slowly, its connection is cut off.
 ///
-/// One task takes from it; anybody may put something in, and nobody ever waits for that.
+/// One task takes from it. Any task puts something in, and never waits for that.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     max_frames: usize,
@@ -71,7 +71,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    deferred: Option<Backlog>,
+    deferred: Option<DeferredTotal>,
     frames: VecDeque<Frame>,
     /// What came before the login answer, which has to be the first frame.
     early: VecDeque<Frame>,
@@ -96,7 +96,7 @@ struct State {
 
 /// What was queued since the connection waits for its turn.
 #[derive(Clone, Copy, Debug, Default)]
-struct Backlog {
+struct DeferredTotal {
     frames: usize,
     bytes: usize,
 }
@@ -181,11 +181,11 @@ impl Outbox {
         let weight = packet.len();
         self.put_packet(&mut state, packet);
         let is_first = state.deferred.is_none();
-        let backlog = state.deferred.get_or_insert_default();
-        backlog.frames += 1;
-        backlog.bytes += weight;
-        let is_behind = backlog.frames >= BEHIND_FRAMES.min(self.max_frames.div_ceil(4))
-            || backlog.bytes >= self.max_bytes.div_ceil(4);
+        let total = state.deferred.get_or_insert_default();
+        total.frames += 1;
+        total.bytes += weight;
+        let is_behind = total.frames >= BEHIND_FRAMES.min(self.max_frames.div_ceil(4))
+            || total.bytes >= self.max_bytes.div_ceil(4);
         self.unlock(state);
         match (is_first, is_behind) {
             (true, _) => Deferred::First,

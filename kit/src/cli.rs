@@ -1,7 +1,9 @@
 //! What the command lines of both servers share: flags, signals, and the line that says where a
 //! server listens.
 
-use std::{error::Error, future::Future, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error, fmt::Display, future::Future, io::Write, path::PathBuf, process::ExitCode,
+};
 
 use rustix::process::Signal;
 use tokio::{
@@ -181,7 +183,7 @@ pub fn exit_code<E: Into<Box<dyn Error>>>(ended: Result<(), E>) -> ExitCode {
 }
 
 /// Tells scripts where a server listens: one line of JSON on standard output.
-pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::SocketAddr>)]) {
+pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<impl Display>)]) {
     let mut line = serde_json::Map::new();
     line.insert("service".into(), service.into());
     line.insert("id".into(), id.into());
@@ -214,12 +216,12 @@ macro_rules! err {
 
 /// Prints to standard output. Unlike `print!`, it does not mind that nobody reads any more, as
 /// after `| head`.
-pub fn print(text: impl std::fmt::Display) {
+pub fn print(text: impl Display) {
     let _ = write!(std::io::stdout(), "{text}");
 }
 
 /// Prints to standard error. Unlike `eprint!`, it does not panic where that is closed, or its terminal is.
-pub fn print_error(text: impl std::fmt::Display) {
+pub fn print_error(text: impl Display) {
     let _ = write!(std::io::stderr(), "{text}");
 }
 

@@ -156,7 +156,7 @@ const LENGTHS: &[(&str, &[u8], u16)] = &[
 ];
 
 async fn online() -> Pair {
-    Pair::online(Transport::WebSocket, 1 << 20).await.0
+    Pair::online(Framing::WebSocket, 1 << 20).await.0
 }
 
 fn masked(frames: &[Sent]) -> Vec<u8> {

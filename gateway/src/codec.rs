@@ -1,4 +1,4 @@
-//! The two transports of clients behind one face: frames in, frames out.
+//! The two framings of clients behind one type: frames in, frames out.
 
 use std::time::Duration;
 
@@ -7,43 +7,38 @@ use imago_kit::io::Chunks;
 use imago_proto::{Frame, FrameError, Limits, Opcode, tcp, ws};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Which transport a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    WebSocket,
-    Tcp,
-}
+use crate::transport::Framing;
 
-/// How frames look on the wire.
+/// Decodes and encodes the frames of one connection.
 #[derive(Debug)]
-pub(crate) enum Framing {
+pub(crate) enum Codec {
     /// RFC 6455.
     WebSocket(ws::Decoder),
     /// Opcode, length, payload.
-    Tcp(tcp::Decoder),
+    LengthPrefixed(tcp::Decoder),
 }
 
-// === impl Framing ===
+// === impl Codec ===
 
-impl Framing {
-    /// Frames of this transport, with packets of at most `packet_max` bytes from the client.
-    pub(crate) fn new(transport: Transport, packet_max: usize) -> Self {
+impl Codec {
+    /// Frames with packets of at most `packet_max` bytes from the client.
+    pub(crate) fn new(framing: Framing, packet_max: usize) -> Self {
         let limits = Limits { payload: packet_max };
-        match transport {
-            Transport::WebSocket => Self::WebSocket(ws::Decoder::new(ws::Peer::Client, limits)),
-            Transport::Tcp => Self::Tcp(tcp::Decoder::new(limits)),
+        match framing {
+            Framing::WebSocket => Self::WebSocket(ws::Decoder::new(ws::Peer::Client, limits)),
+            Framing::LengthPrefixed => Self::LengthPrefixed(tcp::Decoder::new(limits)),
         }
     }
 
-    /// From the next message on, another limit. Only between two messages.
+    /// Sets the limit for the messages that follow. Only between two messages.
     pub(crate) fn set_packet_max(&mut self, packet_max: usize) {
-        *self = Self::new(self.transport(), packet_max);
+        *self = Self::new(self.framing(), packet_max);
     }
 
-    fn transport(&self) -> Transport {
+    fn framing(&self) -> Framing {
         match self {
-            Self::WebSocket(_) => Transport::WebSocket,
-            Self::Tcp(_) => Transport::Tcp,
+            Self::WebSocket(_) => Framing::WebSocket,
+            Self::LengthPrefixed(_) => Framing::LengthPrefixed,
         }
     }
 
@@ -51,14 +46,14 @@ impl Framing {
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::WebSocket(decoder) => decoder.held(),
-            Self::Tcp(_) => 0,
+            Self::LengthPrefixed(_) => 0,
         }
     }
 
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         match self {
             Self::WebSocket(decoder) => decoder.decode(buffer),
-            Self::Tcp(decoder) => decoder.decode(buffer),
+            Self::LengthPrefixed(decoder) => decoder.decode(buffer),
         }
     }
 
@@ -68,7 +63,7 @@ impl Framing {
         chunks.push(
             |head| match self {
                 Self::WebSocket(_) => ws::put_header(opcode, len, head),
-                Self::Tcp(_) => {
+                Self::LengthPrefixed(_) => {
                     head.put_u8(opcode as u8);
                     // Fits: what is sent is capped far below 4 GiB.
                     head.put_u32(len as u32);
@@ -78,20 +73,20 @@ impl Framing {
         );
     }
 
-    /// The answer to a ping frame. The TCP transport's is always empty.
+    /// The answer to a ping frame. The length-prefixed framing's is always empty.
     pub(crate) fn pong(&self, ping: Bytes) -> Frame {
         let payload = match self {
             Self::WebSocket(_) => ping,
-            Self::Tcp(_) => Bytes::new(),
+            Self::LengthPrefixed(_) => Bytes::new(),
         };
         Frame { opcode: Opcode::Pong, payload }
     }
 
-    /// The frame that ends a connection. The TCP transport's carries neither code nor reason.
+    /// The frame that ends a connection. The length-prefixed framing's carries neither code nor reason.
     pub(crate) fn close(&self, code: u16, reason: &str) -> Frame {
         let payload = match self {
             Self::WebSocket(_) => ws::close_payload(code, reason),
-            Self::Tcp(_) => Bytes::new(),
+            Self::LengthPrefixed(_) => Bytes::new(),
         };
         Frame { opcode: Opcode::Close, payload }
     }
@@ -116,7 +111,7 @@ pub(crate) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 mod tests {
     use super::*;
 
-    async fn bytes_of(framing: &Framing, frame: &Frame) -> Vec<u8> {
+    async fn bytes_of(framing: &Codec, frame: &Frame) -> Vec<u8> {
         let (mut chunks, mut out) = (Chunks::default(), Vec::new());
         framing.encode(frame, &mut chunks);
         while !chunks.is_empty() {
@@ -127,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn tcp_pong_and_close_are_the_bytes_that_old_clients_expect() {
-        let framing = Framing::new(Transport::Tcp, 1024);
+        let framing = Codec::new(Framing::LengthPrefixed, 1024);
         let pong = framing.pong(Bytes::from_static(b"x"));
         assert_eq!(bytes_of(&framing, &pong).await, [0x0a, 0, 0, 0, 0]);
         assert_eq!(bytes_of(&framing, &framing.close(1000, "x")).await, [0x08, 0, 0, 0, 0]);
@@ -135,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn websocket_pong_echoes_and_close_carries_code_and_reason() {
-        let framing = Framing::new(Transport::WebSocket, 1024);
+        let framing = Codec::new(Framing::WebSocket, 1024);
         let pong = framing.pong(Bytes::from_static(b"abc"));
         assert_eq!(bytes_of(&framing, &pong).await, *b"\x8a\x03abc");
         assert_eq!(bytes_of(&framing, &framing.close(1001, "bye")).await, *b"\x88\x05\x03\xe9bye");
@@ -143,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_raised_between_messages() {
-        let mut framing = Framing::new(Transport::Tcp, 4);
+        let mut framing = Codec::new(Framing::LengthPrefixed, 4);
         let mut five = BytesMut::from(&b"\x02\x00\x00\x00\x05hello"[..]);
         assert!(matches!(framing.decode(&mut five), Err(FrameError::TooLarge { .. })));
         framing.set_packet_max(5);

@@ -2,7 +2,7 @@
 //! the same server, so that its caches stay warm, unless that one is twice as busy as another.
 //!
 //! ```sh
-//! cargo run -p imago-gateway --example custom_selector -- --config gateway.toml
+//! cargo run -p imago-examples --bin custom_selector -- --config gateway.toml
 //! ```
 
 use std::{
@@ -16,12 +16,16 @@ use imago_container::{
     Route,
     selector::{Candidate, Selector},
 };
-use imago_gateway::cli::{Cli, run_with};
+use imago_gateway::{
+    Gateway,
+    cli::{Cli, configure},
+};
 use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
 
-/// Requests in flight below which nobody counts as busy.
+/// Requests in flight up to which a server does not count as busy.
 const QUIET: usize = 64;
 
+/// Chooses by the app alone.
 struct ByApp;
 
 impl Selector for ByApp {
@@ -40,7 +44,9 @@ impl Selector for ByApp {
 }
 
 async fn run(args: &ServerArgs) -> anyhow::Result<()> {
-    run_with(args, |config, _| config.selector = Arc::new(ByApp), shutdown_on_signal()?).await
+    let shutdown = shutdown_on_signal()?;
+    let Some(config) = configure(args)? else { return Ok(()) };
+    Gateway::builder(config).selector(Arc::new(ByApp)).serve(shutdown).await
 }
 
 fn main() -> ExitCode {
