@@ -286,6 +286,7 @@ async fn subscribe(
     stop: &CancellationToken,
 ) -> Option<Subscription> {
     let mut backoff = imago_kit::Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let log = registry_log::of_retries();
     loop {
         let subscribed = tokio::select! {
             subscribed = naming.subscribe(service) => subscribed,
@@ -296,7 +297,9 @@ async fn subscribe(
             Err(error) => {
                 metrics::registry_error();
                 let delay = backoff.next_delay();
-                tracing::warn!(service, %error, ?delay, "cannot read the registry, trying again");
+                if let Some(more) = log.allow(service) {
+                    tracing::warn!(service, %error, ?delay, "cannot read the registry, trying again{more}");
+                }
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = stop.cancelled() => return None,
