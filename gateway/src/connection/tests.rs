@@ -190,15 +190,6 @@ async fn a_bad_token_is_answered_with_the_bytes_that_old_clients_know() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_before_the_login_is_answered_at_once() {
-    for transport in [Transport::WebSocket, Transport::Tcp] {
-        let mut pair = Pair::new(transport);
-        pair.client.send_frame(Opcode::Ping, "").await;
-        assert_eq!(pair.client.recv().await, Received::Pong(Bytes::new()));
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn who_does_not_log_in_first_is_told_so() {
     let mut pair = Pair::new(Transport::WebSocket);
     pair.client.request("chat.user.talk", "").await;
