@@ -44,7 +44,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = imago_kit::cli::parse_flags::<Cli>().command;
     if let Command::Gateway(args) | Command::Logic(args) = &command {
         schedule(&args.server);
     }

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use imago_gateway::{Gateway, cli};
-use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
+use imago_kit::cli::{ServerArgs, parse_flags, run_server, shutdown_on_signal};
 
 /// Measured: see docs/tried.md.
 #[global_allocator]
@@ -20,6 +19,6 @@ async fn run(args: &ServerArgs) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    let args = cli::Cli::parse().server;
+    let args = parse_flags::<cli::Cli>().server;
     run_server(&args, run(&args))
 }

@@ -73,7 +73,7 @@ pub(crate) struct Outbox {
 struct State {
     deferred: Option<DeferredTotal>,
     frames: VecDeque<Frame>,
-    /// What came before the login answer, which has to be the first frame.
+    /// Packets that came before the login answer, which has to be the first one.
     early: VecDeque<Frame>,
     bytes: usize,
     /// Bytes in the queue that no other client's holds.
@@ -218,8 +218,9 @@ impl Outbox {
         } else {
             state.bytes += weight;
             state.hold(FRAME_BYTES);
-            let logged_in = state.logged_in;
-            if logged_in { &mut state.frames } else { &mut state.early }.push_back(frame);
+            // A pong is due at once (RFC 6455 §5.5.2), and no packet.
+            let may_go = state.logged_in || frame.opcode.is_control();
+            if may_go { &mut state.frames } else { &mut state.early }.push_back(frame);
         }
     }
 

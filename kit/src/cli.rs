@@ -5,6 +5,7 @@ use std::{
     error::Error, fmt::Display, future::Future, io::Write, path::PathBuf, process::ExitCode,
 };
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use rustix::process::Signal;
 use tokio::{
     runtime::Runtime,
@@ -13,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    HIDDEN, Redacted,
     scheduling::Scheduling,
     settings::{Program, Settings, SettingsError},
 };
@@ -66,6 +68,28 @@ impl ServerArgs {
         }
         Ok(settings)
     }
+}
+
+/// Reads a program's flags, or ends it with what is wrong with them, or with its help. A word that belongs to
+/// no flag is not repeated, nor what may be secret in a URL: `--set cluster.secret VALUE` is soon written.
+pub fn parse_flags<C: clap::Parser>() -> C {
+    C::try_parse().unwrap_or_else(|error| without_secrets(error).exit())
+}
+
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        let Some(ContextValue::String(word)) = error.get(kind) else { continue };
+        let is_stray = kind == ContextKind::InvalidArg
+            && error.kind() == ErrorKind::UnknownArgument
+            && !word.starts_with('-');
+        let shown = match () {
+            () if is_stray => HIDDEN.to_owned(),
+            () if word.contains("://") => Redacted(word).to_string(),
+            () => continue,
+        };
+        error.insert(kind, ContextValue::String(shown));
+    }
+    error
 }
 
 /// Runs a server to its end, in a runtime whose threads have the scheduling of the flags.
@@ -227,7 +251,30 @@ pub fn print_error(text: impl Display) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    #[test]
+    fn what_is_wrong_with_flags_is_told_without_what_may_be_secret() {
+        for (flags, part) in [
+            (&["--set", "cluster.secret", "hunter2"][..], "unexpected argument '(hidden)'"),
+            (&["cluster.secret=hunter2"], "unexpected argument '(hidden)'"),
+            (&["--scheduling", "consul://h?token=hunter2"], "'consul://h?token=(hidden)'"),
+            (&["--scheduling", "soon"], "invalid value 'soon'"),
+            (&["--sett"], "unexpected argument '--sett'"),
+        ] {
+            let error = Flags::try_parse_from(["gateway"].iter().chain(flags)).unwrap_err();
+            let text = without_secrets(error).to_string();
+            assert!(text.contains(part) && !text.contains("hunter2"), "{flags:?}: {text}");
+        }
+    }
 
     #[test]
     fn ignored_signals_are_read_from_the_status_of_a_process() {

@@ -54,11 +54,12 @@ fn refuse_unused(text: &str, url: &Url) -> Result<()> {
     if !text.trim_start()[scheme.len()..].starts_with("://") {
         return Err(Error::Url(format!("expected {scheme}://, with two slashes")));
     }
+    let hint = if scheme.starts_with("consul") { ", a token is given as ?token=TOKEN" } else { "" };
     if url.password().is_some() {
-        return refuse("password: not used, a token is given as ?token=TOKEN");
+        return refuse(&format!("password: not used{hint}"));
     }
     if !url.username().is_empty() {
-        return refuse("user: not used, a token is given as ?token=TOKEN");
+        return refuse(&format!("user: not used{hint}"));
     }
     if url.fragment().is_some() {
         return refuse("fragment, what follows #: not used; a # in a value is written %23");
@@ -88,7 +89,7 @@ pub(crate) fn host_of(url: &Url, default: &str) -> Result<String> {
     };
     match check_host(host) {
         Ok(()) => Ok(host.to_owned()),
-        Err(expected) => Err(Error::Url(format!("host {host}: {expected}"))),
+        Err(expected) => Err(Error::Url(format!("host: {expected}"))),
     }
 }
 
@@ -137,11 +138,20 @@ mod tests {
             ("http://x", "unknown scheme http, expected memory, gossip, consul or consul+https"),
             ("hunter2", "expected scheme://host:port, got \"(hidden)\""),
             ("", "expected scheme://host:port"),
-            ("consul://h:8500?token=hunter2&check=udp", "check=udp: expected http or ttl"),
+            ("consul://h:8500?token=hunter2&check=udp", "check: expected http or ttl"),
+            ("consul://h?check=http;token=hunter2", "check: expected http or ttl"),
+            ("consul://h;token=hunter2", "several hosts"),
+            ("consul://h%20hunter2", "host: expected"),
+            ("gossip://hunter2", "host: expected an IP address"),
+            ("gossip://127.0.0.1?seed=u:hunter2@h:1", "seed: expected HOST:PORT"),
+            ("gossip://127.0.0.1?seed=a:1&seed=hunter2", "seed: expected HOST:PORT"),
+            ("gossip://127.0.0.1?advertise=hunter2", "advertise: expected the IP:PORT"),
+            ("gossip://127.0.0.1?advertise=[::1]:5", "advertise: expected an address of"),
+            ("gossip://u@127.0.0.1", "user: not used"),
             ("consul://h?token=a&token=b", "parameter token: expected it once, got it 2 times"),
             ("consul://h?token=hunter2%0a", "token: expected"),
             ("consul://h_:x?token=hunter2", "expected scheme://host:port"),
-            ("consul://300.1.1.1", "host 300.1.1.1"),
+            ("consul://300.1.1.1", "host: expected an IPv4 address"),
             ("consul://h?wait=20", "expected a time like"),
             ("consul://h?wait=601s", "at most 600s"),
             ("consul://h?verify_interval=1ms", "from 100ms"),

@@ -8,10 +8,13 @@ use crate::metrics;
 
 /// How often one entry is named in the log.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Entries that are named each by each; ids of more, which may be new each time, share a line.
+const NAMED: usize = 20;
 /// Characters of an id, and of a reason, that are shown.
 const SHOWN: usize = 200;
 
-/// Counts entries that are left out, and names each in the log at most once a minute.
+/// Counts entries that are left out, and names each in the log at most once a minute, and
+/// few of many.
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     registry: &'static str,
@@ -29,7 +32,7 @@ pub(crate) struct Skipped {
 
 impl Unreadable {
     pub(crate) fn of(registry: &'static str) -> Self {
-        Self { registry, log: LogLimit::every(INTERVAL) }
+        Self { registry, log: LogLimit::every(INTERVAL).causes(NAMED) }
     }
 
     pub(crate) fn skip(&self, skipped: &Skipped) {

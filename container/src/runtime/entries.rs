@@ -12,6 +12,7 @@ use imago_naming::{
 use imago_proto::{Incarnation, ServiceId};
 use tokio_util::sync::CancellationToken;
 
+use super::registry_log;
 use crate::{PeerId, ServerInfo, claim::claim_of, metrics};
 
 /// The registry's entry for this process.
@@ -92,6 +93,7 @@ pub(crate) async fn subscribe(
     stop: &CancellationToken,
 ) -> Option<Subscription> {
     let mut backoff = imago_kit::Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let log = registry_log::of_retries();
     loop {
         let subscribed = tokio::select! {
             subscribed = naming.subscribe(service) => subscribed,
@@ -102,7 +104,9 @@ pub(crate) async fn subscribe(
             Err(error) => {
                 metrics::registry_error();
                 let delay = backoff.next_delay();
-                tracing::warn!(service, %error, ?delay, "cannot read the registry, trying again");
+                if let Some(more) = log.allow(service) {
+                    tracing::warn!(service, %error, ?delay, "cannot read the registry, trying again{more}");
+                }
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = stop.cancelled() => return None,

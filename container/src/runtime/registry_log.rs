@@ -12,18 +12,31 @@ use crate::metrics;
 
 /// How often a line of one cause is logged.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Entries that are named each by each; ids of more, which may be new each time, share a line.
+const NAMED: usize = 20;
+
+/// How often the log tells of an attempt that fails again and again: at intervals that grow up to this.
+pub(super) fn of_retries() -> LogLimit {
+    LogLimit::growing(Duration::from_secs(1), INTERVAL)
+}
 
 /// Tells of a registry's answers.
 #[derive(Debug)]
 pub(crate) struct RegistryLog {
     limit: LogLimit,
+    /// The same for entries that are not as a server of ours writes its own.
+    entries: LogLimit,
     /// Servers in maintenance, as the log has told last.
     in_maintenance: Mutex<BTreeSet<String>>,
 }
 
 impl Default for RegistryLog {
     fn default() -> Self {
-        Self { limit: LogLimit::every(INTERVAL), in_maintenance: Mutex::default() }
+        Self {
+            limit: LogLimit::every(INTERVAL),
+            entries: LogLimit::every(INTERVAL).causes(NAMED),
+            in_maintenance: Mutex::default(),
+        }
     }
 }
 
@@ -47,7 +60,7 @@ impl RegistryLog {
         let (id, name) = (&service.id, &service.name);
         if peer_of(service).is_none() {
             metrics::foreign_entry();
-            if let Some(more) = self.limit.allow(&format!("foreign {id}")) {
+            if let Some(more) = self.entries.allow(&format!("foreign {id}")) {
                 let (protocol, incarnation) =
                     (service.meta(meta_key::PROTOCOL), service.meta(meta_key::INCARNATION));
                 tracing::warn!(
@@ -59,7 +72,7 @@ impl RegistryLog {
         }
         let state = service.meta(meta_key::SERVICE_STATE);
         if state.is_some_and(|state| ServiceState::parse(state).as_str() != state)
-            && let Some(more) = self.limit.allow(&format!("state {id}"))
+            && let Some(more) = self.entries.allow(&format!("state {id}"))
         {
             tracing::warn!(
                 service = name, entry = ?id, ?state,
@@ -187,6 +200,13 @@ mod tests {
             let line = lines.iter().find(named).unwrap_or_else(|| panic!("{id}: {lines:#?}"));
             assert!(line.contains("not a server of ours"), "{line}");
         }
+    }
+
+    #[test]
+    fn ids_that_are_new_each_time_flood_no_log() {
+        let foreign = |number: u32| lists(&[entry(&number.to_string(), &[], Health::Passing)]);
+        let lines = logged(&(0..100).map(foreign).collect::<Vec<_>>());
+        assert_eq!(lines.len(), NAMED + 1, "{lines:#?}");
     }
 
     #[test]

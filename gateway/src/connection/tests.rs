@@ -280,11 +280,11 @@ async fn pieces_of_a_message_are_put_together_with_a_ping_between_them() {
     for piece in pieces {
         pair.client.send_bytes(&piece).await;
     }
+    assert_eq!(pair.client.recv().await, Received::Pong("between".into()));
     soon(|| pair.context.sessions.len() == 1).await;
     let session = pair.context.sessions.all().remove(0);
     session.outbox.login_answered(answer("welcome"));
     assert_eq!(pair.client.recv_logic().await.body, "welcome");
-    assert_eq!(pair.client.recv().await, Received::Pong("between".into()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,13 +57,13 @@ async fn a_later_login_has_a_higher_stamp_and_names_no_session_that_can_be_none(
 }
 
 #[tokio::test]
-async fn nothing_comes_before_the_login_answer() {
+async fn no_packet_comes_before_the_login_answer() {
     let world = World::start(&[]).await;
     let mut client = Client::ws(world.ws).await;
-    client.send_frame(Opcode::Ping, "early").await;
     client.send_frame(Opcode::Binary, BasicPacket::PING.encode()).await;
-    client.log_in("alice").await;
+    client.send_frame(Opcode::Ping, "early").await;
     assert_eq!(client.recv().await, Received::Pong("early".into()));
+    client.log_in("alice").await;
     assert_eq!(client.recv().await, Received::Packet(Packet::Basic(BasicPacket::PONG)));
 }
 

@@ -133,9 +133,7 @@ impl ConsulOptions {
         options.check = match params.text("check")?.as_deref() {
             None | Some("http") => Check::Http,
             Some("ttl") => Check::Ttl,
-            Some(other) => {
-                return Err(Error::Url(format!("check={other}: expected http or ttl")));
-            }
+            Some(_) => return Err(Error::Url("check: expected http or ttl".to_owned())),
         };
         options.read_times(&mut params)?;
         params.finish(
