@@ -1,11 +1,10 @@
 //! The command line of a gateway.
 
 use clap::Parser;
-use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
+use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print};
 use imago_naming::Registries;
-use tokio_util::sync::CancellationToken;
 
-use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, serve};
+use crate::{DEFAULT_CONFIG, GatewayConfig};
 
 /// Gateway of an Imago cluster: holds the clients' connections (WebSocket and TCP)
 #[derive(Debug, Parser)]
@@ -16,49 +15,33 @@ pub struct Cli {
     pub server: ServerArgs,
 }
 
-/// Does what the arguments say, with the default extensions.
+/// Reads the configuration that the arguments name, and begins to log as it says. Returns `None` where
+/// the arguments ask for an answer on standard output instead: `--check` and `--print-config`.
 ///
 /// # Errors
-/// When the configuration is wrong or the gateway cannot start.
-pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
-    let shutdown = shutdown_on_signal()?;
-    run_with(args, |_, _| {}, shutdown).await
-}
-
-/// Does what the arguments say until `shutdown`; `extend` may change configuration and extensions.
-///
-/// # Errors
-/// When the configuration is wrong or the gateway cannot start.
-pub async fn run_with(
-    args: &ServerArgs,
-    extend: impl FnOnce(&mut GatewayConfig, &mut Extensions),
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    run_with_registries(args, Registries::default(), extend, shutdown).await
+/// When the configuration is wrong.
+pub fn configure(args: &ServerArgs) -> anyhow::Result<Option<GatewayConfig>> {
+    configure_with(args, Registries::default())
 }
 
 /// The same; `naming.url` may have the schemes of `registries`.
 ///
 /// # Errors
-/// When the configuration is wrong or the gateway cannot start.
-pub async fn run_with_registries(
+/// When the configuration is wrong.
+pub fn configure_with(
     args: &ServerArgs,
     registries: Registries,
-    extend: impl FnOnce(&mut GatewayConfig, &mut Extensions),
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<GatewayConfig>> {
     if args.print_config {
         print(DEFAULT_CONFIG);
-        return Ok(());
+        return Ok(None);
     }
     let settings = args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?;
-    let mut config = GatewayConfig::read_with(settings, registries)?;
+    let config = GatewayConfig::read_with(settings, registries)?;
     if args.check {
         print("configuration ok\n");
-        return Ok(());
+        return Ok(None);
     }
     config.log.init();
-    let mut extensions = Extensions::of(&config);
-    extend(&mut config, &mut extensions);
-    serve(config, extensions, shutdown).await
+    Ok(Some(config))
 }

@@ -21,6 +21,10 @@ pub const DEFAULT_CONFIG: &str = imago_container::GATEWAY_DEFAULTS;
 /// Bytes of a secret at least, for the cluster and for tokens.
 pub const SECRET_MIN: usize = 16;
 
+/// Time that a connection has to log in before another may replace it: some round trips over a slow
+/// network.
+pub(crate) const LOGIN_GRACE: Duration = Duration::from_secs(1);
+
 /// Bounds on what clients may do.
 #[derive(Clone, Debug)]
 pub struct ClientLimits {

@@ -11,12 +11,12 @@ use crate::{DEFAULT_CONFIG, LogicConfig, Router, handlers, serve};
 #[derive(Debug, Parser)]
 #[command(name = "logic", version, after_help = ENVIRONMENT_HELP)]
 pub struct Cli {
-    /// What both kinds of server share.
+    /// Flags that all servers share.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// Does what the arguments say, with the built-in handlers.
+/// Runs the command line with the built-in handlers.
 ///
 /// # Errors
 /// When the configuration is wrong or the server cannot start.
@@ -25,7 +25,7 @@ pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
     run_with(args, handlers::router(), shutdown).await
 }
 
-/// Does what the arguments say, with these handlers, until `shutdown`.
+/// Runs the command line with these handlers, until `shutdown`.
 ///
 /// # Errors
 /// When the configuration is wrong or the server cannot start.

@@ -16,17 +16,17 @@ use crate::{
     store::{StoreOptions, sqlite::SqliteOptions},
 };
 
-/// The default configuration, every key explained; what is compiled in is what is shipped.
+/// The default configuration, with every key explained. The shipped file is compiled in.
 pub const DEFAULT_CONFIG: &str = imago_container::LOGIC_DEFAULTS;
 
 /// Bytes of a cluster secret at least: the strength of the HMAC (RFC 2104 §3 asks for no fewer
 /// than the hash's 32; 16 still hold against guessing).
 pub const SECRET_MIN: usize = 16;
 
-/// Everything a logic server is told.
+/// The configuration of a logic server.
 #[derive(Clone, Debug)]
 pub struct LogicConfig {
-    /// Who it is.
+    /// Its identity.
     pub info: ServerInfo,
     /// Bounds of its container.
     pub container: ContainerConfig,
@@ -44,19 +44,19 @@ pub struct LogicConfig {
     pub monitor: SocketAddr,
     /// Token for the monitor port's `/admin` routes.
     pub admin_token: Option<Secret>,
-    /// Where messages are.
+    /// Its message store.
     pub store: StoreOptions,
-    /// How long the store may fail before this server says that it is unfit.
+    /// How long the store may fail before the server reports that it is unfit.
     pub patience: Duration,
-    /// How long they are kept.
+    /// How long messages are kept.
     pub retention: Duration,
-    /// Who is connected where.
+    /// Its session directory.
     pub directory: DirectoryConfig,
-    /// Bounds of its work.
+    /// Limits of its work.
     pub limits: WorkLimits,
-    /// What groups may be.
+    /// Rules for groups.
     pub groups: GroupRules,
-    /// How it logs.
+    /// Its logging.
     pub log: LogConfig,
 }
 
@@ -64,7 +64,7 @@ impl LogicConfig {
     /// Reads all keys.
     ///
     /// # Errors
-    /// With everything that is wrong, in one go.
+    /// With all errors at once.
     pub fn read(settings: Settings) -> Result<Self, SettingsError> {
         Self::read_with(settings, Registries::default())
     }
@@ -72,7 +72,7 @@ impl LogicConfig {
     /// Reads all keys; `naming.url` may have the schemes of `registries`.
     ///
     /// # Errors
-    /// With everything that is wrong, in one go.
+    /// With all errors at once.
     pub fn read_with(
         mut settings: Settings,
         registries: Registries,
@@ -84,7 +84,7 @@ impl LogicConfig {
         let store = StoreOptions::parse(&store_url);
         let store = store.and_then(|options| options.check().map(|()| options));
         let mut store = store.unwrap_or_else(|error| {
-            // The line shows the URL already.
+            // The report shows the URL itself.
             s.reject("store.url", &error.reason());
             StoreOptions::Sqlite(SqliteOptions::new(""))
         });

@@ -241,7 +241,7 @@ impl<'a> Parts<'a> {
         let text = self.text(name)?;
         let text = text.as_deref().or(words.first().copied()).unwrap_or_default();
         let found = words.iter().find(|word| **word == text).copied();
-        found.map_or_else(|| refuse(format!("{name}={text}: expected {}", any_of(words))), Ok)
+        found.map_or_else(|| refuse(format!("{name}: expected {}", any_of(words))), Ok)
     }
 
     /// Takes a time such as `10s` or `500ms`, from `least` to a day; `default` where it is not given.
@@ -346,7 +346,7 @@ fn checked_host(host: &str) -> Result<String> {
     };
     match check_host(host) {
         Ok(()) => Ok(host.to_owned()),
-        Err(expected) => refuse(format!("host {host}: {expected}")),
+        Err(expected) => refuse(format!("host: {expected}")),
     }
 }
 

@@ -8,10 +8,13 @@ use crate::metrics;
 
 /// How often one entry is named in the log.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Entries that are named each by each; ids of more, which may be new each time, share a line.
+const NAMED: usize = 20;
 /// Characters of an id, and of a reason, that are shown.
 const SHOWN: usize = 200;
 
-/// Counts the entries that a registry's reads leave out, and names each in the log at most once a minute.
+/// Counts the entries that a registry's reads leave out, and names each in the log at most once a minute, and
+/// few of many.
 #[derive(Debug)]
 pub struct Unreadable {
     registry: &'static str,
@@ -31,7 +34,7 @@ impl Unreadable {
     /// Creates the counter of a registry, by the word that the metric
     /// `imago_naming_entries_skipped_total` and the log name it with.
     pub fn of(registry: &'static str) -> Self {
-        Self { registry, log: LogLimit::every(INTERVAL) }
+        Self { registry, log: LogLimit::every(INTERVAL).causes(NAMED) }
     }
 
     /// Counts and logs an entry.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Instant, interval, sleep};
 
-use super::{FIRST_CAP, NEEDED, Read, Shared, jittered};
+use super::{NEEDED, Read, Shared, backoff};
 use crate::{Instance, pace::Pace};
 
 /// How often a watch looks whether it still has subscribers.
@@ -38,14 +38,14 @@ async fn unwanted(shared: &Shared, service: &str) {
 }
 
 async fn follow(shared: &Shared, service: &str, first: Vec<Instance>, mut index: u64) {
-    let mut cap = FIRST_CAP;
+    let mut backoff = backoff();
     let mut pace = Pace::new(READS_AT_ONCE, READ_INTERVAL);
     let mut doubt = Doubt { had_any: !first.is_empty(), empty_since: None };
     loop {
         pace.turn().await;
         match shared.read(service, Some(index)).await {
             Ok(read) => {
-                cap = FIRST_CAP;
+                backoff.reset();
                 if read.index == 0
                     && let Some(more) = shared.log.allow("index")
                 {
@@ -70,7 +70,7 @@ async fn follow(shared: &Shared, service: &str, first: Vec<Instance>, mut index:
             Err(error) => {
                 shared.hub.fail(service, &error.to_string());
                 index = 0;
-                sleep(jittered(&mut cap)).await;
+                sleep(backoff.next_delay()).await;
             }
         }
     }

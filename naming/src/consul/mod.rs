@@ -16,8 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imago_kit::{LogLimit, Redacted};
-use rand::RngExt;
+use imago_kit::{Backoff, LogLimit, Redacted};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -236,15 +235,10 @@ fn critical(instance: &Instance) -> Option<(String, SystemTime)> {
     }
 }
 
-/// Full jitter between 0 and a cap that doubles from 0.1 to 10 s.
-fn jittered(cap: &mut Duration) -> Duration {
-    let delay = cap.mul_f64(rand::rng().random::<f64>());
-    *cap = (*cap * 2).min(Duration::from_secs(10));
-    delay
+/// Waits between failed reads of a service.
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(10))
 }
-
-/// The first cap of [`jittered`].
-const FIRST_CAP: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl Naming for Consul {

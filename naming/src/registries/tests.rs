@@ -71,12 +71,20 @@ fn a_scheme_that_is_left_out_of_the_build_is_said_to_be() {
 #[test]
 fn a_wrong_url_of_consul_is_explained_without_its_secrets() {
     for (url, part) in [
-        ("consul://h:8500?token=hunter2&check=udp", "check=udp: expected http or ttl"),
+        ("consul://h:8500?token=hunter2&check=udp", "check: expected http or ttl"),
+        ("consul://h?check=http;token=hunter2", "check: expected http or ttl"),
+        ("consul://h;token=hunter2", "several hosts"),
+        ("consul://h%20hunter2", "host: expected"),
+        ("gossip://hunter2", "host: expected an IP address"),
+        ("gossip://127.0.0.1?seed=u:hunter2@h:1", "seed: expected HOST:PORT"),
+        ("gossip://127.0.0.1?seed=a:1&seed=hunter2", "seed: expected HOST:PORT"),
+        ("gossip://127.0.0.1?advertise=hunter2", "advertise: expected the IP:PORT"),
+        ("gossip://127.0.0.1?advertise=[::1]:5", "advertise: expected an address of"),
         ("consul://h?token=a&token=b", "parameter token: expected it once, got it 2 times"),
         ("consul://h?token=hunter2%0a", "token: expected"),
         ("consul://h_:x?token=hunter2", "expected scheme://host:port"),
         ("consul://me:hunter2@h", "password: not used, a token is given as ?token=TOKEN"),
-        ("consul://300.1.1.1", "host 300.1.1.1"),
+        ("consul://300.1.1.1", "host: expected an IPv4 address"),
         ("consul://a:0", "port 0"),
         ("consul://h?wait=20", "expected a time like"),
         ("consul://h?wait=601s", "at most 600s"),
@@ -104,7 +112,7 @@ fn a_wrong_url_of_gossip_is_explained() {
         ("gossip://127.0.0.1?advertise=here", "expected the IP:PORT"),
         ("gossip://127.0.0.1?advertise=0.0.0.0:1", "expected the IP:PORT"),
         ("gossip://127.0.0.1?cluster=a&cluster=b", "parameter cluster"),
-        ("gossip://127.0.0.1?sed=a", "unknown parameter sed, expected seed, advertise or cluster"),
+        ("gossip://127.0.0.1?sed=a", "unknown parameter sed, expected advertise, seed or cluster"),
     ] {
         let error = built_in(url);
         assert!(error.contains(part), "{url}: {error}");

@@ -52,9 +52,9 @@ fn a_list_of_hosts_is_taken_as_one() {
     assert_eq!((&*user, password.expose()), ("me", "p,w+"));
     assert_eq!(hosts("mine:///base?dc=x").unwrap().0, []);
     for (text, part) in [
-        ("mine://a,,b/base?dc=x", "host "),
+        ("mine://a,,b/base?dc=x", "host"),
         ("mine://a,b:0/base?dc=x", "port 0"),
-        ("mine://a,b_!/base?dc=x", "host b_!"),
+        ("mine://a,b_!/base?dc=x", "host: expected"),
     ] {
         let error = hosts(text).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
@@ -85,7 +85,7 @@ fn the_parameters_that_were_asked_for_are_named() {
     let parameters = url("mine://?check=udp");
     let mut parts = parameters.parts().unwrap();
     let error = parts.choice("check", &["http", "ttl"]).unwrap_err().to_string();
-    assert_eq!(error, "check=udp: expected http or ttl");
+    assert_eq!(error, "check: expected http or ttl");
     let parameters = url("mine://?seed=1&seed=2&sede=3");
     let mut parts = parameters.parts().unwrap();
     assert_eq!(parts.choice("check", &["http", "ttl"]).unwrap(), "http");

@@ -2,16 +2,19 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use imago_example_registry::registries;
-use imago_gateway::cli::{Cli, run_with_registries};
-use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
+use imago_gateway::{Gateway, cli};
+use imago_kit::cli::{ServerArgs, parse_flags, run_server, shutdown_on_signal};
 
 fn main() -> ExitCode {
-    let args = Cli::parse().server;
+    let args = parse_flags::<cli::Cli>().server;
     run_server(&args, run(&args))
 }
 
 async fn run(args: &ServerArgs) -> anyhow::Result<()> {
-    run_with_registries(args, registries(), |_, _| {}, shutdown_on_signal()?).await
+    let shutdown = shutdown_on_signal()?;
+    match cli::configure_with(args, registries())? {
+        Some(config) => Gateway::builder(config).serve(shutdown).await,
+        None => Ok(()),
+    }
 }

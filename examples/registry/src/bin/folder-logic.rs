@@ -2,16 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use imago_example_registry::registries;
-use imago_kit::cli::{ServerArgs, run_server, shutdown_on_signal};
+use imago_kit::cli::{ServerArgs, parse_flags, run_server, shutdown_on_signal};
 use imago_logic::{
     cli::{Cli, run_with_registries},
     handlers,
 };
 
 fn main() -> ExitCode {
-    let args = Cli::parse().server;
+    let args = parse_flags::<Cli>().server;
     run_server(&args, run(&args))
 }
 
