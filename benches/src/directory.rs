@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use imago_container::PeerId;
+use imago_container::{PeerId, SyncBatch};
 use imago_logic::{DevicePolicy, DirectoryCore, Replicated, SessionDirectory};
 use imago_proto::{
     Account, App, Incarnation, SessionBatch, SessionId, SessionReader, Stamp, ToldSession, link,
@@ -135,7 +135,7 @@ fn sync() -> Run {
         let mut sessions = SessionReader::new(&frame, 1);
         let mut some: Vec<ToldSession<'_>> = Vec::with_capacity(TOLD_AT_ONCE);
         while sessions.read(&mut some, TOLD_AT_ONCE).is_ok() && !some.is_empty() {
-            black_box(directory.sessions_up(&gateway, &some, left));
+            black_box(directory.sessions_up(SyncBatch::new(&gateway, &some, left)));
             some.clear();
         }
     });

@@ -13,8 +13,8 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use imago_client::{Client, Event, GroupId, Message, Place, State};
-use imago_kit::cli::shutdown_on_signal;
-use imago_kit::{RedactedPath, read_secret};
+use imago_kit::{RedactedPath, cli::shutdown_on_signal, out, read_secret};
+use imago_local::{SecretArgs, make_token};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,6 @@ use self::{
     input::{Input, Line},
     tasks::Done,
 };
-use crate::token::{self, SecretArgs};
 
 /// How long the names of groups are waited for: without them, their ids are shown.
 const NAMES: Duration = Duration::from_secs(3);
@@ -70,7 +69,7 @@ pub(crate) async fn run(args: ChatArgs) -> anyhow::Result<()> {
         (None, account) => {
             let account = account.as_deref().unwrap_or_default();
             let day = Duration::from_secs(86_400);
-            token::make(&args.secret.read()?, account, "imago", &args.device, day)?
+            make_token(&args.secret.read()?, account, "imago", &args.device, day)?
         }
     };
     let connecting = Client::builder(gateways).token(token).connect();

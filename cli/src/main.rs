@@ -1,38 +1,19 @@
 //! `imago`: runs a cluster, chats, looks at it, measures it.
 
-/// `println!` for a reader who may go away, as `head` does.
-macro_rules! out {
-    ($($text:tt)*) => {
-        imago_kit::cli::print(format_args!("{}\n", format_args!($($text)*)))
-    };
-}
-
-/// `eprintln!` for a terminal that may close.
-macro_rules! err {
-    ($($text:tt)*) => {
-        imago_kit::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
-    };
-}
-
-mod address;
-mod bench;
 mod chat;
 mod dev;
-mod printable;
 mod serve;
 mod status;
-mod table;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use imago_bench::BenchArgs;
 use imago_kit::cli::{exit_code, schedule, survive_file_limit};
 use tokio::runtime::Builder;
 
-use self::bench::BenchArgs;
-
-/// Measured: see docs/performance.md.
+/// Measured: see docs/tried.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -55,7 +36,7 @@ enum Command {
     /// Show who is in the cluster, how grown up, and who waits for whom
     Status(status::StatusArgs),
     /// Measure a cluster
-    Bench(bench::BenchArgs),
+    Bench(BenchArgs),
     /// Run one gateway (the same as the program `gateway`)
     Gateway(serve::ServeArgs),
     /// Run one logic server (the same as the program `logic`)
@@ -63,7 +44,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = imago_kit::cli::parse_flags::<Cli>().command;
     if let Command::Gateway(args) | Command::Logic(args) = &command {
         schedule(&args.server);
     }
@@ -85,7 +66,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Chat(args) => chat::run(args).await,
         Command::Token(args) => token::run(&args),
         Command::Status(args) => status::run(args).await,
-        Command::Bench(args) => bench::run(args).await,
+        Command::Bench(args) => imago_bench::run(args).await,
         Command::Gateway(args) => serve::gateway(args).await,
         Command::Logic(args) => serve::logic(args).await,
     }

@@ -1,5 +1,6 @@
 //! The two servers as subcommands.
 
+use imago_gateway::Gateway;
 use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, shutdown_on_signal};
 use imago_logic::handlers;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,10 @@ pub(crate) struct ServeArgs {
 /// Runs a gateway.
 pub(crate) async fn gateway(args: ServeArgs) -> anyhow::Result<()> {
     let shutdown = shutdown_of(&args)?;
-    imago_gateway::cli::run_with(&args.server, |_, _| {}, shutdown).await
+    match imago_gateway::cli::configure(&args.server)? {
+        Some(config) => Gateway::builder(config).serve(shutdown).await,
+        None => Ok(()),
+    }
 }
 
 /// Runs a logic server.

@@ -6,13 +6,13 @@ mod render;
 use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
-use imago_kit::cli::print;
+use imago_kit::{cli::print, err, out};
+use imago_local::{DATA_DIR, DevState, monitor_url};
 
 use self::{
     crawl::{Name, crawl},
     render::{render, unanswered},
 };
-use crate::{address::monitor_url, dev::state::DevState};
 
 /// Time for one member's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "HOST:PORT")]
     monitor: Vec<String>,
     /// Data directory of the `imago dev` that is looked at otherwise
-    #[arg(long, value_name = "DIR", default_value = crate::dev::DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
     data: PathBuf,
     /// Print the table once
     #[arg(long)]

@@ -1,26 +1,13 @@
 //! `imago token`: makes tokens that gateways accept.
 
-use std::{
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{ops::RangeInclusive, time::Duration};
 
-use anyhow::{Context, ensure};
-use imago_kit::{
-    RedactedPath, Secret, bounded,
-    jwt::{EncodingKey, Header, encode},
-    read_secret, variable,
-};
-use serde::Serialize;
-use serde_json::Value;
-
-use crate::dev::state::DevState;
+use anyhow::ensure;
+use imago_kit::{Secret, bounded, out};
+use imago_local::{Claims, SecretArgs};
 
 /// How long a token may be good for: up to a hundred years of 365.25 days.
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_155_760_000);
-/// Variable that holds the secret of tokens, as gateways take it.
-const VARIABLE: &str = "IMAGO_AUTH__JWT_SECRET";
 
 /// Flags of `imago token`.
 #[derive(Debug, clap::Args)]
@@ -53,73 +40,6 @@ pub(crate) struct TokenArgs {
     secret: SecretArgs,
 }
 
-/// Where the secret of tokens comes from.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct SecretArgs {
-    /// File that holds the secret of the gateways' tokens
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
-    /// Data directory of the `imago dev` whose secret is used otherwise
-    #[arg(long, value_name = "DIR", default_value = crate::dev::DATA_DIR)]
-    data: PathBuf,
-}
-
-impl SecretArgs {
-    /// That of the `imago dev` with this data directory.
-    pub(crate) fn of(data: &Path) -> Self {
-        Self { secret_file: None, data: data.to_owned() }
-    }
-
-    /// The secret, from wherever it is.
-    pub(crate) fn read(&self) -> anyhow::Result<Secret> {
-        if let Some(path) = &self.secret_file {
-            let secret = read_secret(path);
-            return secret.with_context(|| format!("--secret-file {}", RedactedPath(path)));
-        }
-        match variable(VARIABLE).context(VARIABLE)? {
-            Some(secret) => Ok(secret.into()),
-            None => Ok(DevState::read(&self.data)?.jwt_secret.into()),
-        }
-    }
-
-    /// The cluster that `imago dev` runs.
-    pub(crate) fn dev(&self) -> anyhow::Result<DevState> {
-        DevState::read(&self.data)
-    }
-}
-
-/// Claims of a token (client wire, section 4; RFC 7519 §4.1).
-#[derive(Serialize)]
-struct Claims<'a> {
-    acc: &'a str,
-    app: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    device: &'a str,
-    exp: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nbf: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<&'a str>,
-}
-
-// === impl Claims ===
-
-impl<'a> Claims<'a> {
-    fn new(account: &'a str, app: &'a str, device: &'a str, ttl: Duration) -> anyhow::Result<Self> {
-        let len = account.chars().count();
-        ensure!((1..=60).contains(&len), "account: expected 1 to 60 characters, got {len}");
-        ensure!(!app.is_empty(), "app: expected a name");
-        let exp = from_now(ttl).context("ttl: expected a time that clocks can reach")?;
-        Ok(Self { acc: account, app, device, exp, nbf: None, aud: None, iss: None })
-    }
-
-    fn sign(&self, secret: &Secret) -> anyhow::Result<String> {
-        Ok(encode(&Header::default(), self, &EncodingKey::from_secret(secret.as_bytes()))?)
-    }
-}
-
 /// Prints a token.
 pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
     out!("{}", issue(args, &args.secret.read()?)?);
@@ -129,41 +49,20 @@ pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
 /// The token that the flags ask for.
 fn issue(args: &TokenArgs, secret: &Secret) -> anyhow::Result<String> {
     let mut claims = Claims::new(&args.account, &args.app, &args.device, args.ttl)?;
-    claims.aud = match &*args.audience {
-        [] => None,
-        [one] => Some(one.as_str().into()),
-        several => Some(several.into()),
-    };
-    claims.iss = args.issuer.as_deref();
+    claims.audience(&args.audience);
+    claims.issuer(args.issuer.as_deref());
     if let Some(after) = args.not_before {
         ensure!(after < args.ttl, "--not-before: expected less than --ttl");
-        claims.nbf = from_now(after);
+        claims.not_before(after);
     }
     claims.sign(secret)
-}
-
-/// A token for an account.
-pub(crate) fn make(
-    secret: &Secret,
-    account: &str,
-    app: &str,
-    device: &str,
-    ttl: Duration,
-) -> anyhow::Result<String> {
-    Claims::new(account, app, device, ttl)?.sign(secret)
-}
-
-/// Seconds since 1970, after this time.
-fn from_now(after: Duration) -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let then = now.checked_add(after)?.as_secs();
-    (then <= i64::MAX as u64).then_some(then)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
     use imago_kit::jwt::dangerous::insecure_decode_claims;
+    use serde_json::Value;
 
     use super::*;
 

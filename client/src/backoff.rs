@@ -1,8 +1,11 @@
-//! Pauses between tries: growing, capped, with full jitter, so that clients do not come in herds.
+//! Pauses between tries: growing, capped, jittered, so that clients do not come in herds.
+//!
+//! Unlike [`imago_kit::Backoff`], which counts the tries of one task, a pause follows from a number of failures that the
+//! caller keeps (each call, the connection and the synchronisation have one), and is never shorter than a tenth of its cap.
 
 use std::time::Duration;
 
-/// Bounds of the pauses.
+/// The shortest and the longest cap of a pause.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     least: Duration,
@@ -15,13 +18,13 @@ impl Backoff {
         Self { least, most: most.max(least) }
     }
 
-    /// Longest pause after that many failures (1: the first).
+    /// Returns the longest pause after `failures` failures in a row.
     fn ceiling(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(20);
         self.least.saturating_mul(1 << doublings).min(self.most)
     }
 
-    /// The pause after that many failures.
+    /// Returns a pause after `failures` failures in a row.
     pub(crate) fn pause(self, failures: u32) -> Duration {
         self.ceiling(failures).mul_f64(rand::random_range(0.1..=1.0))
     }

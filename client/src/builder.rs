@@ -31,71 +31,71 @@ impl Builder {
         Self { urls, options }
     }
 
-    /// The token that says who we are.
+    /// Sets the token, which names the account.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.options.login.token = token.into();
         self
     }
 
-    /// Which of the account's devices this is, where the token does not say: each has a session of
+    /// Sets which of the account's devices this is, where the token does not say. Each has a session of
     /// its own, as the servers' policy allows. At most 60 characters.
     pub fn device(mut self, device: impl Into<String>) -> Self {
         self.options.login.device = device.into();
         self
     }
 
-    /// The zone we are in, for selectors that keep traffic local.
+    /// Sets the zone of the client, for selectors that keep traffic local.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.options.login.zone = zone.into();
         self
     }
 
-    /// Tags of this session.
+    /// Sets tags of the session.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.options.login.tags = tags.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Who acknowledges messages. Default: the client, when the application asks for the next.
+    /// Sets who acknowledges messages. Default: the client, when the application asks for the next.
     pub fn acks(mut self, mode: AckMode) -> Self {
         self.options.acks = mode;
         self
     }
 
-    /// How long [`connect`](Self::connect) tries. Default: 10 s.
+    /// Sets how long [`connect`](Self::connect) tries. Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
 
-    /// How long one request waits for its answer, before it counts as lost. Default: 5 s.
+    /// Sets how long one request waits for its answer, before it counts as lost. Default: 5 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
     }
 
-    /// How long an unanswered message, or any other request, is repeated. Default: 30 s.
+    /// Sets how long an unanswered message, or another request that is repeated, is repeated. Default: 30 s.
     pub fn talk_deadline(mut self, deadline: Duration) -> Self {
         self.options.talk_deadline = deadline;
         self
     }
 
-    /// Pause between pings, and how long an answer may take. Default: 20 s and 10 s.
+    /// Sets the pause between pings, and how long an answer may take. Default: 20 s and 10 s.
     pub fn ping(mut self, interval: Duration, timeout: Duration) -> Self {
         self.options.ping_interval = interval;
         self.options.pong_timeout = timeout;
         self
     }
 
-    /// Bounds of the pause between two tries to connect; it grows from the one towards the other,
+    /// Sets the bounds of the pause between two tries to connect. It grows from the one towards the other,
     /// and a random part of it is waited. Default: 200 ms and 10 s.
     pub fn backoff(mut self, least: Duration, most: Duration) -> Self {
         self.options.backoff = Backoff::new(least, most);
         self
     }
 
-    /// Messages that wait for the application; what comes beyond stays on the server until the
-    /// application has caught up. Default: 512, at least 64.
+    /// Sets the number of messages that wait for the application; further ones stay on the server until it
+    /// has caught up. Default: 512, at least 64.
     pub fn queue(mut self, messages: usize) -> Self {
         self.options.queue = messages.max(64);
         self
@@ -103,9 +103,22 @@ impl Builder {
 
     /// Connects and logs in.
     ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), imago_client::Error> {
+    /// use imago_client::{Client, Error};
+    ///
+    /// match Client::builder(["ws://127.0.0.1:8000"]).token("a token").connect().await {
+    ///     Ok(client) => println!("{} is online", client.session().account),
+    ///     Err(Error::LoginRefused { status, .. }) => println!("refused with {status}: get a new token"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Address`] and [`Error::NoGateway`] at once; [`Error::LoginRefused`] for a token
-    /// that is no good; [`Error::Unreachable`] when no gateway let us in within the connect
+    /// that the servers do not accept; [`Error::Unreachable`] when no gateway accepted the login within the connect
     /// timeout.
     pub async fn connect(mut self) -> Result<Client, Error> {
         self.options.gateways =

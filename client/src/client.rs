@@ -2,8 +2,11 @@
 
 mod groups;
 mod reads;
+mod requests;
+mod streams;
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,12 +25,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::{
-    AckMode, Builder, CloseReason, Error, Event, Events, Message, Messages, Outgoing, Receipt, Seq,
-    Session, State,
+    AckMode, Builder, CloseReason, Error, Event, Message, Outgoing, Push, Receipt, Seq, Session,
+    State,
     driver::{self, Command},
     marks::Marks,
     options::Options,
-    outbox::{Call, Lane},
+    outbox::{Call, Lane, Repeat},
 };
 
 /// Commands that wait for the driver. Overflow policy: the caller waits, up to its deadline.
@@ -35,8 +38,11 @@ const COMMANDS: usize = 256;
 /// Messages handed out to the application's stream. Overflow policy: the rest waits in the inbox,
 /// which is bounded, too.
 const HANDED_OUT: usize = 32;
-/// Events that wait for whoever listens. Overflow policy: the oldest are dropped, and it is told.
+/// Events that wait in each [`Events`](crate::Events). Overflow policy: the oldest are dropped, and
+/// [`Event::Missed`] counts them.
 const EVENTS: usize = 256;
+/// Pushes that wait in each [`Pushes`](crate::Pushes). Overflow policy: the oldest are dropped, and counted.
+const PUSHES: usize = 256;
 
 /// A connection to a cluster that keeps itself alive. Cheap to clone; when the last clone is
 /// dropped, it disconnects.
@@ -53,13 +59,30 @@ struct Inner {
     state: watch::Receiver<State>,
     session: watch::Receiver<Session>,
     events: broadcast::WeakSender<Event>,
+    pushes: broadcast::WeakSender<Push>,
+    request_timeout: Duration,
     talk_deadline: Duration,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
 
 impl Client {
-    /// A client of these gateways: `ws://host:port/path` or `tcp://host:port`, one or many.
+    /// Returns a builder of a client of these gateways: `ws://host:port/path` or `tcp://host:port`, one or many.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), imago_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let gateways = ["ws://192.0.2.1:8000", "ws://192.0.2.2:8000"];
+    /// let client = imago_client::Client::builder(gateways)
+    ///     .token("a token")
+    ///     .device("phone")
+    ///     .request_timeout(Duration::from_secs(3))
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> Builder {
         Builder::new(urls.into_iter().map(Into::into).collect())
     }
@@ -71,10 +94,11 @@ impl Client {
         let (session_in, session) = watch::channel(Session::default());
         let (events_in, _) = broadcast::channel(EVENTS);
         let events = events_in.downgrade();
+        let (pushes_in, _) = broadcast::channel(PUSHES);
+        let pushes = pushes_in.downgrade();
         let marks = Arc::new(Marks::default());
         let stop = CancellationToken::new();
-        let (connect_timeout, acks, talk_deadline) =
-            (options.connect_timeout, options.acks, options.talk_deadline);
+        let Options { connect_timeout, request_timeout, talk_deadline, acks, .. } = options;
         let shell = driver::Shell {
             commands: inbox,
             messages: handed_out,
@@ -82,6 +106,7 @@ impl Client {
             state: state_in,
             session: session_in,
             events: events_in,
+            pushes: pushes_in,
             stop: stop.clone(),
         };
         tokio::spawn(driver::run(options, shell));
@@ -94,6 +119,8 @@ impl Client {
             state,
             session,
             events,
+            pushes,
+            request_timeout,
             talk_deadline,
             stop: stop.clone(),
             _stop_on_drop: stop.drop_guard(),
@@ -124,9 +151,24 @@ impl Client {
         Err(Error::Unreachable { waited: timeout, last })
     }
 
-    /// Sends a message to an account and waits until it is stored. Over lost connections and busy
-    /// servers it is repeated under the same client message id, so it is stored once. Messages to
-    /// one account are stored in the order of the calls; others do not wait for them.
+    /// Sends a message to an account and waits until it is stored.
+    ///
+    /// Over lost connections and busy servers the message is repeated under the same client message id, so it is
+    /// stored once. Messages to one account are stored in the order of the calls; others do not wait for them.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// use imago_client::{Error, Outgoing};
+    ///
+    /// // An id of the application's own lets the message be sent again, even by another process.
+    /// let message = || Outgoing::text("hello").id("order-4711");
+    /// match client.talk("bob", message()).await {
+    ///     Err(Error::Unconfirmed { .. }) => client.talk("bob", message()).await?,
+    ///     receipt => receipt?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Rejected`] when the server refuses it; [`Error::NotSent`] or
@@ -151,7 +193,8 @@ impl Client {
             client_message_id: id.clone(),
         };
         let body = Bytes::from(request.encode_to_vec());
-        Ask { command, dest, body, text: Some(request.body), id: Some(id) }
+        let repeat = Repeat::Under(id);
+        Ask { command: command.into(), dest, body, text: Some(request.body), repeat }
     }
 
     async fn send(&self, lane: Lane, message: Ask) -> Result<Receipt, Error> {
@@ -164,46 +207,39 @@ impl Client {
         })
     }
 
-    /// Asks until there is an answer, or the deadline passes.
+    /// Repeats a request until there is an answer, or the talk deadline passes.
     async fn call<A: prost::Message + Default>(&self, lane: Lane, ask: Ask) -> Result<A, Error> {
-        let waited = self.inner.talk_deadline;
-        let deadline = Instant::now() + waited;
-        let (answer, outcome) = oneshot::channel();
-        let Ask { command, dest, body, text, id } = ask;
-        let has_effects = id.is_some();
-        let call = Call { lane, command, dest, body, text, id, deadline, waited, tries: 0, answer };
-        match timeout_at(deadline, self.inner.commands.send(Command::Call(call))).await {
-            Ok(sent) => sent.map_err(|_| self.closed())?,
-            Err(_) if has_effects => return Err(Error::NotSent(waited)),
-            Err(_) => return Err(Error::Timeout(waited)),
-        }
-        let answer = outcome.await.unwrap_or_else(|_| Err(self.closed()))?;
+        let command = ask.command.clone();
+        let answer = self.perform(lane, ask, self.inner.talk_deadline).await?;
         A::decode(answer).map_err(|_| Error::Answer { command })
     }
 
-    /// The received messages. See [`Messages`] for when they count as consumed.
-    pub fn messages(&self) -> Messages {
-        Messages::new(self.inner.messages.clone(), self.inner.marks.clone(), self.inner.acks)
-    }
-
-    /// What happens besides messages, from now on. Each of these gets every event.
-    pub fn events(&self) -> Events {
-        match self.inner.events.upgrade() {
-            Some(events) => Events::new(events.subscribe()),
-            // Closed: nothing will happen.
-            None => Events::new(broadcast::channel(1).1),
+    /// Hands a request to the driver and waits for its outcome.
+    async fn perform(&self, lane: Lane, ask: Ask, waited: Duration) -> Result<Bytes, Error> {
+        let deadline = Instant::now() + waited;
+        let (answer, outcome) = oneshot::channel();
+        let Ask { command, dest, body, text, repeat } = ask;
+        let call =
+            Call { lane, command, dest, body, text, repeat, deadline, waited, tries: 0, answer };
+        match timeout_at(deadline, self.inner.commands.reserve()).await {
+            Ok(slot) => slot.map_err(|_| self.closed())?.send(Command::Call(call)),
+            Err(_) => call.expire(),
         }
+        outcome.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    /// Acknowledges a message and all before it in its conversation: needed with
-    /// [`AckMode::Manual`], harmless otherwise. The server learns it with the next batch.
-    pub fn ack(&self, message: &Message) {
-        self.inner.marks.put(&message.conversation, message.seq);
-    }
-
-    /// Asks the server for what it has for us, and waits until it is fetched. Rarely needed: the
-    /// client does so by itself after each login and whenever it sees a gap. Where the server has
-    /// more for us than may wait for the application, the rest is fetched once it has taken these.
+    /// Asks the server for messages that have not come yet, and waits until they are fetched.
+    ///
+    /// Rarely needed: the client does so by itself after each login and whenever it sees a gap. Where the server has
+    /// more messages than may wait for the application, the rest is fetched once it has taken these.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.sync().await?;
+    /// println!("all that was sent before is in the stream of messages");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] when the talk deadline passes; [`Error::Closed`].
@@ -214,6 +250,14 @@ impl Client {
 
     /// Tells the server what was consumed and ends the session; the client is closed then, also
     /// where no answer came.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.logout().await?;
+    /// assert!(matches!(*client.state().borrow(), imago_client::State::Closed { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] when the server did not answer; [`Error::Closed`] when it was closed
@@ -227,12 +271,30 @@ impl Client {
         ended
     }
 
-    /// What the client is doing, and every change of it.
+    /// Returns what the client is doing, and every change of it.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let mut state = client.state();
+    /// while state.changed().await.is_ok() {
+    ///     println!("{}", *state.borrow_and_update());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn state(&self) -> watch::Receiver<State> {
         self.inner.state.clone()
     }
 
-    /// Where the client is logged in, or was last.
+    /// Returns where the client is logged in, or was last.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let session = client.session();
+    /// println!("{} is connected to {}", session.account, session.gateway);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn session(&self) -> Session {
         self.inner.session.borrow().clone()
     }
@@ -259,12 +321,12 @@ impl Client {
 }
 
 /// What is asked of the server; see [`Call`].
-struct Ask {
-    command: &'static str,
-    dest: String,
-    body: Bytes,
-    text: Option<String>,
-    id: Option<String>,
+pub(crate) struct Ask {
+    pub(crate) command: Cow<'static, str>,
+    pub(crate) dest: String,
+    pub(crate) body: Bytes,
+    pub(crate) text: Option<String>,
+    pub(crate) repeat: Repeat,
 }
 
 fn new_id() -> String {

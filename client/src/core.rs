@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use self::channels::Channels;
 use crate::{
-    CloseReason, Error, Event, Message, Session, State,
+    CloseReason, Error, Event, Message, Push, Session, State,
     inbox::{Inbox, InboxLimits},
     options::Options,
     outbox::{Call, CallId, Outbox},
@@ -29,7 +29,7 @@ const OUTBOX_MAX: usize = 1024;
 /// Messages that may wait behind a hole. Overflow policy: see [`InboxLimits`].
 const HELD_MAX: usize = 1024;
 
-/// What the shell is to do.
+/// An order to the shell.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Connect to this gateway and log in, with this sequence. Replaces a running try.
@@ -45,15 +45,17 @@ pub(crate) enum Action {
     Send(Bytes),
     /// Give the connection, or the try to make one, up.
     Disconnect,
-    /// Tell whoever watches.
+    /// Publish this state.
     State(State),
-    /// Tell whoever asks.
+    /// Publish this session.
     Session(Session),
-    /// Tell whoever listens.
+    /// Publish this event.
     Event(Event),
+    /// Publish this push.
+    Push(Push),
 }
 
-/// Who waits for the answer of which request.
+/// The purpose of a request that is under way.
 #[derive(Debug)]
 enum Request {
     Call(CallId),
@@ -151,7 +153,7 @@ impl Core {
         self.actions.pop_front()
     }
 
-    /// When to call [`tick`](Self::tick).
+    /// Returns when to call [`tick`](Self::tick).
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.timers.next()
     }
@@ -167,7 +169,7 @@ impl Core {
         self.inbox.has_ready()
     }
 
-    /// Whether another call may be given to it.
+    /// Returns whether another call may be given to it.
     pub(crate) fn has_room(&self) -> bool {
         self.outbox.len() < OUTBOX_MAX
     }
@@ -243,16 +245,26 @@ impl Core {
         self.sequence
     }
 
-    fn request(&mut self, now: Instant, command: &str, dest: &str, body: Bytes, request: Request) {
+    /// Sends a request and returns its sequence.
+    fn request(
+        &mut self,
+        now: Instant,
+        command: &str,
+        dest: &str,
+        body: Bytes,
+        request: Request,
+    ) -> u32 {
         let sequence = self.next_sequence();
         let packet = LogicPacket::request(command, sequence, dest, body);
         self.actions.push_back(Action::Send(packet.encode()));
         self.requests.insert(sequence, request);
         self.timers.set(Timer::Request(sequence), now + self.options.request_timeout);
+        sequence
     }
 
     fn expire(&mut self, id: CallId) {
         self.timers.cancel(Timer::Rest(id));
+        self.timers.cancel(Timer::Deadline(id));
         if let Some(call) = self.outbox.take(id) {
             call.expire();
         }
@@ -263,7 +275,7 @@ impl Core {
     }
 }
 
-/// Tells somebody who may have stopped waiting.
+/// Sends `outcome` to a caller that may have stopped waiting.
 fn answer<T>(waiter: oneshot::Sender<T>, outcome: T) {
     let _ = waiter.send(outcome);
 }

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CloseReason, Event as ClientEvent, Message, Session, State,
+    CloseReason, Event as ClientEvent, Message, Push, Session, State,
     core::{Action, Core},
     marks::Marks,
     options::Options,
@@ -40,6 +40,7 @@ pub(crate) struct Shell {
     pub(crate) state: watch::Sender<State>,
     pub(crate) session: watch::Sender<Session>,
     pub(crate) events: broadcast::Sender<ClientEvent>,
+    pub(crate) pushes: broadcast::Sender<Push>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -145,8 +146,11 @@ impl Driver {
                 self.shell.session.send_replace(session);
             }
             Action::Event(event) => {
-                // Nobody needs to listen.
+                // Without a subscriber it fails, which is no fault.
                 let _ = self.shell.events.send(event);
+            }
+            Action::Push(push) => {
+                let _ = self.shell.pushes.send(push);
             }
         }
     }
@@ -177,7 +181,7 @@ impl Driver {
         self.link = Link::None;
     }
 
-    /// The handle is gone, or everything is delivered: tells whoever still waits.
+    /// Tells all waiting callers the end: the handle is gone, or everything is delivered.
     fn finish(&mut self) {
         if self.core.closed().is_none() {
             self.core.close(CloseReason::ClosedByUser);

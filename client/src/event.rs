@@ -1,4 +1,4 @@
-//! What a client hears besides messages.
+//! Events of the account's groups.
 
 use imago_proto::{
     Account, GroupId, LogicPacket, command,
@@ -7,33 +7,33 @@ use imago_proto::{
 use prost::Message;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Something happened to a group of ours. A hint to look again: one may come twice, and what
-/// happens while the client is away is not told later.
+/// Something happened to a group of the client's account. An event is a hint to look again: one may come
+/// twice, and what happens while the client is away is not told later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A group was made with us in it.
+    /// A group was created, with the client's account in it.
     GroupCreated {
         /// Its id.
         group: GroupId,
-        /// Who is in it.
+        /// Its members.
         members: Vec<Account>,
     },
-    /// Somebody, perhaps ourselves, is in a group now.
+    /// An account, perhaps the client's own, has joined a group.
     GroupJoined {
         /// Its id.
         group: GroupId,
-        /// Who it is.
+        /// The account.
         account: Account,
     },
-    /// Somebody, perhaps ourselves, is in a group no more.
+    /// An account, perhaps the client's own, has left a group.
     GroupLeft {
         /// Its id.
         group: GroupId,
-        /// Who it is.
+        /// The account.
         account: Account,
     },
-    /// So many events were dropped, because nobody took them in time.
+    /// This number of events was dropped, because the application did not take them in time.
     Missed(u64),
 }
 

@@ -13,7 +13,7 @@ pub struct NewGroup {
 }
 
 impl NewGroup {
-    /// A group with a name of at most 50 characters, and with these members besides ourselves.
+    /// A group with a name of at most 50 characters, and with these members besides its owner.
     pub fn new<M: Into<String>>(
         name: impl Into<String>,
         members: impl IntoIterator<Item = M>,
@@ -34,7 +34,7 @@ impl NewGroup {
         self
     }
 
-    /// Lets anybody join, and see who is in it. Without this, members bring others in.
+    /// Lets every account join, and see the members. Without this, members add others.
     pub fn open(mut self) -> Self {
         self.request.open = true;
         self
@@ -57,26 +57,26 @@ pub struct Group {
     pub name: String,
     /// Its picture.
     pub avatar: String,
-    /// What it is about.
+    /// Its introduction.
     pub introduction: String,
-    /// Who made it.
+    /// The account that owns it.
     pub owner: Account,
-    /// Who is in it, in the order of joining.
+    /// Its members, in the order of joining.
     pub members: Vec<Member>,
-    /// When it was made, in Unix seconds.
+    /// Time of its creation, in Unix seconds.
     pub created_at: i64,
 }
 
-/// Somebody in a group.
+/// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who it is.
+    /// The account.
     pub account: Account,
     /// A name that is used in this group, or nothing.
     pub alias: String,
     /// A picture, or nothing.
     pub avatar: String,
-    /// When it joined, in Unix seconds.
+    /// Time of joining, in Unix seconds.
     pub joined_at: i64,
 }
 

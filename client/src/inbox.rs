@@ -133,7 +133,7 @@ impl Inbox {
         self.behind = true;
     }
 
-    /// Whether a listing would tell something new: there is a hole, or something was dropped.
+    /// Returns whether a listing would tell something new: there is a hole, or something was dropped.
     pub(crate) fn needs_listing(&self) -> bool {
         self.behind || !self.open.is_empty()
     }
@@ -149,7 +149,7 @@ impl Inbox {
         }
     }
 
-    /// Whether everything in order is consumed, and acknowledged or about to be.
+    /// Returns whether everything in order is consumed, and acknowledged or about to be.
     pub(crate) fn is_drained(&self) -> bool {
         self.unconsumed == 0 && self.dirty.is_empty()
     }
@@ -158,7 +158,7 @@ impl Inbox {
         self.consumed_since_ack
     }
 
-    /// Whether there are cursors to acknowledge.
+    /// Returns whether there are cursors to acknowledge.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

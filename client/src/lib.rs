@@ -16,9 +16,11 @@
 //! # }
 //! ```
 //!
-//! A group is made by [`Client::group_create`] and talked to by [`Client::group_talk`]; its messages
-//! come in the same stream, with their [`group`](Message::group). What happens to groups is told by
-//! [`Client::events`].
+//! A group is created by [`Client::group_create`] and talked to by [`Client::group_talk`]; its messages
+//! come in the same stream, with their [`group`](Message::group). [`Client::events`] tells what happens to groups.
+//!
+//! A command that an application has added to the logic servers is called by [`Client::request`], and its pushes come
+//! from [`Client::pushes`].
 //!
 //! A [`Client`] keeps itself connected: it reconnects, with jittered and growing pauses, to the
 //! gateways it knows, repeats what was not answered, and fetches what it missed. What it does at
@@ -27,6 +29,7 @@
 mod backoff;
 mod builder;
 mod client;
+mod command;
 mod core;
 mod driver;
 mod error;
@@ -38,6 +41,8 @@ mod marks;
 mod message;
 mod options;
 mod outbox;
+mod push;
+mod request;
 mod state;
 mod stream;
 mod sync;
@@ -53,5 +58,7 @@ pub use history::{Conversation, Conversations, History, Place, Range};
 pub use imago_proto::{Account, ConversationId, GroupId, Seq};
 pub use message::{Message, Outgoing, Receipt, content_type};
 pub use options::AckMode;
+pub use push::{Push, Pushes};
+pub use request::{FromBody, Request, Response};
 pub use state::{CloseReason, Session, State};
 pub use stream::Messages;

@@ -2,7 +2,7 @@
 
 use imago_proto::{Account, ConversationId, GroupId, Seq, msg::MessagePush};
 
-/// What the body of a message holds.
+/// Types of a message's body.
 pub mod content_type {
     /// Plain text.
     pub const TEXT: i32 = 1;
@@ -70,7 +70,7 @@ pub struct Receipt {
     pub conversation: ConversationId,
     /// Its position in the conversation.
     pub seq: Seq,
-    /// When it was stored, in Unix nanoseconds.
+    /// Time at which it was stored, in Unix nanoseconds.
     pub send_time: i64,
 }
 
@@ -84,20 +84,20 @@ pub struct Message {
     /// Its position in the conversation. Positions rise, but not always by one: what this client
     /// itself sent has a position, too.
     pub seq: Seq,
-    /// Who sent it. The account itself, for a copy of what it sent from another device, or from
+    /// The sender. The account itself, for a copy of what it sent from another device, or from
     /// this one before this client was made.
     pub sender: Account,
-    /// Set on such a copy, where it was not sent to a group: whom it was sent to.
+    /// Set on such a copy, where it was not sent to a group: the receiver.
     pub sent_to: Option<Account>,
     /// The group it was sent to, if it was sent to one.
     pub group: Option<GroupId>,
-    /// When it was stored, in Unix nanoseconds.
+    /// Time at which it was stored, in Unix nanoseconds.
     pub send_time: i64,
     /// One of [`content_type`].
     pub kind: i32,
-    /// What it says.
+    /// Its content.
     pub body: String,
-    /// What goes with the body.
+    /// Data that goes with the body.
     pub extra: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a client is told when it is built.
+//! Options of a client.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use imago_proto::msg::LoginReq;
 
 use crate::{backoff::Backoff, transport::Endpoint};
 
-/// Who tells the server that a message needs not be delivered again.
+/// The party that acknowledges messages, after which the server does not deliver them again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckMode {
     /// The client itself, for a message when the application asks the stream for the next one.

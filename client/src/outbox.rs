@@ -5,6 +5,7 @@
 //! it; lanes do not wait for each other.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::Error;
+use crate::{CloseReason, Error};
 
 /// What is kept in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,18 +26,28 @@ pub(crate) enum Lane {
     Alone(String),
 }
 
-/// A request on its way, repeated until it is answered.
+/// Whether a request that was sent and not answered is sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Under this client message id, by which the servers carry it out once.
+    Under(String),
+    /// As it is: it has no effect, or has the same effect however often it is carried out.
+    Freely,
+    /// Not at all: it may have been carried out.
+    Never,
+}
+
+/// A request on its way, until it is answered.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) lane: Lane,
-    pub(crate) command: &'static str,
+    pub(crate) command: Cow<'static, str>,
     pub(crate) dest: String,
     /// The same in every try, and so is the client message id in it.
     pub(crate) body: Bytes,
     /// What a message says, to know a copy of it. `None`: it is no message.
     pub(crate) text: Option<String>,
-    /// Client message id. `None`: it has no side effects.
-    pub(crate) id: Option<String>,
+    pub(crate) repeat: Repeat,
     pub(crate) deadline: Instant,
     /// How long that is after the call, for error texts.
     pub(crate) waited: Duration,
@@ -149,7 +160,7 @@ impl Outbox {
         Some(call)
     }
 
-    /// How often the first of a lane was sent, if it is a message with this text: the server may
+    /// Returns how often the first of a lane was sent, if it is a message with this text: the server may
     /// have stored it, and show it to us before it answers.
     pub(crate) fn tries(&self, lane: &Lane, text: &str) -> u32 {
         let Some((_, queue)) = self.lanes.get(lane) else { return 0 };
@@ -173,15 +184,34 @@ impl Call {
     }
 
     /// Tells the caller that its deadline has passed.
-    pub(crate) fn expire(mut self) {
-        let error = match self.id.take() {
-            None => Error::Timeout(self.waited),
-            Some(_) if self.tries == 0 => Error::NotSent(self.waited),
-            Some(client_message_id) => {
-                Error::Unconfirmed { waited: self.waited, client_message_id }
-            }
+    pub(crate) fn expire(self) {
+        let waited = self.waited;
+        let error = match &self.repeat {
+            Repeat::Freely => Error::Timeout(waited),
+            _ if self.tries == 0 => Error::NotSent(waited),
+            Repeat::Under(id) => Error::Unconfirmed { waited, client_message_id: id.clone() },
+            Repeat::Never => return self.lose(&format!("none came within {waited:?}")),
         };
         self.finish(Err(error));
+    }
+
+    /// Tells the caller of a call that was sent and is not repeated that no answer will come.
+    pub(crate) fn lose(self, why: &str) {
+        let command = self.command.clone();
+        self.finish(Err(Error::OutcomeUnknown { command, why: why.to_owned() }));
+    }
+
+    /// Tells the caller that the client is closed.
+    pub(crate) fn close(self, why: CloseReason) {
+        if self.repeat == Repeat::Never && self.tries > 0 {
+            return self.lose(&format!("client is closed: {why}"));
+        }
+        self.finish(Err(Error::Closed(why)));
+    }
+
+    /// Returns whether its caller has stopped waiting before it was sent, where that takes it back.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.repeat == Repeat::Never && self.answer.is_closed()
     }
 }
 

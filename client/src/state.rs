@@ -1,4 +1,4 @@
-//! What a client is doing, for whoever watches.
+//! What a client is doing, for applications that watch it.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum CloseReason {
     Refused {
         /// Status of the refusal.
         status: u32,
-        /// What the server says about it, if anything.
+        /// Text of the answer, or empty.
         message: String,
     },
     /// The token has expired. Build a new client with a new token: this one had all of its answers.

@@ -9,7 +9,8 @@ use crate::{Error, inbox::Listed};
 
 /// Messages in a page that is asked for.
 pub(crate) const SYNC_PAGE: usize = 200;
-/// Entries of an old server's full page: the server may have more (client wire, section 6).
+/// Entries of an old server's full page: the server may have more
+/// (docs/wire.md, "Acknowledgement and sync").
 pub(crate) const PAGE: usize = 2000;
 /// Contents in one request. With bodies and extras at their limits, 40 of them stay under the
 /// 1 MiB of a frame.
@@ -50,10 +51,10 @@ pub(crate) enum Phase {
     },
 }
 
-/// Whoever waits for a synchronisation.
+/// A caller that waits for a synchronisation.
 pub(crate) type Waiter = oneshot::Sender<Result<(), Error>>;
 
-/// A synchronisation, and who waits for it.
+/// A synchronisation, and the callers that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
     pub(crate) phase: Phase,
@@ -66,7 +67,7 @@ pub(crate) struct Sync {
 }
 
 impl Sync {
-    /// A listing begins: it serves everybody who has asked until now.
+    /// A listing begins: it serves all callers that have asked until now.
     pub(crate) fn begin(&mut self) {
         self.phase = Phase::Listing;
         self.served.append(&mut self.waiting);
@@ -81,7 +82,7 @@ impl Sync {
         }
     }
 
-    /// The next listing serves those, too, whom this one could not.
+    /// The next listing also serves the callers that this one could not.
     pub(crate) fn failed(&mut self) {
         self.failures += 1;
         self.waiting.append(&mut self.served);

@@ -56,7 +56,7 @@ async fn a_port_where_nobody_listens_is_unreachable() {
     let waited = Duration::from_millis(200);
     let builder = quick(Client::builder([url]), "alice").connect_timeout(waited);
     let Err(Error::Unreachable { waited: told, last }) = builder.connect().await else {
-        panic!("connected to nobody");
+        panic!("connected to a closed port");
     };
     assert_eq!(told, waited);
     assert!(last.contains("refused"), "{last}");

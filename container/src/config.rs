@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use imago_kit::SecretUrl;
+use imago_naming::Registries;
 use imago_proto::{Incarnation, ServiceId};
 use rand::RngExt;
 
-use crate::{ForwardConfig, LinkConfig, PeerId, monitor::MonitorConfig, promotion::Timing};
+use crate::{LinkConfig, PeerId, monitor::MonitorConfig, promotion::Timing};
 use imago_kit::settings::Settings;
 
 /// Who a server is, for the registry and its peers.
@@ -85,10 +86,11 @@ impl ServerInfo {
     }
 }
 
-/// Reads the URL of the registry, as far as that asks nobody. Errors are collected in `settings`.
-pub fn naming_url(settings: &mut Settings) -> SecretUrl {
+/// Reads the URL of the registry, and checks it by its backend in `registries`. Errors are collected in
+/// `settings`.
+pub fn naming_url(settings: &mut Settings, registries: &Registries) -> SecretUrl {
     let url = settings.url("naming.url");
-    if let Err(error) = imago_naming::check(url.expose()) {
+    if let Err(error) = registries.check(url.expose()) {
         settings.reject("naming.url", &error.to_string());
     }
     url
@@ -123,6 +125,40 @@ impl Default for ContainerConfig {
             forward: ForwardConfig::default(),
             redeliver_jitter: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How requests are forwarded.
+#[derive(Clone, Debug)]
+pub struct ForwardConfig {
+    /// How long a request waits for an Adult server before it is answered 302.
+    pub hold: Duration,
+    /// How many requests of all sessions may wait for an Adult server. Overflow: answered "busy".
+    pub held: usize,
+    /// How long a request waits for its answer before it is answered 300.
+    pub timeout: Duration,
+    /// How long requests may wait behind a standing queue of a server; at most half of `timeout`
+    /// counts. What would wait longer is answered "busy".
+    pub patience: Duration,
+    /// The delay that is no queue, and that the patience falls to where refusals go on.
+    pub delay: Duration,
+    /// How many servers a request is sent to before it is given up.
+    pub attempts: u32,
+    /// Unanswered requests of one session before its connection is read no further.
+    pub window: usize,
+}
+
+impl Default for ForwardConfig {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(2),
+            held: 10_000,
+            timeout: Duration::from_secs(5),
+            patience: Duration::from_secs(2),
+            delay: Duration::from_millis(250),
+            attempts: 3,
+            window: 64,
         }
     }
 }

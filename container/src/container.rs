@@ -10,9 +10,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ContainerConfig, Error, GatewayHandle, GatewayRole, LogicHandle, LogicRole, ServerInfo,
+    gateway_side::{self, GatewayRuntime},
     link::Credentials,
+    logic_side::{self, Acceptor, LogicRuntime},
     monitor::{self, MonitorConfig, MonitorSource},
-    runtime::{self, GatewayRuntime, LogicRuntime},
+    runtime::Common,
     selector::{self, Selector},
 };
 
@@ -39,7 +41,7 @@ pub struct Container {
 
 enum Runner {
     Gateway(Box<GatewayRuntime>, Arc<dyn GatewayRole>),
-    Logic(Box<LogicRuntime>, Box<runtime::Acceptor>, Arc<dyn LogicRole>),
+    Logic(Box<LogicRuntime>, Box<Acceptor>, Arc<dyn LogicRole>),
 }
 
 /// Collects what a [`Container`] needs.
@@ -170,7 +172,7 @@ impl ContainerBuilder {
         let monitor_at = monitor_at.transpose().map_err(Error::Listener)?;
         let (monitor_config, address) = (self.config.monitor.clone(), self.info.address.clone());
         let incarnation = self.info.incarnation;
-        let common = runtime::Common {
+        let common = Common {
             health_url: monitor_at.map(|at| health_url(&self.info, at)),
             info: self.info,
             config: self.config,
@@ -184,12 +186,12 @@ impl ContainerBuilder {
         let (runner, source): (_, Arc<dyn MonitorSource>) = match kind {
             Kind::Gateway { port, protocol, new } => {
                 let selector = self.selector.unwrap_or_else(|| Arc::new(selector::Hash));
-                let (runtime, handle) = runtime::gateway(common, port, protocol, selector);
+                let (runtime, handle) = gateway_side::gateway(common, port, protocol, selector);
                 let source = runtime.report.clone();
                 (Runner::Gateway(Box::new(runtime), new(handle)), source)
             }
             Kind::Logic { listener, new } => {
-                let (runtime, acceptor, handle) = runtime::logic(common, listener)?;
+                let (runtime, acceptor, handle) = logic_side::logic(common, listener)?;
                 let source = runtime.report.clone();
                 (Runner::Logic(Box::new(runtime), Box::new(acceptor), new(handle)), source)
             }

@@ -33,12 +33,10 @@ pub trait LogicRole: Send + Sync + 'static {
     fn sync_begin(&self, gateway: &PeerId);
     /// A session lives. Told again for a session already known: the same session.
     fn session_up(&self, gateway: &PeerId, session: link::Session);
-    /// Some sessions of a sync live, of about `left` that are still to be told, with these. For
-    /// each the same as [`session_up`](Self::session_up).
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
-        let _ = left;
-        for session in sessions {
-            self.session_up(gateway, session.view().to_session(gateway.service_id.as_str()));
+    /// Some sessions of a sync live. For each the same as [`session_up`](Self::session_up).
+    fn sessions_up(&self, batch: SyncBatch<'_>) {
+        for session in batch.sessions() {
+            self.session_up(batch.gateway(), session);
         }
     }
     /// A session has ended.
@@ -58,6 +56,14 @@ pub trait LogicRole: Send + Sync + 'static {
     fn promoted(&self) {}
     /// Resolves when no request is being worked on. Called while draining.
     async fn idle(&self);
+}
+
+/// Some sessions of a gateway's sync, told together.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncBatch<'a> {
+    gateway: &'a PeerId,
+    packed: &'a [ToldSession<'a>],
+    left: u64,
 }
 
 /// What a gateway does with what its logic servers send, and when to accept clients. Calls must
@@ -117,4 +123,59 @@ pub trait LaneOwner: Send + Sync + 'static {
     fn answered(&self, request: &Request, reply: link::Reply, packet: Bytes);
     /// No server will answer: this is the answer to give, with words for a developer.
     fn refused(&self, request: &Request, status: Status, why: &str);
+}
+
+// === impl SyncBatch ===
+
+impl<'a> SyncBatch<'a> {
+    /// A batch of `gateway`, of about `left` sessions that are still to be told, with these.
+    pub fn new(gateway: &'a PeerId, packed: &'a [ToldSession<'a>], left: u64) -> Self {
+        Self { gateway, packed, left }
+    }
+
+    /// The gateway of all these sessions.
+    pub fn gateway(&self) -> &'a PeerId {
+        self.gateway
+    }
+
+    /// Returns about how many sessions of the sync are still to be told, with these.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Each session.
+    pub fn sessions(&self) -> impl Iterator<Item = link::Session> + use<'a> {
+        let gateway = self.gateway.service_id.as_str();
+        self.packed.iter().map(move |told| told.view().to_session(gateway))
+    }
+
+    /// Each session as the link brought it, for a directory that unpacks it only when it is asked for.
+    pub fn packed(&self) -> &'a [ToldSession<'a>] {
+        self.packed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imago_proto::{SessionBatch, SessionReader};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_unpacks_to_what_its_gateway_told() {
+        let gateway = PeerId { service_id: "gate".into(), incarnation: Incarnation(1) };
+        let session = |id| link::Session {
+            id,
+            channel_id: format!("gate_ann_{id}"),
+            account: "ann".to_owned(),
+            app: "kim".to_owned(),
+            ..link::Session::default()
+        };
+        let (mut encoded, mut told) = (SessionBatch::default(), Vec::new());
+        [session(1), session(2)].iter().for_each(|session| encoded.push(session));
+        SessionReader::new(encoded.as_bytes(), 0).read(&mut told, 2).unwrap();
+        let batch = SyncBatch::new(&gateway, &told, 7);
+        assert_eq!(batch.sessions().collect::<Vec<_>>(), [session(1), session(2)]);
+        assert_eq!((batch.gateway(), batch.left(), batch.packed().len()), (&gateway, 7, 2));
+    }
 }

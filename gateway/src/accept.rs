@@ -1,91 +1,124 @@
-//! Accepts clients, as many as there may be.
+//! Accepts clients of any transport, up to the limits on connections.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use imago_container::Slot;
+use futures::{FutureExt, future::BoxFuture};
+use imago_container::{Slot, Slots};
+use imago_kit::Backoff;
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{Instrument, field};
 
 use crate::{
-    connection::{Connection, NO_ROOM},
-    gateway::{Doors, LOGIN_GRACE, Shared},
+    config::LOGIN_GRACE,
+    connection::{Connection, NO_ROOM, Prepared},
+    context::ConnectionContext,
+    lifecycle::Doors,
+    limit::Acceptor,
     metrics::{self, OpenConnection},
-    transport::Transport,
-    upgrade,
+    transport::{Address, Framing, Transport},
+    upgrade::{self, Upgraded},
 };
 
-/// Shortest and longest pause after an error of `accept`, such as a lack of file descriptors.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause after a first error of `accept`, such as a lack of file descriptors, and after many.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What the listeners of a gateway share.
+pub(crate) struct Entrance {
+    pub(crate) acceptor: Arc<dyn Acceptor>,
+    /// Bounds all connections.
+    pub(crate) permits: Arc<Semaphore>,
+    /// Bounds connections that have not logged in.
+    pub(crate) unauthenticated: Arc<Slots>,
+    pub(crate) context: Arc<ConnectionContext>,
+}
+
+/// A transport of any type.
+pub(crate) trait Listener: Send {
+    fn label(&self) -> String;
+    fn bound_to(&self) -> Address;
+    /// Accepts until the gateway leaves, and then closes the listener.
+    fn run(self: Box<Self>, entrance: Arc<Entrance>) -> BoxFuture<'static, ()>;
+}
+
+impl<T: Transport> Listener for T {
+    fn label(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn bound_to(&self) -> Address {
+        self.local_address()
+    }
+
+    fn run(self: Box<Self>, entrance: Arc<Entrance>) -> BoxFuture<'static, ()> {
+        run(*self, entrance).boxed()
+    }
+}
 
 /// Accepts until the gateway leaves, and then closes the listener. Overflow policy: a client over the
 /// limit takes the place of one that has not logged in; where all have, it waits, and further ones wait
-/// unaccepted in the backlog.
-pub(crate) async fn run(
-    listener: TcpListener,
-    transport: Transport,
-    shared: Arc<Shared>,
-    permits: Arc<Semaphore>,
-) {
-    let mut doors = shared.doors.subscribe();
-    let mut pause = PAUSE_MIN;
+/// unaccepted in the listener's queue.
+async fn run<T: Transport>(mut transport: T, entrance: Arc<Entrance>) {
+    let life = entrance.context.life.clone();
+    let mut doors = life.doors.subscribe();
+    let framing = transport.framing();
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
     loop {
         if *doors.borrow_and_update() == Doors::Young {
-            // The sender lives in `shared`.
+            // The sender lives in `life`.
             let _ = doors.changed().await;
             continue;
         }
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = transport.accept() => accepted,
             () = left(&mut doors) => return,
         };
-        let (stream, remote) = match accepted {
+        let (accepted, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, ?pause, "cannot accept a client");
+                let pause = backoff.next_delay();
+                tracing::warn!(%error, ?pause, listener = transport.name(), "cannot accept a client");
                 sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
                 continue;
             }
         };
-        pause = PAUSE_MIN;
+        backoff.reset();
         if *doors.borrow() == Doors::Fenced {
             continue;
         }
-        let place = tokio::select! {
-            place = place(&shared, &permits, remote) => place,
+        let admission = tokio::select! {
+            admission = admit(&entrance, &remote) => admission,
             () = left(&mut doors) => return,
         };
-        let client = serve(stream, remote, transport, shared.clone(), place);
         let span =
             tracing::info_span!("client", %remote, channel = field::Empty, account = field::Empty);
-        shared.tasks.spawn(client.instrument(span));
+        let client = serve::<T>(accepted, remote, framing, entrance.clone(), admission);
+        life.tasks.spawn(client.instrument(span));
     }
 }
 
-/// What a connection holds: a place among all, and one among those who have not logged in.
-struct Place {
+/// The room that a connection takes: among all, and among those that have not logged in.
+struct Admission {
     /// None only for a closed semaphore, and this one stays open.
     permit: Option<OwnedSemaphorePermit>,
     slot: Slot,
 }
 
-/// Finds a place for a connection, if need be that of another one.
-async fn place(shared: &Shared, permits: &Arc<Semaphore>, remote: SocketAddr) -> Place {
-    let mut permit = pin!(permits.clone().acquire_owned());
+/// Finds room for a connection, if need be that of another one.
+async fn admit(entrance: &Entrance, remote: &Address) -> Admission {
+    let mut permit = pin!(entrance.permits.clone().acquire_owned());
     let permit = loop {
         match timeout(LOGIN_GRACE, permit.as_mut()).await {
             Ok(permit) => break permit.ok(),
-            // All that are here have had this time.
-            Err(_) => shared.strangers.evict(),
+            // All connections have had this time.
+            Err(_) => entrance.unauthenticated.evict(),
         };
     };
-    Place { permit, slot: shared.strangers.enter(remote.ip()).await }
+    Admission { permit, slot: entrance.unauthenticated.enter(remote.ip()).await }
 }
 
 /// Resolves when the gateway leaves.
@@ -95,72 +128,96 @@ async fn left(doors: &mut watch::Receiver<Doors>) {
 }
 
 /// One client, from its first byte to its last.
-async fn serve(
-    mut stream: TcpStream,
-    remote: SocketAddr,
-    transport: Transport,
-    shared: Arc<Shared>,
-    Place { permit, slot }: Place,
+async fn serve<T: Transport>(
+    accepted: T::Accepted,
+    remote: Address,
+    framing: Framing,
+    entrance: Arc<Entrance>,
+    Admission { permit, slot }: Admission,
 ) {
     let _permit = permit;
     let _open = OpenConnection::new();
-    let stop = shared.stop.clone();
-    let connected = async {
-        let login_by = Instant::now() + shared.limits.login_timeout;
+    let stop = entrance.context.life.stop.clone();
+    let connected = async move {
+        let context = entrance.context.clone();
+        let login_by = Instant::now() + context.limits.login_timeout;
         // Both are boxed: what the first needs is given back when it is done, and the second is most
         // of what a quiet client costs.
-        let prepared =
-            Box::pin(prepare(&mut stream, remote, transport, login_by, &slot, &shared)).await;
-        if let Some(received) = prepared {
+        let start = Start { remote: &remote, framing, login_by, slot: &slot, entrance: &entrance };
+        let prepared = Box::pin(start.prepare::<T>(accepted)).await;
+        drop(entrance);
+        if let Some(prepared) = prepared {
             let connection =
-                Connection::new(stream, transport, received, remote, login_by, shared.clone());
-            Box::pin(connection.in_slot(slot).run()).await;
+                Connection::<T>::new(prepared, framing, remote, slot, login_by, context);
+            Box::pin(connection.run()).await;
         }
     };
     stop.run_until_cancelled_owned(connected).await;
 }
 
-/// Whether the client may go on, and its transport is ready; gives back what it sent too early.
-async fn prepare(
-    stream: &mut TcpStream,
-    remote: SocketAddr,
-    transport: Transport,
+/// The start of a connection, up to its first frame.
+struct Start<'a> {
+    remote: &'a Address,
+    framing: Framing,
     login_by: Instant,
-    slot: &Slot,
-    shared: &Shared,
-) -> Option<BytesMut> {
-    let prepared = async {
-        shared.acceptor.accept(remote).await?;
-        // Without it a small answer waits for the next one (Nagle's algorithm).
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        match transport {
-            Transport::Tcp => Ok(BytesMut::new()),
-            Transport::WebSocket => upgrade::upgrade(stream).await,
+    slot: &'a Slot,
+    entrance: &'a Entrance,
+}
+
+/// Why a start has to end before it is done.
+enum Cut {
+    Late,
+    Leaving,
+    Evicted,
+}
+
+// === impl Start ===
+
+impl Start<'_> {
+    /// Returns the connection when it is ready for frames, and `None` when it has ended before.
+    async fn prepare<T: Transport>(&self, accepted: T::Accepted) -> Option<Prepared<T::Stream>> {
+        let shaken = self.in_time(async {
+            self.entrance.acceptor.accept(self.remote).await?;
+            T::handshake(accepted).await.map_err(|error| format!("handshake: {error}"))
+        });
+        let (mut stream, tls) = shaken.await.ok()??;
+        if self.framing == Framing::LengthPrefixed {
+            return Some(Prepared { stream, received: BytesMut::new(), upgrade: None, tls });
         }
-    };
-    let prepared = tokio::select! {
-        prepared = timeout_at(login_by, prepared) => prepared,
-        () = shared.leaving.cancelled() => return None,
-        () = slot.evicted() => {
-            metrics::unauthenticated_evicted();
-            if transport == Transport::WebSocket {
-                upgrade::turn_away(stream, NO_ROOM).await;
+        match self.in_time(upgrade::upgrade(&mut stream)).await {
+            Ok(upgraded) => {
+                let Upgraded { request, received } = upgraded?;
+                Some(Prepared { stream, received, upgrade: Some(request), tls })
             }
-            return None;
+            Err(Cut::Late) => {
+                upgrade::too_late(&mut stream).await;
+                None
+            }
+            Err(Cut::Evicted) => {
+                upgrade::turn_away(&mut stream, NO_ROOM).await;
+                None
+            }
+            Err(Cut::Leaving) => None,
         }
-    };
-    match prepared {
-        Ok(Ok(received)) => Some(received),
-        Ok(Err(reason)) => {
-            tracing::debug!(reason, "connection not accepted");
-            None
-        }
-        Err(_) => {
+    }
+
+    /// Takes a step, unless the connection has to end before; `None` where the step fails.
+    async fn in_time<R>(
+        &self,
+        step: impl Future<Output = Result<R, String>>,
+    ) -> Result<Option<R>, Cut> {
+        let taken = tokio::select! {
+            taken = timeout_at(self.login_by, step) => taken,
+            () = self.entrance.context.life.leaving.cancelled() => return Err(Cut::Leaving),
+            () = self.slot.evicted() => {
+                metrics::unauthenticated_evicted();
+                return Err(Cut::Evicted);
+            }
+        };
+        let Ok(taken) = taken else {
             tracing::debug!("transport not ready in time");
-            if transport == Transport::WebSocket {
-                upgrade::too_late(stream).await;
-            }
-            None
-        }
+            return Err(Cut::Late);
+        };
+        Ok(taken.inspect_err(|reason| tracing::debug!(reason, "connection not accepted")).ok())
     }
 }

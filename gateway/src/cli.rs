@@ -1,10 +1,10 @@
 //! The command line of a gateway.
 
 use clap::Parser;
-use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
-use tokio_util::sync::CancellationToken;
+use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print};
+use imago_naming::Registries;
 
-use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, serve};
+use crate::{DEFAULT_CONFIG, GatewayConfig};
 
 /// Gateway of an Imago cluster: holds the clients' connections (WebSocket and TCP)
 #[derive(Debug, Parser)]
@@ -15,35 +15,33 @@ pub struct Cli {
     pub server: ServerArgs,
 }
 
-/// Does what the arguments say, with the default extensions.
+/// Reads the configuration that the arguments name, and begins to log as it says. Returns `None` where
+/// the arguments ask for an answer on standard output instead: `--check` and `--print-config`.
 ///
 /// # Errors
-/// When the configuration is wrong or the gateway cannot start.
-pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
-    let shutdown = shutdown_on_signal()?;
-    run_with(args, |_, _| {}, shutdown).await
+/// When the configuration is wrong.
+pub fn configure(args: &ServerArgs) -> anyhow::Result<Option<GatewayConfig>> {
+    configure_with(args, Registries::default())
 }
 
-/// Does what the arguments say until `shutdown`; `extend` may change configuration and extensions.
+/// The same; `naming.url` may have the schemes of `registries`.
 ///
 /// # Errors
-/// When the configuration is wrong or the gateway cannot start.
-pub async fn run_with(
+/// When the configuration is wrong.
+pub fn configure_with(
     args: &ServerArgs,
-    extend: impl FnOnce(&mut GatewayConfig, &mut Extensions),
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+    registries: Registries,
+) -> anyhow::Result<Option<GatewayConfig>> {
     if args.print_config {
         print(DEFAULT_CONFIG);
-        return Ok(());
+        return Ok(None);
     }
-    let mut config = GatewayConfig::read(args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?)?;
+    let settings = args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?;
+    let config = GatewayConfig::read_with(settings, registries)?;
     if args.check {
         print("configuration ok\n");
-        return Ok(());
+        return Ok(None);
     }
     config.log.init();
-    let mut extensions = Extensions::of(&config);
-    extend(&mut config, &mut extensions);
-    serve(config, extensions, shutdown).await
+    Ok(Some(config))
 }

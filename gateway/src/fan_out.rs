@@ -1,7 +1,7 @@
 //! Pushes with many receivers: these are woken a few at a time.
 //!
 //! Ten thousand connections that are woken at once stand in the runtime's queue before everything
-//! else, first of all before the answer to whoever sent the message. Woken in slices, they leave
+//! else, first of all before the answer to the sender of the message. Woken in slices, they leave
 //! room in between; and what is pushed to a receiver before its turn comes is written in one go.
 
 use std::{
@@ -40,7 +40,7 @@ struct State {
     waiting: VecDeque<Arc<Outbox>>,
     /// How many have been put there since the start.
     listed: u64,
-    /// Somebody is waking them.
+    /// A task is waking them.
     is_served: bool,
 }
 
@@ -49,9 +49,10 @@ impl FanOut {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a packet for each of these sessions, and has them woken in turn, behind the answer to
-    /// its sender where that is here. `Some` where some receiver's turn is far behind what is queued for it: nothing more should be pushed until
-    /// that resolves, or receivers would be cut off who are not slow.
+    /// Queues a packet for each of these sessions, and has them woken a slice at a time, behind the
+    /// answer to its sender where that is here. Returns `Some` where a receiver is woken far behind what is
+    /// queued for it: no more should be pushed until that resolves, or receivers would be cut off that are
+    /// not slow.
     pub(crate) fn push(
         self: &Arc<Self>,
         sessions: &Sessions,
@@ -67,7 +68,7 @@ impl FanOut {
         let until = self.list(listed, tasks);
         is_behind.then(|| {
             let mut woken = self.woken.subscribe();
-            // It lives as long as we do: without it nobody waits any more.
+            // The sender lives as long as `self`: once it is gone, the wait is over.
             async move { drop(woken.wait_for(|woken| *woken >= until).await) }.boxed()
         })
     }
@@ -93,7 +94,7 @@ impl FanOut {
         state.listed
     }
 
-    /// Wakes slice after slice until nobody waits.
+    /// Wakes slice after slice until none is left.
     async fn serve(self: Arc<Self>) {
         let slice = SLICE * Handle::current().metrics().num_workers();
         while let Some(outboxes) = self.next(slice) {
@@ -118,7 +119,7 @@ impl FanOut {
     }
 }
 
-/// What was queued without waking anybody.
+/// What was queued without waking a receiver.
 struct Queued {
     /// Receivers that have to be woken.
     listed: Vec<Arc<Outbox>>,
@@ -167,7 +168,7 @@ mod tests {
         session::Login,
     };
 
-    /// So many sessions, and their outboxes by number.
+    /// Returns `count` sessions, and their outboxes by number.
     fn sessions(count: usize, max_frames: usize) -> (Sessions, Vec<u64>, Vec<Arc<Outbox>>) {
         let sessions = Sessions::new(count, Duration::ZERO);
         let (mut ids, mut outboxes) = (Vec::new(), Vec::new());
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_pushes_too_much_waits_until_all_had_their_turn() {
+    async fn a_push_too_many_waits_until_all_receivers_were_woken() {
         let (sessions, ids, outboxes) = sessions(3 * SLICE, 1000);
         let (fan_out, tasks) = (Arc::<FanOut>::default(), TaskTracker::new());
         let push = Push::default();
@@ -235,11 +236,11 @@ mod tests {
             assert_eq!(outbox.look(Some(&mut batch), false).next, Next::Write);
             assert_eq!(batch.len(), packets, "in one go");
         }
-        assert!(push().is_none(), "nobody is behind any more");
+        assert!(push().is_none(), "no receiver is behind any more");
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_sessions_that_have_gone() {
+    async fn no_push_waits_for_sessions_that_have_gone() {
         let (sessions, ids, outboxes) = sessions(AT_ONCE, 100);
         let (fan_out, tasks) = (Arc::<FanOut>::default(), TaskTracker::new());
         let gone: Vec<u64> = ids.iter().map(|id| id + 1_000_000).collect();

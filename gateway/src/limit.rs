@@ -1,27 +1,29 @@
 //! Who may connect, and how fast a client may send: the traits, and their defaults.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
 use async_trait::async_trait;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use crate::transport::Address;
+
 /// Looks at a connection before anything is read from it.
 #[async_trait]
 pub trait Acceptor: Send + Sync + 'static {
-    /// Whether the connection may go on.
+    /// Checks whether the connection from `remote` may go on.
     ///
     /// # Errors
     /// With the reason, for the log, when the connection is to be closed at once.
-    async fn accept(&self, remote: SocketAddr) -> Result<(), String>;
+    async fn accept(&self, remote: &Address) -> Result<(), String>;
 }
 
-/// Lets everybody connect.
+/// Accepts every connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AcceptAll;
 
 #[async_trait]
 impl Acceptor for AcceptAll {
-    async fn accept(&self, _: SocketAddr) -> Result<(), String> {
+    async fn accept(&self, _: &Address) -> Result<(), String> {
         Ok(())
     }
 }

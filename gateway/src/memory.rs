@@ -24,7 +24,7 @@ use crate::metrics;
 const UNACCOUNTED: usize = 2 << 10;
 /// A footprint is a multiple of this.
 const STEP: usize = 4 << 10;
-/// The place of a footprint that is not listed.
+/// The index of a footprint that is not listed.
 const UNLISTED: u32 = u32::MAX;
 
 /// What all connections hold together.
@@ -46,10 +46,10 @@ struct Total {
     report: fn(f64),
 }
 
-/// All connections, at the places that their footprints know.
+/// All connections, at the indices that their footprints know.
 #[derive(Debug, Default)]
 struct Holders {
-    places: Vec<Option<Weak<dyn Holder>>>,
+    entries: Vec<Option<Weak<dyn Holder>>>,
     free: Vec<u32>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) trait Holder: fmt::Debug + Send + Sync {
 pub(crate) struct Footprint {
     /// None where nothing is counted.
     memory: Option<Arc<Memory>>,
-    place: AtomicU32,
+    index: AtomicU32,
     /// Bytes of a packet that has not arrived in whole.
     input: AtomicU32,
     /// Since when, in milliseconds of the gateway's life.
@@ -108,15 +108,15 @@ impl Memory {
     pub(crate) fn list(&self, holder: &Arc<dyn Holder>) {
         let mut holders = lock(&self.holders);
         let listed = Some(Arc::downgrade(holder));
-        let place = match holders.free.pop() {
-            Some(place) => place,
-            None => u32::try_from(holders.places.len()).unwrap_or(UNLISTED),
+        let index = match holders.free.pop() {
+            Some(index) => index,
+            None => u32::try_from(holders.entries.len()).unwrap_or(UNLISTED),
         };
-        match holders.places.get_mut(place as usize) {
+        match holders.entries.get_mut(index as usize) {
             Some(free) => *free = listed,
-            None => holders.places.push(listed),
+            None => holders.entries.push(listed),
         }
-        holder.footprint().place.store(place, Ordering::Relaxed);
+        holder.footprint().index.store(index, Ordering::Relaxed);
     }
 
     /// A packet for many connections, counted until the last of them has let go of it. No connection's
@@ -127,6 +127,12 @@ impl Memory {
         }
         // A copy: the packet keeps all that was read from its link together with it.
         Bytes::from_owner(Common { packet: packet.into(), memory: self.clone() })
+    }
+
+    /// Bytes that are accounted of packets that have not arrived in whole.
+    #[cfg(test)]
+    pub(crate) fn input(&self) -> i64 {
+        self.input.used.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> u32 {
@@ -178,7 +184,7 @@ impl Memory {
         let excess = used - (total.limit - total.limit / 8);
         // The last share in a connection unlists it: the list is not locked when it is let go.
         let listed: Vec<_> =
-            lock(&self.holders).places.iter().flatten().filter_map(Weak::upgrade).collect();
+            lock(&self.holders).entries.iter().flatten().filter_map(Weak::upgrade).collect();
         let ranked = listed.into_iter().filter_map(|holder| Some((rank(&*holder)?, holder)));
         let mut ranked: Vec<_> = ranked.map(|(rank, holder)| (Reverse(rank), holder)).collect();
         ranked.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
@@ -219,8 +225,8 @@ impl Total {
 
 impl Default for Footprint {
     fn default() -> Self {
-        let (place, none) = (AtomicU32::new(UNLISTED), AtomicU32::default);
-        Self { memory: None, place, input: none(), since: none(), output: none() }
+        let (index, none) = (AtomicU32::new(UNLISTED), AtomicU32::default);
+        Self { memory: None, index, input: none(), since: none(), output: none() }
     }
 }
 
@@ -289,12 +295,12 @@ impl Footprint {
 impl Drop for Footprint {
     fn drop(&mut self) {
         let Some(memory) = &self.memory else { return };
-        let place = *self.place.get_mut();
-        if place != UNLISTED {
+        let index = *self.index.get_mut();
+        if index != UNLISTED {
             let mut holders = lock(&memory.holders);
-            if let Some(listed) = holders.places.get_mut(place as usize) {
+            if let Some(listed) = holders.entries.get_mut(index as usize) {
                 *listed = None;
-                holders.free.push(place);
+                holders.free.push(index);
             }
         }
         memory.input.change(*self.input.get_mut() as usize, 0);

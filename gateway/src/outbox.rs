@@ -31,7 +31,7 @@ const FRAME_BYTES: usize = 64;
 /// for little more than one.
 const BEHIND_FRAMES: usize = 16;
 
-/// Why and how a connection ends (client wire, section 1).
+/// Why and how a connection ends (docs/wire.md, "Close codes").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Close {
     pub(crate) code: u16,
@@ -60,7 +60,7 @@ pub(crate) mod code {
 
 /// A client's queue. Overflow policy: the client reads too slowly, its connection is cut off.
 ///
-/// One task takes from it; anybody may put something in, and nobody ever waits for that.
+/// One task takes from it. Any task puts something in, and never waits for that.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     max_frames: usize,
@@ -71,9 +71,9 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    deferred: Option<Backlog>,
+    deferred: Option<DeferredTotal>,
     frames: VecDeque<Frame>,
-    /// What came before the login answer, which has to be the first frame.
+    /// Packets that came before the login answer, which has to be the first one.
     early: VecDeque<Frame>,
     bytes: usize,
     /// Bytes in the queue that no other client's holds.
@@ -96,7 +96,7 @@ struct State {
 
 /// What was queued since the connection waits for its turn.
 #[derive(Clone, Copy, Debug, Default)]
-struct Backlog {
+struct DeferredTotal {
     frames: usize,
     bytes: usize,
 }
@@ -181,11 +181,11 @@ impl Outbox {
         let weight = packet.len();
         self.put_packet(&mut state, packet);
         let is_first = state.deferred.is_none();
-        let backlog = state.deferred.get_or_insert_default();
-        backlog.frames += 1;
-        backlog.bytes += weight;
-        let is_behind = backlog.frames >= BEHIND_FRAMES.min(self.max_frames.div_ceil(4))
-            || backlog.bytes >= self.max_bytes.div_ceil(4);
+        let total = state.deferred.get_or_insert_default();
+        total.frames += 1;
+        total.bytes += weight;
+        let is_behind = total.frames >= BEHIND_FRAMES.min(self.max_frames.div_ceil(4))
+            || total.bytes >= self.max_bytes.div_ceil(4);
         self.unlock(state);
         match (is_first, is_behind) {
             (true, _) => Deferred::First,
@@ -218,8 +218,9 @@ impl Outbox {
         } else {
             state.bytes += weight;
             state.hold(FRAME_BYTES);
-            let logged_in = state.logged_in;
-            if logged_in { &mut state.frames } else { &mut state.early }.push_back(frame);
+            // A pong is due at once (RFC 6455 §5.5.2), and no packet.
+            let may_go = state.logged_in || frame.opcode.is_control();
+            if may_go { &mut state.frames } else { &mut state.early }.push_back(frame);
         }
     }
 
@@ -246,7 +247,7 @@ impl Outbox {
     }
 
     /// Sends a notice, then closes. A login that is not answered yet is answered first: clients
-    /// take the first frame for that answer, whatever it is (client wire, section 0.1).
+    /// take the first frame for that answer (docs/wire.md, "Rules for client authors").
     pub(crate) fn kick(&self, login_answer: impl FnOnce() -> Bytes, notice: Bytes, close: Close) {
         let mut state = self.lock();
         if state.close.is_some() {

@@ -20,20 +20,19 @@ use imago_proto::{
     msg::{Header, LoginReq, LoginResp},
 };
 use prost::Message;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::time::Instant;
 
 pub(crate) use self::accounts::Crowded;
 use self::accounts::{Accounts, Seen};
 use crate::{
     auth::Identity,
     delivery::Delivery,
-    gateway::Shared,
     ledger::Ledger,
     metrics,
     outbox::{Close, Outbox, code},
 };
 
-/// Time between a kickout notice and the close (client wire, section 0.6).
+/// Time between a kickout notice and the close (docs/wire.md, "Login").
 const KICK_DELAY: Duration = Duration::from_millis(500);
 
 /// Bytes of a channel id that a client may name: those that a gateway makes are shorter.
@@ -244,7 +243,8 @@ impl Sessions {
         Ok(client)
     }
 
-    fn close(&self, id: SessionId) {
+    /// Takes a session out; one that is gone already changes nothing.
+    pub(crate) fn close(&self, id: SessionId) {
         let Some((_, client)) = self.clients.remove(&id) else { return };
         metrics::session_closed();
         self.delivery.redelivery.ended(id.0);
@@ -277,32 +277,6 @@ impl Sessions {
 
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.clients.iter().map(|client| client.value().clone()).collect()
-    }
-}
-
-/// A session for as long as its connection lives: taken out of the table, and out of every logic
-/// server's directory, however the connection ends.
-pub(crate) struct SessionGuard {
-    id: SessionId,
-    shared: Arc<Shared>,
-}
-
-// === impl SessionGuard ===
-
-impl SessionGuard {
-    pub(crate) fn new(id: SessionId, shared: &Arc<Shared>) -> Self {
-        Self { id, shared: shared.clone() }
-    }
-}
-
-impl Drop for SessionGuard {
-    fn drop(&mut self) {
-        self.shared.sessions.close(self.id);
-        // Without a runtime the process ends, and the links with it.
-        if let Ok(runtime) = Handle::try_current() {
-            let (handle, id) = (self.shared.handle.clone(), self.id);
-            self.shared.tasks.spawn_on(async move { handle.session_down(id).await }, &runtime);
-        }
     }
 }
 

@@ -1,30 +1,42 @@
 //! The upgrade request of a WebSocket client (RFC 6455 §4.2), and its answer.
 //!
 //! Any path and query will do; offered subprotocols and extensions are not taken, and the `Origin` of a
-//! web page does not count: a client shows who it is by its token, which no browser sends by itself.
+//! web page does not count: a client shows who it is by its token, which no browser sends by itself. An
+//! [`Authenticator`](crate::Authenticator) sees the request, and may have rules of its own.
 
+mod head;
 mod request;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+pub use self::head::UpgradeRequest;
 use self::request::{Refusal, Request, read_request};
-use crate::transport::linger;
+use crate::codec::linger;
 
-/// Answers the upgrade request. Gives back what came after it.
+/// A connection that has become a WebSocket.
+#[derive(Debug)]
+pub(crate) struct Upgraded {
+    pub(crate) request: UpgradeRequest,
+    /// What came after the request.
+    pub(crate) received: BytesMut,
+}
+
+/// Answers the upgrade request.
 ///
 /// # Errors
 /// With the reason, when there will be no WebSocket; the client has been told.
 pub(crate) async fn upgrade(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> Result<BytesMut, String> {
+) -> Result<Upgraded, String> {
     let mut buffer = BytesMut::with_capacity(1024);
-    let key = loop {
+    let (key, request) = loop {
         match read_request(&buffer) {
             Ok(Some(Request { key, len })) => {
+                let request = UpgradeRequest::new(buffer.get(..len).unwrap_or_default());
                 buffer.advance(len);
-                break key;
+                break (key, request);
             }
             Ok(None) => {}
             Err(refusal) => {
@@ -44,7 +56,7 @@ pub(crate) async fn upgrade(
         derive_accept_key(&key)
     );
     stream.write_all(answer.as_bytes()).await.map_err(|error| error.to_string())?;
-    Ok(buffer)
+    Ok(Upgraded { request, received: buffer })
 }
 
 /// Tells a client that its request did not come in time.

@@ -1,8 +1,11 @@
 //! What the command lines of both servers share: flags, signals, and the line that says where a
 //! server listens.
 
-use std::{error::Error, future::Future, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error, fmt::Display, future::Future, io::Write, path::PathBuf, process::ExitCode,
+};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use rustix::process::Signal;
 use tokio::{
     runtime::Runtime,
@@ -11,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    HIDDEN, Redacted,
     scheduling::Scheduling,
     settings::{Program, Settings, SettingsError},
 };
@@ -24,7 +28,7 @@ pub struct ServerArgs {
     /// Set one key, over file and environment: --set forward.hold=5s
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// When one of the server's threads that has been woken may run
+    /// When a thread of the server that is woken may run (Linux)
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub scheduling: Scheduling,
     /// Read the configuration, say whether it is right, and end
@@ -66,7 +70,29 @@ impl ServerArgs {
     }
 }
 
-/// Runs a server to its end, in a runtime whose threads are scheduled as the flags say.
+/// Reads a program's flags, or ends it with what is wrong with them, or with its help. A word that belongs to
+/// no flag is not repeated, nor what may be secret in a URL: `--set cluster.secret VALUE` is soon written.
+pub fn parse_flags<C: clap::Parser>() -> C {
+    C::try_parse().unwrap_or_else(|error| without_secrets(error).exit())
+}
+
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        let Some(ContextValue::String(word)) = error.get(kind) else { continue };
+        let is_stray = kind == ContextKind::InvalidArg
+            && error.kind() == ErrorKind::UnknownArgument
+            && !word.starts_with('-');
+        let shown = match () {
+            () if is_stray => HIDDEN.to_owned(),
+            () if word.contains("://") => Redacted(word).to_string(),
+            () => continue,
+        };
+        error.insert(kind, ContextValue::String(shown));
+    }
+    error
+}
+
+/// Runs a server to its end, in a runtime whose threads have the scheduling of the flags.
 pub fn run_server<E: Into<Box<dyn Error>>>(
     args: &ServerArgs,
     server: impl Future<Output = Result<(), E>>,
@@ -91,12 +117,12 @@ pub fn survive_file_limit() {
     }
 }
 
-/// Schedules the calling thread, and all that it starts, as the flags say. A server does its work
-/// without, too: a refusal is told, no more.
+/// Applies the scheduling of the flags to the calling thread, and to the threads that it starts. A server
+/// works without it, so a refusal is only a warning.
 pub fn schedule(args: &ServerArgs) {
     if let Err(error) = args.scheduling.apply() {
         print_error(format_args!(
-            "warning: threads are scheduled as any other program's, not in batches: {error}\n"
+            "warning: --scheduling batch: refused, threads have the normal policy: {error}\n"
         ));
     }
 }
@@ -181,7 +207,7 @@ pub fn exit_code<E: Into<Box<dyn Error>>>(ended: Result<(), E>) -> ExitCode {
 }
 
 /// Tells scripts where a server listens: one line of JSON on standard output.
-pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::SocketAddr>)]) {
+pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<impl Display>)]) {
     let mut line = serde_json::Map::new();
     line.insert("service".into(), service.into());
     line.insert("id".into(), id.into());
@@ -194,20 +220,61 @@ pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<std::net::
     let _ = writeln!(std::io::stdout(), "{}", serde_json::Value::Object(line));
 }
 
+/// Prints a line to standard output. Unlike `println!`, it does not panic where its reader has gone, as
+/// after `| head`.
+#[macro_export]
+macro_rules! out {
+    ($($text:tt)*) => {
+        $crate::cli::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// Prints a line to standard error. Unlike `eprintln!`, it does not panic where that is closed, or its
+/// terminal is.
+#[macro_export]
+macro_rules! err {
+    ($($text:tt)*) => {
+        $crate::cli::print_error(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
 /// Prints to standard output. Unlike `print!`, it does not mind that nobody reads any more, as
 /// after `| head`.
-pub fn print(text: impl std::fmt::Display) {
+pub fn print(text: impl Display) {
     let _ = write!(std::io::stdout(), "{text}");
 }
 
 /// Prints to standard error. Unlike `eprint!`, it does not panic where that is closed, or its terminal is.
-pub fn print_error(text: impl std::fmt::Display) {
+pub fn print_error(text: impl Display) {
     let _ = write!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    #[test]
+    fn what_is_wrong_with_flags_is_told_without_what_may_be_secret() {
+        for (flags, part) in [
+            (&["--set", "cluster.secret", "hunter2"][..], "unexpected argument '(hidden)'"),
+            (&["cluster.secret=hunter2"], "unexpected argument '(hidden)'"),
+            (&["--scheduling", "consul://h?token=hunter2"], "'consul://h?token=(hidden)'"),
+            (&["--scheduling", "soon"], "invalid value 'soon'"),
+            (&["--sett"], "unexpected argument '--sett'"),
+        ] {
+            let error = Flags::try_parse_from(["gateway"].iter().chain(flags)).unwrap_err();
+            let text = without_secrets(error).to_string();
+            assert!(text.contains(part) && !text.contains("hunter2"), "{flags:?}: {text}");
+        }
+    }
 
     #[test]
     fn ignored_signals_are_read_from_the_status_of_a_process() {

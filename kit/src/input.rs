@@ -9,12 +9,16 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::mpsc,
+    time::Duration,
 };
 
 use crate::Secret;
 
 /// Longest file with one secret or token, in bytes.
 const SECRET_FILE_MAX: u64 = 64 << 10;
+/// How long a pipe or a device may take to give all that it has: `<(command)` of a shell is a pipe.
+const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 /// Byte-order mark (Unicode 23.8).
 const BOM: char = '\u{feff}';
 
@@ -27,6 +31,9 @@ pub enum InputError {
     /// A folder stands where a file should.
     #[error("expected a file, got a folder")]
     Folder,
+    /// A pipe or a device does not come to its end.
+    #[error("expected a file, or a pipe that ends within {0:?}, got one that does not")]
+    Endless(Duration),
     /// Nothing is in the file.
     #[error("expected a file that holds something, got an empty one")]
     Empty,
@@ -72,15 +79,32 @@ pub fn read_text(path: &Path, max: u64) -> Result<String, InputError> {
 /// Reads a whole file, of any content.
 ///
 /// # Errors
-/// When it cannot be read, is a folder, or is longer than `max` bytes.
+/// When it cannot be read, is a folder, is longer than `max` bytes, or is a pipe that does not end
+/// within 10 s.
 pub fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, InputError> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_dir() {
         return Err(InputError::Folder);
     }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    let bytes =
+        if kind.is_file() { read_up_to(path, max)? } else { read_pipe(path, max, PIPE_PATIENCE)? };
     if bytes.len() as u64 > max { Err(InputError::TooLong(max)) } else { Ok(bytes) }
+}
+
+/// Reads at most one byte more than `max`.
+fn read_up_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same of what may never end, nor even open: a pipe waits for its writer. Its thread stays
+/// behind where it is given up.
+fn read_pipe(path: &Path, max: u64, patience: Duration) -> Result<Vec<u8>, InputError> {
+    let (give, take) = mpsc::sync_channel(1);
+    let path = path.to_owned();
+    std::thread::Builder::new().spawn(move || give.send(read_up_to(&path, max)))?;
+    take.recv_timeout(patience).map_err(|_| InputError::Endless(patience))?.map_err(Into::into)
 }
 
 /// Reads a file that holds one secret or token, and white space around it.
@@ -228,6 +252,24 @@ mod tests {
         std::fs::write(file.path(), "12345").unwrap();
         assert_eq!(read_text(file.path(), 5).unwrap(), "12345");
         assert!(read_text(file.path(), 4).unwrap_err().to_string().contains("at most 4 bytes"));
+    }
+
+    #[test]
+    fn a_pipe_is_read_and_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let error = read_pipe(&pipe, 9, Duration::from_millis(50)).unwrap_err().to_string();
+        assert!(error.contains("a pipe that ends within 50ms"), "{error}");
+        // The thread that was given up still holds the first one.
+        let pipe = folder.path().join("another");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let to = pipe.clone();
+        let writer = std::thread::spawn(move || std::fs::write(to, "sesame\n"));
+        assert_eq!(read_secret(&pipe).unwrap().expose(), "sesame");
+        writer.join().unwrap().unwrap();
     }
 
     #[test]

@@ -104,11 +104,9 @@ pub(crate) use self::tests::Log;
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Mutex, PoisonError},
-    };
+    use std::io;
 
+    use parking_lot::Mutex;
     use tracing_subscriber::fmt::{MakeWriter, format};
 
     use super::*;
@@ -127,7 +125,7 @@ mod tests {
 
     impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -146,7 +144,7 @@ mod tests {
 
     impl Log {
         pub(crate) fn lines(&self) -> Vec<String> {
-            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let text = String::from_utf8(self.0.lock().clone()).unwrap();
             text.lines().map(str::to_owned).collect()
         }
     }

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Causes that are told apart; the lines of all others count as one cause.
+use parking_lot::Mutex;
+
+/// Causes that are told apart where nothing else is said.
 const MAX_CAUSES: usize = 1024;
 
 /// Decides for each log line whether it is written, and counts those that are not.
@@ -18,6 +19,7 @@ const MAX_CAUSES: usize = 1024;
 pub struct LogLimit {
     first: Duration,
     longest: Duration,
+    max_causes: usize,
     causes: Mutex<HashMap<String, Cause>>,
 }
 
@@ -48,7 +50,16 @@ impl LogLimit {
     /// Allows a second line `first` after the first one, and then at intervals that double up to
     /// `longest`.
     pub fn growing(first: Duration, longest: Duration) -> Self {
-        Self { first, longest: longest.max(first), causes: Mutex::default() }
+        let causes = Mutex::default();
+        Self { first, longest: longest.max(first), max_causes: MAX_CAUSES, causes }
+    }
+
+    /// Tells `max` causes apart, 1024 where this is not called; the lines of all others count as one
+    /// cause. For causes whose names come from outside, and may be new each time.
+    #[must_use]
+    pub fn causes(mut self, max: usize) -> Self {
+        self.max_causes = max;
+        self
     }
 
     /// Returns whether a line of `cause` may be written now, with the number of those left out
@@ -58,11 +69,11 @@ impl LogLimit {
     }
 
     fn allow_at(&self, cause: &str, now: Instant) -> Option<Suppressed> {
-        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
-        if causes.len() >= MAX_CAUSES && !causes.contains_key(cause) {
+        let mut causes = self.causes.lock();
+        if causes.len() >= self.max_causes && !causes.contains_key(cause) {
             self.forget_quiet(&mut causes, now);
         }
-        let is_full = causes.len() >= MAX_CAUSES && !causes.contains_key(cause);
+        let is_full = causes.len() >= self.max_causes && !causes.contains_key(cause);
         let name = if is_full { "" } else { cause };
         let Some(known) = causes.get_mut(name) else {
             let first = Cause { written: now, interval: self.first, suppressed: 0 };
@@ -80,12 +91,16 @@ impl LogLimit {
 
     /// Forgets a cause that is over: its next line is written at once.
     pub fn reset(&self, cause: &str) {
-        self.causes.lock().unwrap_or_else(PoisonError::into_inner).remove(cause);
+        self.causes.lock().remove(cause);
     }
 
-    /// Drops causes whose next line would be written anyway.
+    /// Drops causes whose next line would be written anyway, but for the number of those left out of
+    /// all others.
     fn forget_quiet(&self, causes: &mut HashMap<String, Cause>, now: Instant) {
-        causes.retain(|_, cause| now.duration_since(cause.written) < self.longest);
+        causes.retain(|name, cause| {
+            let is_recent = now.duration_since(cause.written) < self.longest;
+            is_recent || (name.is_empty() && cause.suppressed > 0)
+        });
     }
 }
 
@@ -124,9 +139,19 @@ mod tests {
         for number in 0..3 * MAX_CAUSES {
             limit.allow_at(&number.to_string(), start);
         }
-        assert_eq!(limit.causes.lock().unwrap().len(), MAX_CAUSES + 1);
+        assert_eq!(limit.causes.lock().len(), MAX_CAUSES + 1);
         assert_eq!(limit.allow_at("new", start), None, "the rest counts as one cause");
         assert!(limit.allow_at("new", start + SECOND).is_some());
-        assert!(limit.causes.lock().unwrap().len() <= MAX_CAUSES);
+        assert!(limit.causes.lock().len() <= MAX_CAUSES);
+    }
+
+    #[test]
+    fn names_that_are_new_each_time_get_few_lines() {
+        let (limit, start) = (LogLimit::every(SECOND * 60).causes(3), Instant::now());
+        let allow = |number: u32| limit.allow_at(&number.to_string(), start + SECOND * number / 10);
+        let written: Vec<u32> = (0..599).filter(|number| allow(*number).is_some()).collect();
+        assert_eq!(written, [0, 1, 2, 3]);
+        let later: Vec<_> = (604..607).map(allow).collect();
+        assert_eq!(later, [0, 0, 595].map(|more| Some(Suppressed(more))), "none is lost");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::OnceLock,
 };
 
 use ::metrics::{Counter, Gauge, Key, KeyName, Label, Metadata, SharedString, Unit};
 use metrics_prometheus::failure::{self, strategy::Strategy};
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry, TextEncoder};
 
 use crate::{build_info, metrics, process};
@@ -91,7 +92,7 @@ struct Histograms {
 
 impl Recorder {
     fn histograms(&self) -> MutexGuard<'_, Histograms> {
-        self.histograms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.histograms.lock()
     }
 
     /// Registers a histogram under this key's name and labels, unless one of the name is there.

@@ -49,8 +49,9 @@ impl fmt::Display for Redacted<'_> {
             return f.write_str(HIDDEN);
         }
         match authority.rsplit_once('@') {
-            Some((_, host)) => write!(f, "{HIDDEN}@{host}")?,
-            None => f.write_str(authority)?,
+            Some((_, host)) if is_plain(host) => write!(f, "{HIDDEN}@{host}")?,
+            None if is_plain(authority) => f.write_str(authority)?,
+            _ => return f.write_str(HIDDEN),
         }
         let (tail, fragment) = tail.split_once('#').map_or((tail, ""), |(tail, _)| (tail, "#"));
         let (path, query) = tail.split_once('?').map_or((tail, None), |(p, q)| (p, Some(q)));
@@ -79,7 +80,7 @@ fn show_path(f: &mut fmt::Formatter<'_>, scheme: &str, path: &str) -> fmt::Resul
 fn show_parameter(f: &mut fmt::Formatter<'_>, pair: &str) -> fmt::Result {
     match pair.split_once('=') {
         None if pair.is_empty() => Ok(()),
-        Some((name, value)) if OPEN.contains(&name) || value.is_empty() => {
+        Some((name, value)) if value.is_empty() || (OPEN.contains(&name) && is_plain(value)) => {
             write!(f, "{}={value}", Parameter(pair))
         }
         Some(_) => write!(f, "{}={HIDDEN}", Parameter(pair)),
@@ -91,6 +92,12 @@ impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+/// Returns whether a text has only what hosts, ports, times and names have, so that no further parameter
+/// with its value hides in it, as in `dc=x;token=abc`.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[],".contains(&byte))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -165,6 +172,12 @@ mod tests {
             ("redis://h/2?x=a@b", "redis://(hidden)"),
             ("gossip://h:1?seed=a:2", "gossip://h:1?seed=a:2"),
             ("sqlite:///var/lib/imago.db", "sqlite:///var/lib/imago.db"),
+            ("consul://h;token=abc", "consul://(hidden)"),
+            ("consul://me@h;token=abc", "consul://(hidden)"),
+            ("consul://h,token=abc", "consul://(hidden)"),
+            ("consul://h?dc=x?token=abc", "consul://h?dc=(hidden)"),
+            ("consul://h?wait=5s;token=abc&ttl=5s", "consul://h?wait=(hidden)&ttl=5s"),
+            ("consul://h?dc=x%26token=abc", "consul://h?dc=(hidden)"),
             ("token=abc", "(hidden)"),
             ("abc", "(hidden)"),
             ("postgres:/me:abc@h", "(hidden)"),

@@ -2,20 +2,20 @@
 
 use std::io;
 
-/// When a thread that has been woken may run (Linux, sched(7); nothing elsewhere).
+/// When a thread that is woken may run (Linux, sched(7); ignored elsewhere).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scheduling {
-    /// When the thread that has the processor is done, or has used up its slice: fewer switches,
-    /// and more messages in each write
+    /// As soon as the kernel finds it fair, like the threads of other programs
     #[default]
-    Batch,
-    /// As soon as the kernel finds it fair: for a machine that other programs keep busy
     Normal,
+    /// When the running thread sleeps or has used up its slice: fewer switches and a tenth more messages, on
+    /// a machine that runs nothing else
+    Batch,
 }
 
 impl Scheduling {
-    /// Schedules the calling thread, and all that it will start, so. Whoever started the process with
-    /// another policy than the kernel's default has chosen: that stays.
+    /// Applies the policy to the calling thread, and to the threads that it starts from now on. A policy
+    /// other than the kernel's default, with which the process was started, stays.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -27,8 +27,8 @@ impl Scheduling {
     }
 }
 
-/// Takes the calling thread out of [`Scheduling::Batch`]: for one that sleeps mostly, and that many
-/// wait for.
+/// Takes the calling thread out of [`Scheduling::Batch`]. Without that policy, it changes nothing. It is meant
+/// for a thread that mostly sleeps, and that many others wait for.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -47,11 +47,11 @@ mod policy {
     pub(super) const NORMAL: Scheduler = Scheduler::SCHED_NORMAL;
     pub(super) const BATCH: Scheduler = Scheduler::SCHED_BATCH;
 
-    /// Sets the calling thread's policy where it is `from`.
+    /// Changes the policy of the calling thread from `from` to `to`; any other policy stays.
     pub(super) fn replace(from: Scheduler, to: Scheduler) -> io::Result<()> {
         let thread = Pid::current_thread();
         match get_scheduler(thread) {
-            // The only priority that there is with either (sched(7)).
+            // Both policies have no other priority (sched(7)).
             Ok(policy) if policy == from => {
                 set_scheduler(thread, to, SchedulerParams { priority: 0 }).map_err(error)
             }
@@ -87,23 +87,23 @@ mod tests {
 
     use super::*;
 
-    fn of_this_thread() -> Scheduler {
+    fn own_policy() -> Scheduler {
         get_scheduler(Pid::current_thread()).unwrap()
     }
 
     #[test]
-    fn a_thread_hands_its_scheduling_to_those_that_it_starts_and_each_may_leave_it() {
+    fn a_thread_inherits_its_policy_and_may_leave_it() {
         let policies = thread::spawn(|| {
-            Scheduling::Normal.apply().unwrap();
-            let before = of_this_thread();
+            Scheduling::default().apply().unwrap();
+            let before = own_policy();
             Scheduling::Batch.apply().unwrap();
             let started = thread::spawn(|| {
-                let inherited = of_this_thread();
+                let inherited = own_policy();
                 run_promptly().unwrap();
-                (inherited, of_this_thread())
+                (inherited, own_policy())
             });
             let (inherited, left) = started.join().unwrap();
-            [before, of_this_thread(), inherited, left]
+            [before, own_policy(), inherited, left]
         });
         let expected = [policy::NORMAL, policy::BATCH, policy::BATCH, policy::NORMAL];
         assert_eq!(policies.join().unwrap(), expected);

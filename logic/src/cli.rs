@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
+use imago_naming::Registries;
 use tokio_util::sync::CancellationToken;
 
 use crate::{DEFAULT_CONFIG, LogicConfig, Router, handlers, serve};
@@ -10,12 +11,12 @@ use crate::{DEFAULT_CONFIG, LogicConfig, Router, handlers, serve};
 #[derive(Debug, Parser)]
 #[command(name = "logic", version, after_help = ENVIRONMENT_HELP)]
 pub struct Cli {
-    /// What both kinds of server share.
+    /// Flags that all servers share.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// Does what the arguments say, with the built-in handlers.
+/// Runs the command line with the built-in handlers.
 ///
 /// # Errors
 /// When the configuration is wrong or the server cannot start.
@@ -24,7 +25,7 @@ pub async fn run(args: &ServerArgs) -> anyhow::Result<()> {
     run_with(args, handlers::router(), shutdown).await
 }
 
-/// Does what the arguments say, with these handlers, until `shutdown`.
+/// Runs the command line with these handlers, until `shutdown`.
 ///
 /// # Errors
 /// When the configuration is wrong or the server cannot start.
@@ -33,11 +34,25 @@ pub async fn run_with(
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    run_with_registries(args, Registries::default(), router, shutdown).await
+}
+
+/// The same; `naming.url` may have the schemes of `registries`.
+///
+/// # Errors
+/// When the configuration is wrong or the server cannot start.
+pub async fn run_with_registries(
+    args: &ServerArgs,
+    registries: Registries,
+    router: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     if args.print_config {
         print(DEFAULT_CONFIG);
         return Ok(());
     }
-    let config = LogicConfig::read(args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?)?;
+    let settings = args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?;
+    let config = LogicConfig::read_with(settings, registries)?;
     if args.check {
         print("configuration ok\n");
         return Ok(());

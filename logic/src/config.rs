@@ -8,6 +8,7 @@ use imago_kit::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
+use imago_naming::Registries;
 
 use crate::{
     DevicePolicy, DirectoryConfig, DirectoryKind, GroupRules,
@@ -15,17 +16,17 @@ use crate::{
     store::{StoreOptions, sqlite::SqliteOptions},
 };
 
-/// The default configuration, every key explained; what is compiled in is what is shipped.
+/// The default configuration, with every key explained. The shipped file is compiled in.
 pub const DEFAULT_CONFIG: &str = imago_container::LOGIC_DEFAULTS;
 
 /// Bytes of a cluster secret at least: the strength of the HMAC (RFC 2104 §3 asks for no fewer
 /// than the hash's 32; 16 still hold against guessing).
 pub const SECRET_MIN: usize = 16;
 
-/// Everything a logic server is told.
+/// The configuration of a logic server.
 #[derive(Clone, Debug)]
 pub struct LogicConfig {
-    /// Who it is.
+    /// Its identity.
     pub info: ServerInfo,
     /// Bounds of its container.
     pub container: ContainerConfig,
@@ -35,25 +36,27 @@ pub struct LogicConfig {
     pub secret: Secret,
     /// URL of the registry.
     pub naming: SecretUrl,
+    /// Backends that open it, by scheme.
+    pub registries: Registries,
     /// Where it listens for links.
     pub listen: SocketAddr,
     /// Where its monitor port listens.
     pub monitor: SocketAddr,
     /// Token for the monitor port's `/admin` routes.
     pub admin_token: Option<Secret>,
-    /// Where messages are.
+    /// Its message store.
     pub store: StoreOptions,
-    /// How long the store may fail before this server says that it is unfit.
+    /// How long the store may fail before the server reports that it is unfit.
     pub patience: Duration,
-    /// How long they are kept.
+    /// How long messages are kept.
     pub retention: Duration,
-    /// Who is connected where.
+    /// Its session directory.
     pub directory: DirectoryConfig,
-    /// Bounds of its work.
+    /// Limits of its work.
     pub limits: WorkLimits,
-    /// What groups may be.
+    /// Rules for groups.
     pub groups: GroupRules,
-    /// How it logs.
+    /// Its logging.
     pub log: LogConfig,
 }
 
@@ -61,8 +64,19 @@ impl LogicConfig {
     /// Reads all keys.
     ///
     /// # Errors
-    /// With everything that is wrong, in one go.
-    pub fn read(mut settings: Settings) -> Result<Self, SettingsError> {
+    /// With all errors at once.
+    pub fn read(settings: Settings) -> Result<Self, SettingsError> {
+        Self::read_with(settings, Registries::default())
+    }
+
+    /// Reads all keys; `naming.url` may have the schemes of `registries`.
+    ///
+    /// # Errors
+    /// With all errors at once.
+    pub fn read_with(
+        mut settings: Settings,
+        registries: Registries,
+    ) -> Result<Self, SettingsError> {
         let s = &mut settings;
         let secs = Duration::from_secs;
         let localhost = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -70,7 +84,7 @@ impl LogicConfig {
         let store = StoreOptions::parse(&store_url);
         let store = store.and_then(|options| options.check().map(|()| options));
         let mut store = store.unwrap_or_else(|error| {
-            // The line shows the URL already.
+            // The report shows the URL itself.
             s.reject("store.url", &error.reason());
             StoreOptions::Sqlite(SqliteOptions::new(""))
         });
@@ -86,7 +100,8 @@ impl LogicConfig {
             container: ContainerConfig::read(s),
             cluster: s.text("cluster.name"),
             secret: s.secret("cluster.secret", SECRET_MIN),
-            naming: naming_url(s),
+            naming: naming_url(s, &registries),
+            registries,
             listen: s.address("listen.link").unwrap_or(localhost),
             monitor: s.address("monitor.listen").unwrap_or(localhost),
             admin_token,

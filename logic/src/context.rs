@@ -1,9 +1,6 @@
-//! What a handler knows of its request, and what it can do.
+//! The context of a request, through which handlers act.
 
-use std::{
-    fmt::Display,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use imago_kit::LogContext;
@@ -11,6 +8,7 @@ use imago_proto::{
     Account, GroupId, LogicPacket, Seq,
     link::{self, Forward},
 };
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 
 use crate::{
@@ -20,12 +18,12 @@ use crate::{
     store::{Chain, Device, MessageStore, StoreState},
 };
 
-/// What groups may be.
+/// Rules for groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupRules {
-    /// Members of one group.
+    /// Largest number of members in a group.
     pub members_max: usize,
-    /// Whoever is not in a group may talk to it all the same.
+    /// Accounts that are not members of a group may talk to it.
     pub open_talk: bool,
 }
 
@@ -35,7 +33,7 @@ impl Default for GroupRules {
     }
 }
 
-/// What all handlers of a server share.
+/// Services that all handlers of a server share.
 pub(crate) struct Services {
     pub(crate) directory: Arc<dyn SessionDirectory>,
     pub(crate) store: Arc<dyn MessageStore>,
@@ -58,10 +56,10 @@ struct Inner {
     outcome: Mutex<Outcome>,
 }
 
-/// What follows from a request beside the body of its answer.
+/// The effects of a request beside the body of its answer.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// In their order.
+    /// Packets to push, in order.
     pub(crate) pushes: Vec<Push>,
     pub(crate) notes: Notes,
 }
@@ -69,7 +67,7 @@ pub(crate) struct Outcome {
 /// A packet that goes out after the answer.
 pub(crate) struct Push {
     pub(crate) to: Receivers,
-    /// Set where it is a message of a conversation.
+    /// Position of a stored message; `None` for any other packet.
     pub(crate) place: Option<Arc<link::Place>>,
     pub(crate) packet: Planned,
 }
@@ -77,7 +75,7 @@ pub(crate) struct Push {
 /// The bytes of a push.
 pub(crate) enum Planned {
     Packet(Bytes),
-    /// To be encoded where anybody gets it.
+    /// Encoded only if it has receivers.
     Message(Box<dyn FnOnce() -> Bytes + Send>),
 }
 
@@ -90,24 +88,24 @@ impl Planned {
     }
 }
 
-/// Who gets a push.
+/// The receivers of a push.
 #[derive(Clone, Debug)]
 pub(crate) enum Receivers {
-    /// All sessions that the account has by then.
+    /// All sessions that the account has when the push is sent.
     Account(Account),
-    /// All but the calling one.
+    /// All sessions of the account except the calling one.
     Others(Account),
-    /// All sessions of these, but the calling one.
+    /// All sessions of these accounts except the calling one.
     Accounts(Vec<Account>),
-    /// All sessions of those who see a message of a group, but the calling one.
+    /// All sessions of the members that see a message of a group, except the calling one.
     Members {
         group: GroupId,
-        /// The list that the message met.
+        /// Version of the members when the message was stored.
         version: u64,
-        /// The message: who has joined since does not see it.
+        /// Sequence of the message: accounts that have joined since do not see it.
         seq: Seq,
     },
-    /// Just these.
+    /// These sessions.
     Sessions(Vec<Arc<Session>>),
 }
 
@@ -130,7 +128,7 @@ impl Context {
         Self { inner: Arc::new(Inner { session, request, chain, services, outcome }) }
     }
 
-    /// What its log lines are about.
+    /// Returns the fields of its log lines.
     pub(crate) fn log_context(&self) -> Arc<dyn LogContext> {
         self.inner.clone()
     }
@@ -139,38 +137,38 @@ impl Context {
         &self.inner.request
     }
 
-    /// The caller's session: account, app, device, channel, gateway.
+    /// Returns the caller's session: account, app, device, channel, gateway.
     pub fn session(&self) -> &Session {
         &self.inner.session
     }
 
-    /// The session's requests to the same destination that overlap with this one.
+    /// Returns the chain of the session's overlapping requests to the same destination.
     pub fn chain(&self) -> &Chain {
         &self.inner.chain
     }
 
-    /// The caller's device, as stores know it.
+    /// Returns the caller's device, as stores know it.
     pub fn device(&self) -> Device {
         self.session().into()
     }
 
-    /// Command of the request.
+    /// Returns the command of the request.
     pub fn command(&self) -> &str {
         &self.inner.request.command
     }
 
-    /// The client's number of the request.
+    /// Returns the client's number of the request.
     pub fn sequence(&self) -> u32 {
         self.inner.request.sequence
     }
 
-    /// Destination of the request: an account, or a group.
+    /// Returns the destination of the request: an account, or a group.
     pub fn dest(&self) -> &str {
         &self.inner.request.dest
     }
 
-    /// The key of this request for idempotent writes: the same however often a gateway sends it.
-    /// With a client's own id also the same however often the client sends it, on any gateway.
+    /// Returns the idempotency key of this request, which is the same for all tries of a gateway. With a
+    /// client's own id, it is also the same for all tries of the client, through any gateway.
     pub fn request_key(&self, client_id: &str) -> String {
         let session = self.session();
         if client_id.is_empty() {
@@ -186,38 +184,38 @@ impl Context {
         }
     }
 
-    /// All sessions of an account of the caller's app.
+    /// Returns all sessions of an account of the caller's app.
     pub async fn locate(&self, account: &Account) -> Vec<Arc<Session>> {
         self.inner.services.directory.locate(&self.session().app, account).await
     }
 
-    /// The message store.
+    /// Returns the message store.
     pub fn store(&self) -> &dyn MessageStore {
         &*self.inner.services.store
     }
 
-    /// Whether it can be used.
+    /// Returns whether the message store works.
     pub(crate) fn store_state(&self) -> &StoreState {
         &self.inner.services.store_state
     }
 
-    /// What groups may be.
+    /// Returns the rules for groups.
     pub fn groups(&self) -> GroupRules {
         self.inner.services.groups
     }
 
-    /// Pushes a message to all sessions of an account, once the caller has its answer. Dropped
-    /// where the handler refuses the request.
+    /// Pushes a message to all sessions of an account, after the answer is sent. The push is dropped if the
+    /// handler refuses the request.
     pub fn push(&self, command: &str, account: &Account, body: &impl Message) {
         self.plan(Receivers::Account(account.clone()), command, account.as_str(), body);
     }
 
-    /// As [`push`](Self::push), but not to the calling session.
+    /// As [`push`](Self::push), except to the calling session.
     pub fn push_to_others(&self, command: &str, account: &Account, body: &impl Message) {
         self.plan(Receivers::Others(account.clone()), command, account.as_str(), body);
     }
 
-    /// As [`push`](Self::push), but to all sessions of several accounts, except the calling one.
+    /// As [`push`](Self::push), to all sessions of several accounts, except to the calling session.
     pub fn push_to_accounts(
         &self,
         command: &str,
@@ -240,8 +238,8 @@ impl Context {
         self.outcome().pushes.push(Push { to, place: Some(place), packet });
     }
 
-    /// As [`push`](Self::push), but to sessions that were [located](Self::locate), of any number
-    /// of accounts, with any destination in the header.
+    /// As [`push`](Self::push), to [located](Self::locate) sessions of any accounts, with any destination in
+    /// the header.
     pub fn push_to_sessions(
         &self,
         command: &str,
@@ -252,15 +250,15 @@ impl Context {
         self.plan(Receivers::Sessions(sessions), command, dest, body);
     }
 
-    /// Pushes a stored message to the other sessions of an account. It is encoded only where there
-    /// are any, which is rare.
+    /// Pushes a stored message to the other sessions of an account. It is encoded only if there are any,
+    /// which is rare.
     pub(crate) fn push_message_to_any_others<M: Message + 'static>(
         &self,
         account: &Account,
         place: Arc<link::Place>,
         body: M,
     ) {
-        // Not the context itself: it would keep itself alive where its pushes are never taken.
+        // The context itself would be a cycle: its pushes may never be taken.
         let (command, dest) = (self.command().to_owned(), account.clone());
         let encode = move || LogicPacket::encode_push(&command, dest.as_str(), &body);
         let packet = Planned::Message(Box::new(encode));
@@ -273,7 +271,7 @@ impl Context {
         self.outcome().pushes.push(Push { to, place: None, packet });
     }
 
-    /// Tells the gateway something with the answer.
+    /// Adds to what the gateway is told with the answer.
     pub(crate) fn note(&self, note: impl FnOnce(&mut Notes)) {
         note(&mut self.outcome().notes);
     }
@@ -283,7 +281,7 @@ impl Context {
     }
 
     fn outcome(&self) -> MutexGuard<'_, Outcome> {
-        self.inner.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.outcome.lock()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is wrapped around handlers.
+//! Layers, which wrap handlers.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -9,13 +9,13 @@ use crate::{Context, Handler, Reject, metrics};
 
 /// Wraps a handler into another one.
 pub trait Layer: Send + Sync + 'static {
-    /// The handler that answers `command` in place of `next`. One that calls `next` before it waits
-    /// for anything says whether it [overlaps](Handler::overlaps) as `next` does: else requests of
-    /// one session wait for each other, each through a commit of the message store.
+    /// Returns the handler that answers `command` in place of `next`. A handler that calls `next` before it
+    /// first waits forwards whether `next` [overlaps](Handler::overlaps): otherwise each request of a session
+    /// waits for the commit of the one before.
     fn wrap(&self, command: &str, next: Arc<dyn Handler>) -> Arc<dyn Handler>;
 }
 
-/// Answers 300 where a handler panics; nothing else is hurt.
+/// Answers 300 where a handler panics. Other requests are not affected.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Recover;
 

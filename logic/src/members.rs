@@ -1,4 +1,4 @@
-//! Who gets the messages of a group, remembered.
+//! A cache of the members of groups.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::store::{Members, MessageStore, Result};
 
-/// Members of all remembered groups together: about 100 MB at most. Overflow policy: groups that
-/// were not used for long are read again.
+/// Members in all cached groups together: about 100 MB at most. Overflow policy: the groups used least
+/// recently are read again.
 const MEMBERS_MAX: u64 = 1_000_000;
-/// Groups among them, as far as can be guessed.
+/// Estimated number of cached groups.
 const GROUPS_GUESSED: usize = 10_000;
 
 type Key = (App, GroupId);
 
-/// The lists of the groups that are talked in.
+/// The lists of groups with recent messages.
 pub(crate) struct MemberLists {
     lists: Cache<Key, Arc<Members>, Size>,
 }
 
-/// A list weighs as many as are in it, and a little itself.
+/// Weighs a list by its members, plus its own cost.
 #[derive(Clone)]
 struct Size;
 
@@ -37,8 +37,8 @@ impl Default for MemberLists {
 }
 
 impl MemberLists {
-    /// The list that a message met which was stored with this version, or a later one. Read only
-    /// where the remembered one is older: see [`Members`].
+    /// Returns a list of at least this version, with which a message was stored. It is read from the store
+    /// only if the cached one is older: see [`Members`].
     pub(crate) async fn at(
         &self,
         store: &dyn MessageStore,
@@ -52,7 +52,7 @@ impl MemberLists {
         }
         let Some(read) = store.members(app, group).await? else { return Ok(None) };
         let read = Arc::new(read);
-        // One that was read later may be there already; the older of the two is read again.
+        // It may replace a newer list, which is then read again.
         self.lists.insert(key, read.clone());
         Ok(Some(read))
     }

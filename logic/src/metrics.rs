@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 imago_kit::meters! {
-    /// Shows all metrics of a logic server but those of Redis.
+    /// Registers all metrics of a logic server except those of Redis.
     pub(crate) fn show;
 
     static HANDLER: HistogramBy = HistogramBy::new(
@@ -58,8 +58,8 @@ imago_kit::meters! {
 }
 
 imago_kit::meters! {
-    /// Shows the metrics of a directory in Redis. Without one they are not there: a gauge at 0 would
-    /// say that it is down.
+    /// Registers the metrics of a directory in Redis. They are absent without one, because a gauge at 0 would
+    /// mean an outage.
     pub(crate) fn show_redis;
 
     static REDIS_UP: Gauge = Gauge::new(

@@ -1,4 +1,4 @@
-//! Which handler answers which command, and what is wrapped around the handlers.
+//! The handlers of commands, and the layers around them.
 
 use std::{collections::HashMap, future::Future, marker::PhantomData, sync::Arc};
 
@@ -9,30 +9,30 @@ use prost::Message;
 
 use crate::{Context, layer::Layer};
 
-/// Why a request is refused: the status on the wire, and words for a developer.
+/// Why a request is refused: the status on the wire, and a text for developers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {message}")]
 pub struct Reject {
     /// Status of the response.
     pub status: Status,
-    /// Text of its `ErrorResp`; never internals, never secrets.
+    /// Text of its `ErrorResp`, without internals and secrets.
     pub message: String,
     /// A body to send instead of an `ErrorResp`.
     pub body: Option<Bytes>,
 }
 
 impl Reject {
-    /// A refusal with this status.
+    /// Creates a refusal with this status.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), body: None }
     }
 
-    /// The body, or one of its fields, cannot be used (101).
+    /// Creates the refusal of an unusable body or field (101).
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Status::InvalidPacketBody, message)
     }
 
-    /// Something of ours failed (300): may be retried.
+    /// Creates the refusal after a failure of the server (300). The caller may retry.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Status::SystemException, message)
     }
@@ -50,9 +50,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, ctx: Context, body: Bytes) -> BoxFuture<'static, Result<Bytes, Reject>>;
 
-    /// Whether the session's next request may begin once this one's future was polled and waits, if
-    /// that request's handler overlaps too. Such a handler does everything that has to happen in the
-    /// order of the requests before it first waits. Answers and pushes keep that order in any case.
+    /// Returns whether the session's next request may begin while this one waits, if the next one's handler
+    /// overlaps, too. An overlapping handler does everything that depends on the order of the requests before
+    /// it first waits. Answers and pushes keep the order in any case.
     fn overlaps(&self) -> bool {
         false
     }
@@ -66,12 +66,12 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router without commands.
+    /// Creates a router without commands.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Wraps all handlers, those added later too.
+    /// Wraps all handlers, including those that are added later.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Arc::new(layer));
@@ -91,8 +91,8 @@ impl Router {
         self.insert(command, handler, Order::OneByOne)
     }
 
-    /// As [`handle`](Self::handle), for a handler that [overlaps](Handler::overlaps) with itself and
-    /// others that do: requests of one session then share a commit of the message store.
+    /// As [`handle`](Self::handle), for a handler that [overlaps](Handler::overlaps): requests of one session
+    /// then share a commit of the message store.
     #[must_use]
     pub fn handle_overlapping<F, Fut, Req, Resp>(self, command: &str, handler: F) -> Self
     where
@@ -117,7 +117,7 @@ impl Router {
         self
     }
 
-    /// The commands with everything wrapped around their handlers.
+    /// Builds the routes: all handlers within all layers.
     pub(crate) fn build(self) -> Routes {
         let wrap = |(command, mut handler): (String, Arc<dyn Handler>)| {
             for layer in self.layers.iter().rev() {
@@ -155,7 +155,7 @@ impl Routes {
     }
 }
 
-/// How requests of one session follow each other.
+/// Whether requests of one session overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     OneByOne,

@@ -1,4 +1,4 @@
-//! Starts a logic server: listeners, store, registry, container.
+//! Runs a logic server: listeners, store, registry, container.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,18 +16,18 @@ use tokio_util::{
 
 use crate::{
     LogicConfig, Router, directory, metrics,
-    service::{LogicService, Means},
+    service::{Dependencies, LogicService},
     start_line::StartLine,
     store::{MessageStore, StoreState, StoreWatch},
 };
 
 /// Name of the gateways' service.
 const GATEWAY_SERVICE: &str = "gateway";
-/// How often old messages are looked for.
+/// Pause between two removals of old messages.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Runs a logic server with these handlers until `shutdown`, then drains. When it listens, one
-/// line of JSON on standard output says where.
+/// Runs a logic server with these handlers until `shutdown`, then drains. Once it listens, it prints its
+/// addresses as one line of JSON on standard output.
 ///
 /// # Errors
 /// When a port, the store or the registry cannot be used.
@@ -36,8 +36,7 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    // On a worker: what its start waits for mostly runs there, and the thread that waits for the end
-    // of the program would have to be woken for each step.
+    // Runs on a worker, like most of what the start waits for: the main thread would be woken at each step.
     AbortOnDropHandle::new(tokio::spawn(run(config, router, shutdown))).await?
 }
 
@@ -56,13 +55,14 @@ async fn run(
     let monitor = listen("monitor.listen", config.monitor).await?;
     let (link_at, monitor_at) = (link.local_addr()?, monitor.local_addr()?);
     let ports = [("link", Some(link_at)), ("monitor", Some(monitor_at))];
-    let joining = async { imago_naming::open(config.naming.expose()).await.context("naming.url") };
+    let joining =
+        async { config.registries.open(config.naming.expose()).await.context("naming.url") };
     let preparing = async {
         metrics_recorder();
         metrics::show();
         config.store.open().await.context("store.url")
     };
-    // The registry is asked first, and answers while the rest is made ready.
+    // The registry is asked first: it answers while the rest is prepared.
     let starting = async { tokio::try_join!(biased; joining, preparing) };
     let Some((naming, store)) = unless_ended(&shutdown, starting).await? else { return Ok(()) };
 
@@ -90,11 +90,11 @@ async fn run(
                 store: store.clone(),
                 state: store_state.clone(),
                 patience,
-                hearer: outlet.clone(),
+                sink: outlet.clone(),
             };
             tasks.spawn(watch.run(stop.clone()));
-            let means = Means { outlet, directory, store, store_state };
-            Arc::new(LogicService::new(router, means, limits, groups, tasks, stop))
+            let dependencies = Dependencies { outlet, directory, store, store_state };
+            Arc::new(LogicService::new(router, dependencies, limits, groups, tasks, stop))
         })
         .build()?;
     tasks.spawn(prune(old_messages, retention, stop.clone()));
@@ -107,8 +107,8 @@ async fn run(
     Ok(ended?)
 }
 
-/// Removes what is older than the retention, a little at a time, until stopped. No id is below its
-/// send time, so what has such an id is older.
+/// Removes messages older than the retention, a few at a time, until stopped. Ids are not below send times, so
+/// that a lower id means an older message.
 async fn prune(store: Arc<dyn MessageStore>, retention: Duration, stop: CancellationToken) {
     loop {
         let retention = i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! The line of the log that says which logic server has started.
+//! The log line of a logic server's start.
 
 use std::net::SocketAddr;
 
@@ -7,14 +7,14 @@ use imago_kit::{COMMIT, FILES_RESERVED, VERSION};
 
 use crate::LogicConfig;
 
-/// What it tells.
+/// The fields of the line.
 pub(crate) struct StartLine {
     service: String,
     id: String,
     cluster: String,
     link: SocketAddr,
     monitor: SocketAddr,
-    /// Where the registry says that this server is.
+    /// The address of this server in the registry.
     address: String,
     registry: String,
     registry_form: String,
@@ -51,8 +51,8 @@ impl StartLine {
         }
     }
 
-    /// Logs the line, and warns of a limit of open files that is too low. Programs read the line: its
-    /// fields keep their names.
+    /// Logs the line, and warns of a too low limit of open files. The names of the fields are stable, because
+    /// programs read the line.
     pub(crate) fn log(&self, open_files: Option<u64>) {
         tracing::info!(
             version = VERSION,

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use imago_proto::{
     link::{self, Forward, Given, Place, Push, Redelivered, Reply},
     msg::{MessageAckReq, MessageIndexReq},
 };
+use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -26,14 +27,14 @@ mod broken;
 pub(crate) use self::broken::Broken;
 use crate::{
     GroupRules, Replicated, Router, SessionDirectory, WorkLimits, handlers,
-    service::{LogicService, Means, Outlet, RedeliveryWay},
+    service::{Dependencies, LogicService, Outlet, RedeliveryWay},
     store::{
         MessageStore, StoreState,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
 
-/// What left the server, in order.
+/// The packets that have left the server, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Sent {
     Reply { reply: Reply, packet: LogicPacket },
@@ -50,18 +51,18 @@ pub(crate) struct FakeOutlet {
     this: Weak<Self>,
     sent: Mutex<Vec<Sent>>,
     changed: Notify,
-    /// How long a kickout takes until it is on its way.
+    /// How long a kickout takes to be queued.
     pub(crate) kick_takes: Mutex<Duration>,
 }
 
 impl FakeOutlet {
     fn record(&self, sent: Sent) {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        self.sent.lock().push(sent);
         self.changed.notify_waiters();
     }
 
     pub(crate) fn sent(&self) -> Vec<Sent> {
-        self.sent.lock().unwrap().clone()
+        self.sent.lock().clone()
     }
 
     /// Waits until something that was sent gives an answer.
@@ -114,7 +115,7 @@ impl Outlet for FakeOutlet {
 
     fn kick(&self, gateway: &PeerId, session: SessionId, notice: Bytes) {
         let packet = packet(notice);
-        let kick_takes = *self.kick_takes.lock().unwrap_or_else(PoisonError::into_inner);
+        let kick_takes = *self.kick_takes.lock();
         std::thread::sleep(kick_takes);
         self.record(Sent::Kick { gateway: gateway.clone(), session: session.0, packet });
     }
@@ -142,7 +143,7 @@ pub(crate) fn gateway(name: &str) -> PeerId {
     PeerId { service_id: name.into(), incarnation: Incarnation(7) }
 }
 
-/// A session of app `kim`; its channel is named after account and number.
+/// Creates a session of app `kim`; its channel is named after account and number.
 pub(crate) fn session(id: u64, account: &str, device: &str) -> link::Session {
     link::Session {
         id,
@@ -200,13 +201,13 @@ impl World {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let directory: Arc<dyn SessionDirectory> = Arc::new(Replicated::default());
         let store_state = Arc::<StoreState>::default();
-        let means = Means {
+        let dependencies = Dependencies {
             outlet: outlet.clone(),
             directory,
             store: store.clone(),
             store_state: store_state.clone(),
         };
-        let service = LogicService::new(router, means, limits, groups, &tasks, &stop);
+        let service = LogicService::new(router, dependencies, limits, groups, &tasks, &stop);
         let requests = AtomicU64::new(1);
         Self { service, outlet, store, store_state, stop, tasks, requests, _folder: folder }
     }
@@ -220,8 +221,8 @@ impl World {
         self.service.sync_end(gateway);
     }
 
-    /// What a message id acknowledges, as a gateway translates it: all that the session was given up
-    /// to the last time that it was given that message.
+    /// Translates a message id as a gateway does: into the parts that the session was given up to the last push
+    /// of that message.
     fn acked(&self, (gateway, session): (&PeerId, u64), message_id: i64) -> Vec<Given> {
         let given_of = |sent: Sent| -> Vec<Given> {
             match sent {
@@ -248,7 +249,7 @@ impl World {
         given.into_iter().take(until.map_or(0, |last| last + 1)).collect()
     }
 
-    /// Forwards a request without waiting. Gives its number.
+    /// Forwards a request without waiting. Returns its number.
     pub(crate) fn forward(
         &self,
         from: (&PeerId, u64),
@@ -278,7 +279,7 @@ impl World {
         request
     }
 
-    /// The answer to a request.
+    /// Returns the answer to a request.
     pub(crate) async fn answer(&self, request: u64) -> LogicPacket {
         self.outlet
             .find(|sent| {
@@ -305,7 +306,7 @@ impl World {
         self.answer(request).await
     }
 
-    /// Sends a request that has to succeed.
+    /// Sends a request that must succeed.
     pub(crate) async fn success<Resp: Message + Default>(
         &self,
         from: (&PeerId, u64),
@@ -318,7 +319,7 @@ impl World {
         Resp::decode(answer.body).unwrap()
     }
 
-    /// All pushes so far: gateway, sessions, packet. Waits until the server is idle.
+    /// Waits until the server is idle, and returns all pushes so far: gateway, sessions, packet.
     pub(crate) async fn pushes(&self) -> Vec<(String, Vec<u64>, LogicPacket)> {
         self.service.idle().await;
         let pushes = self.outlet.sent().into_iter().filter_map(|sent| match sent {

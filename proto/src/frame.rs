@@ -34,7 +34,7 @@ impl Opcode {
         })
     }
 
-    /// Whether frames of this kind may stand between the pieces of a message.
+    /// Returns whether frames of this kind may stand between the pieces of a message.
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }

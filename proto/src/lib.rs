@@ -2,7 +2,7 @@
 //! logic server, say to each other, as bytes.
 //!
 //! Nothing in this crate opens a socket or reads a clock. Decoders take a buffer and say what is
-//! in it; whoever owns the socket feeds them.
+//! in it; the owner of the socket feeds them.
 
 pub mod close;
 pub mod command;

@@ -8,7 +8,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Cap on a client's packet unless configured otherwise: 1 MiB (client wire, section 1).
+    /// Cap on a client's packet unless configured otherwise: 1 MiB (docs/wire.md, "Framing").
     pub const DEFAULT_PAYLOAD: usize = 1 << 20;
 
     /// Cap on what we send in one frame to a client: less than 1 MiB, because old clients have
@@ -16,7 +16,7 @@ impl Limits {
     pub const OUTBOUND_PAYLOAD: usize = (1 << 20) - 1;
 
     /// Cap on the header of a packet: 16 KiB. A decoded header takes up to thirty times its bytes
-    /// (an empty meta is two bytes on the wire), and it is decoded before anybody has logged in.
+    /// (an empty meta is two bytes on the wire), and it is decoded before the login.
     pub const HEADER: usize = 16 << 10;
 }
 

@@ -12,7 +12,7 @@ impl Mark {
         Self { low: next, high: next, open: Vec::new() }
     }
 
-    /// Whether a commit was visible at that moment, as PostgreSQL's snapshots tell it (PostgreSQL 15,
+    /// Returns whether a commit was visible at that moment, as PostgreSQL's snapshots tell it (PostgreSQL 15,
     /// 9.26.6 "Transaction ID and Snapshot Information Functions").
     pub fn covers(&self, commit: u64) -> bool {
         commit < self.low || (commit < self.high && !self.open.contains(&commit))
@@ -20,7 +20,7 @@ impl Mark {
 }
 
 impl Given {
-    /// Whether this sequence is part of it.
+    /// Returns whether this sequence is part of it.
     pub fn contains(&self, seq: u64) -> bool {
         (self.from..=self.to).contains(&seq)
     }

@@ -16,7 +16,7 @@ const BASIC_MAGIC: u32 = 0xc315_a765;
 /// Code of a [`BasicPacket`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BasicCode {
-    /// Asks whether the other side is there.
+    /// Asks for a pong, which shows that the other side is alive.
     Ping,
     /// Answer to a ping.
     Pong,

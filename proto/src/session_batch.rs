@@ -18,7 +18,7 @@ const CHANNEL_RANDOM: u32 = 12;
 const ORDER_DIFFERENCE: u32 = 15;
 
 /// Sessions that are put together into one frame. Never more than [`SessionBatch::FULL`] bytes and
-/// one session: who fills it sends it once it is full.
+/// one session: callers send it once it is full.
 #[derive(Debug, Default)]
 pub struct SessionBatch {
     bytes: BytesMut,
@@ -59,7 +59,7 @@ impl SessionBatch {
         self.sessions += 1;
     }
 
-    /// Adds so many sessions that another batch was made of.
+    /// Adds `sessions` sessions, encoded by another batch.
     pub fn extend(&mut self, encoded: &[u8], sessions: usize) {
         self.reserve();
         self.bytes.extend_from_slice(encoded);
@@ -72,27 +72,27 @@ impl SessionBatch {
         }
     }
 
-    /// Whether it is to be sent before more is added.
+    /// Returns whether the batch is to be sent before more is added.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= Self::FULL
     }
 
-    /// How many are in it.
+    /// Returns the number of sessions in the batch.
     pub fn len(&self) -> usize {
         self.sessions
     }
 
-    /// Whether nobody is in it.
+    /// Returns whether the batch has no session.
     pub fn is_empty(&self) -> bool {
         self.sessions == 0
     }
 
-    /// The sessions, each behind its length.
+    /// Returns the encoded sessions, each behind its length.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What can be sent of it. The batch is empty then.
+    /// Returns what can be sent of the batch, which is empty then.
     pub fn take(&mut self) -> EncodedSessions {
         let sessions = std::mem::take(&mut self.sessions);
         EncodedSessions { bytes: std::mem::take(&mut self.bytes).freeze(), sessions }
@@ -104,7 +104,7 @@ impl SessionBatch {
 pub struct EncodedSessions {
     /// Each behind its length.
     pub bytes: Bytes,
-    /// How many.
+    /// Number of sessions.
     pub sessions: usize,
 }
 
@@ -118,12 +118,12 @@ impl EncodedSessions {
 }
 
 /// A session of a received batch. What it is found by is read, and its texts are UTF-8; the rest is
-/// read when somebody asks.
+/// read by [`view`](Self::view).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ToldSession<'a> {
     /// Its number on its gateway.
     pub id: u64,
-    /// Whose it is.
+    /// The account that is logged in.
     pub account: &'a [u8],
     /// Tenant.
     pub app: &'a [u8],
@@ -235,7 +235,7 @@ fn some_delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(inner)
 }
 
-/// Whether all are ASCII. Of a few bytes that is known sooner than by [`slice::is_ascii`], which
+/// Returns whether all are ASCII. Of a few bytes that is known sooner than by [`slice::is_ascii`], which
 /// looks at them one by one.
 fn is_ascii(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |all, byte| all | byte) < 0x80

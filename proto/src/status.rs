@@ -49,7 +49,7 @@ impl Status {
         })
     }
 
-    /// Whether a client may send the same request again later.
+    /// Returns whether a client may send the same request again later.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::SystemException | Self::ServiceNotFound)
     }

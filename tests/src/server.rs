@@ -7,12 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
+use imago_local::{Ports, Process, Program};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use tokio::time::timeout;
 
 use crate::{Monitor, eventually};
 
@@ -37,9 +34,9 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Server {
     /// Id in the registry.
     pub id: String,
-    ports: serde_json::Value,
+    ports: Ports,
     log: PathBuf,
-    child: Child,
+    process: Process,
 }
 
 impl Server {
@@ -53,27 +50,18 @@ impl Server {
     ) -> Self {
         let log = folder.join(format!("{id}-{:08x}.log", rand::random::<u32>()));
         let file = File::create(&log).expect("the temporary folder can be written");
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("IMAGO_") {
-                command.env_remove(name);
-            }
-        }
-        for (key, value) in settings {
-            command.arg("--set").arg(format!("{key}={value}"));
-        }
-        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(file).kill_on_drop(true);
-        let mut child = command.spawn().expect("the program can be started");
-        let stdout = child.stdout.take().expect("standard output is piped");
-        let mut line = String::new();
-        let mut stdout = BufReader::new(stdout);
-        let read = timeout(Duration::from_secs(30), stdout.read_line(&mut line)).await;
-        let read = read.expect("the server says where it listens in time");
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        assert!(matches!(read, Ok(1..)), "{id} did not start:\n{text}");
-        let ports = serde_json::from_str(&line).expect("one line of JSON");
-        Self { id: id.to_owned(), ports, log, child }
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let program = Program { path: program, arguments: &[], settings: &settings, environment };
+        let mut command = program.command();
+        command.stdin(Stdio::null()).stderr(file);
+        let mut process = Process::spawn(command).expect("the program can be started");
+        let ports = process.ports(Duration::from_secs(30)).await;
+        let ports = ports.unwrap_or_else(|error| {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            panic!("{id} did not start: {error}:\n{text}")
+        });
+        Self { id: id.to_owned(), ports, log, process }
     }
 
     /// Where it listens for `name`: `ws`, `tcp`, `link` or `monitor`.
@@ -81,7 +69,7 @@ impl Server {
     /// # Panics
     /// When it does not.
     pub fn address(&self, name: &str) -> String {
-        let address = self.ports.get(name).and_then(|at| at.as_str());
+        let address = self.ports.get(name);
         let address = address.unwrap_or_else(|| panic!("{} has no {name} port", self.id));
         address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
     }
@@ -109,7 +97,7 @@ impl Server {
 
     /// Kills it at once.
     pub async fn kill9(&mut self) {
-        self.child.kill().await.expect("a running process can be killed");
+        self.process.kill().await.expect("a running process can be killed");
     }
 
     /// Asks it to leave.
@@ -133,8 +121,7 @@ impl Server {
     /// # Panics
     /// When it has ended.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(pid.expect("it still runs"), signal).expect("it may be signalled");
+        self.process.signal(signal).expect("it still runs, and may be signalled");
     }
 
     /// Lets it leave; gives its exit code.
@@ -148,7 +135,7 @@ impl Server {
     /// # Panics
     /// When it does not end in time.
     pub async fn ended(&mut self) -> Option<i32> {
-        let Ok(ended) = timeout(Duration::from_secs(30), self.child.wait()).await else {
+        let Ok(ended) = timeout(Duration::from_secs(30), self.process.ended()).await else {
             panic!("{} does not leave in time:\n{}", self.id, self.log());
         };
         ended.expect("its status can be read").code()
@@ -160,7 +147,7 @@ impl Server {
     /// # Panics
     /// When it has ended.
     pub fn limit_file_size(&self, bytes: Option<u64>) {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let own = getrlimit(Resource::Fsize);
         let current = bytes.map_or(own.current, Some);
         let limit = Rlimit { current, maximum: own.maximum };
@@ -172,7 +159,7 @@ impl Server {
     /// # Panics
     /// When the system does not tell.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("its status can be read").is_none()
+        self.process.is_running().expect("its status can be read")
     }
 
     /// What it has logged.
@@ -184,7 +171,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // A frozen one is killed all the same; thawed, nothing of it waits for a parent that is gone.
-        if self.child.id().is_some() {
+        if self.process.id().is_some() {
             self.thaw();
         }
         if std::thread::panicking() {

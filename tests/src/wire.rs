@@ -10,7 +10,7 @@ use imago_proto::{
 };
 use prost::Message;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -31,9 +31,13 @@ pub enum Received {
     End,
 }
 
+/// A stream that carries a client's bytes.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A client without manners, on WebSocket or plain TCP.
 pub struct RawClient {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     framing: Framing,
     buffer: BytesMut,
 }
@@ -57,10 +61,30 @@ impl RawClient {
     /// # Panics
     /// When the gateway does not upgrade.
     pub async fn connect_to(address: &str) -> Self {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
-        let request = "GET /any?thing HTTP/1.1\r\nHost: imago\r\nConnection: Upgrade\r\n\
-            Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        Self::connect_at(address, "/any?thing").await
+    }
+
+    /// Connects to `host:port` and upgrades with this path and query.
+    ///
+    /// # Panics
+    /// When the gateway does not upgrade.
+    pub async fn connect_at(address: &str, target: &str) -> Self {
+        Self::upgrade(TcpStream::connect(address).await.expect("it listens"), target).await
+    }
+
+    /// Upgrades a stream with this path and query.
+    ///
+    /// # Panics
+    /// When the gateway does not upgrade.
+    pub async fn upgrade(
+        mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        target: &str,
+    ) -> Self {
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: imago\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -70,7 +94,7 @@ impl RawClient {
         let head = String::from_utf8_lossy(&head);
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         let framing = Framing::Ws(ws::Decoder::new(ws::Peer::Server, Limits::default()));
-        Self { stream, framing, buffer: BytesMut::new() }
+        Self { stream: Box::new(stream), framing, buffer: BytesMut::new() }
     }
 
     /// Connects to the TCP port.
@@ -80,7 +104,7 @@ impl RawClient {
     pub async fn connect_tcp(gateway: &Server) -> Self {
         let stream = TcpStream::connect(gateway.address("tcp")).await.expect("it listens");
         let framing = Framing::Tcp(tcp::Decoder::new(Limits::default()));
-        Self { stream, framing, buffer: BytesMut::new() }
+        Self { stream: Box::new(stream), framing, buffer: BytesMut::new() }
     }
 
     /// Connects and logs in with a token.

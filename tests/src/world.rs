@@ -160,6 +160,17 @@ impl World {
         self.start_gateway(path, id, settings, &pairs(&self.clock())).await
     }
 
+    /// Starts a gateway by another program, with these variables in its environment.
+    pub async fn gateway_told(
+        &self,
+        path: &str,
+        id: &str,
+        settings: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Server {
+        self.start_gateway(path, id, settings, environment).await
+    }
+
     /// Starts a gateway whose wall clock is ahead by `seconds`, behind where they are negative; its timers
     /// are as those of the others.
     ///

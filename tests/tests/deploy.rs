@@ -98,11 +98,14 @@ fn every_server_of_the_compose_file_takes_its_configuration() {
     }
 }
 
-/// As README has it: `set -a; . deploy/compose/.env`, and whatever else is in the same environment.
+/// As docs/operations.md has it: `set -a; . deploy/compose/.env`, and whatever else is in the same environment.
 #[test]
 fn every_program_takes_the_variables_of_all_programs() {
-    let readme = std::fs::read_to_string(deploy().join("../README.md")).unwrap();
-    assert!(readme.contains("\nset -a; . deploy/compose/.env "), "README tells of another way");
+    let page = std::fs::read_to_string(deploy().join("../docs/operations.md")).unwrap();
+    assert!(
+        page.contains("\nset -a; . deploy/compose/.env "),
+        "docs/operations.md tells of another way"
+    );
     let mut all = secrets();
     for known in [all.clone(), {
         all.extend(composed(&all).into_iter().flat_map(|(_, environment)| environment));

@@ -36,7 +36,7 @@ async fn start(name: &str, arguments: &[&str], folder: &Path) -> Child {
     server
 }
 
-/// Policies of a process's threads whose names begin so (proc_pid_stat(5), field 41).
+/// Returns the policies of the threads whose names begin with `name` (proc_pid_stat(5), field 41).
 fn policies(server: &Child, name: &str) -> BTreeSet<u32> {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.id().unwrap())).unwrap();
     let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
@@ -49,24 +49,27 @@ fn policies(server: &Child, name: &str) -> BTreeSet<u32> {
 }
 
 #[tokio::test]
-async fn threads_work_in_batches_but_for_the_one_that_all_who_send_wait_for() {
+async fn with_batch_scheduling_only_the_thread_that_commits_interrupts_others() {
     let folder = tempfile::tempdir().unwrap();
-    let logic = start("logic", &[], folder.path()).await;
+    let batch = ["--scheduling", "batch"];
+    let logic = start("logic", &batch, folder.path()).await;
     assert_eq!(policies(&logic, "tokio-"), [BATCH].into());
-    // It begins as the others, and may have begun just now.
-    eventually(Duration::from_secs(10), "the writing thread is scheduled so", || async {
+    // The thread starts with the policy of the others, and may just have started.
+    eventually(Duration::from_secs(10), "the writing thread has the normal policy", || async {
         (policies(&logic, "store-writer") == [NORMAL].into()).then_some(())
     })
     .await;
-    let gateway = start("gateway", &[], folder.path()).await;
+    let gateway = start("gateway", &batch, folder.path()).await;
     assert_eq!(policies(&gateway, "tokio-"), [BATCH].into());
 }
 
 #[tokio::test]
-async fn threads_are_scheduled_as_those_of_any_program_where_that_is_asked_for() {
+async fn threads_have_the_normal_policy_unless_another_one_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["logic", "gateway"] {
-        let server = start(name, &["--scheduling", "normal"], folder.path()).await;
-        assert_eq!(policies(&server, ""), [NORMAL].into(), "{name}");
+        for arguments in [&[][..], &["--scheduling", "normal"]] {
+            let server = start(name, arguments, folder.path()).await;
+            assert_eq!(policies(&server, ""), [NORMAL].into(), "{name} {arguments:?}");
+        }
     }
 }

@@ -24,7 +24,7 @@ marks: … is being sent, ✓ is stored and will arrive";
 const HISTORY: u32 = 20;
 const HISTORY_MAX: u32 = 200;
 
-/// Characters of a message (client wire, section 6).
+/// Characters of a message (docs/wire.md, "Groups").
 const BODY_MAX: usize = 5000;
 
 /// Somebody to talk to, as typed.

@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use imago_kit::err;
 use rustyline::{DefaultEditor, ExternalPrinter, error::ReadlineError};
 use tokio::sync::mpsc;
 

@@ -2,7 +2,7 @@
 
 use imago_client::{GroupId, Message};
 
-pub(super) use crate::printable::printable;
+pub(super) use imago_local::printable;
 
 /// A message as `account` reads it.
 pub(super) fn message(

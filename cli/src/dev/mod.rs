@@ -1,7 +1,6 @@
 //! `imago dev`: a whole cluster on this machine, gone with Ctrl-C.
 
-mod child;
-pub(crate) mod state;
+mod seed;
 mod welcome;
 
 use std::{
@@ -13,18 +12,14 @@ use std::{
 use anyhow::bail;
 use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
 use imago_container::monitor::MonitorConfig;
-use imago_kit::SecretUrl;
-use imago_kit::{FILES_RESERVED, cli::shutdown_on_signal, raise_open_files};
-use imago_naming::{Gossip, GossipOptions};
+use imago_kit::{FILES_RESERVED, SecretUrl, cli::shutdown_on_signal, err, out, raise_open_files};
+use imago_local::{DATA_DIR, DevState, Launch, Member, Server, lock};
 use indicatif::ProgressBar;
 use rand::RngExt;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::child::{Launch, Server};
-use self::state::{DevState, Member};
+use self::seed::Seed;
 
-/// Where the cluster keeps its files unless told otherwise.
-pub(crate) const DATA_DIR: &str = ".imago/dev";
 /// How long the cluster may take to grow up.
 const GROW_TIMEOUT: Duration = Duration::from_secs(60);
 /// Open files that this program takes for each server, and for all else.
@@ -77,16 +72,14 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     if let Some(limit) = open_files.filter(|limit| *limit < needed) {
         err!("warning: {needed} open files are needed, the limit is {limit} (ulimit -n)");
     }
-    let _lock = state::lock(&args.data)?;
+    let _lock = lock(&args.data)?;
     let data = args.data.canonicalize()?;
-    let seed = match given(&args.naming) {
-        Some(_) => None,
-        None => Some(Gossip::join(local_seed()).await?),
-    };
-    let naming = match (given(&args.naming), &seed) {
-        (Some(url), _) => url,
-        (None, Some(seed)) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
-        (None, None) => bail!("no registry"),
+    let (naming, _seed) = match given(&args.naming) {
+        Some(url) => (url, None),
+        None => {
+            let seed = Seed::start().await?;
+            (seed.url(), Some(seed))
+        }
     };
     let mut state = DevState {
         naming,
@@ -121,15 +114,6 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 /// A URL that is given: an empty variable gives none.
 fn given(url: &Option<SecretUrl>) -> Option<String> {
     url.as_ref().map(|url| url.expose().trim().to_owned()).filter(|url| !url.is_empty())
-}
-
-fn local_seed() -> GossipOptions {
-    GossipOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        advertise: None,
-        seeds: Vec::new(),
-        cluster: "imago".to_owned(),
-    }
 }
 
 /// Good for one run: 256 bits.
@@ -188,30 +172,8 @@ async fn start_one(launch: Launch<'_>, data: &Path) -> anyhow::Result<Server> {
     Server::start(launch, &log).await
 }
 
-/// How `imago dev` starts its logic servers; `imago bench promote` starts more of them.
-pub(crate) fn logic_launch<'a>(state: &DevState, id: String) -> Launch<'a> {
-    // URLs may have passwords in them, which other users of this machine must not see.
-    let mut secrets = vec![
-        ("IMAGO_CLUSTER__SECRET", state.cluster_secret.clone()),
-        ("IMAGO_NAMING__URL", state.naming.clone()),
-        ("IMAGO_STORE__URL", state.store.clone()),
-    ];
-    secrets.extend(state.directory.iter().map(|url| ("IMAGO_DIRECTORY__URL", url.clone())));
-    Launch {
-        role: "logic",
-        settings: vec![
-            ("service.id", id.clone()),
-            ("listen.link", "127.0.0.1:0".to_owned()),
-            // A cluster to try out, and to measure on this machine.
-            ("groups.members_max", "100000".to_owned()),
-        ],
-        secrets,
-        id,
-    }
-}
-
 fn logic<'a>(state: &DevState, args: &DevArgs, number: u16) -> Launch<'a> {
-    let mut launch = logic_launch(state, format!("logic-{number}"));
+    let mut launch = Launch::logic(state, format!("logic-{number}"));
     launch.settings.push(("log.level", args.log.clone()));
     launch
 }

@@ -2,11 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use imago_kit::Redacted;
-use imago_kit::VERSION;
+use imago_kit::{Redacted, VERSION, out};
+use imago_local::{DATA_DIR, DevState, make_token, table};
 
-use super::{DATA_DIR, DevArgs, state::DevState};
-use crate::{table::table, token};
+use super::DevArgs;
 
 /// Lifetime of the demo tokens.
 const DEMO_TTL: Duration = Duration::from_secs(7 * 86_400);
@@ -70,7 +69,7 @@ fn counted(count: u16, what: &str) -> String {
 /// What to do now.
 fn print_next(state: &DevState, data: &Path) -> anyhow::Result<()> {
     for account in ["alice", "bob"] {
-        let token = token::make(&state.jwt_secret.as_str().into(), account, "imago", "", DEMO_TTL)?;
+        let token = make_token(&state.jwt_secret.as_str().into(), account, "imago", "", DEMO_TTL)?;
         out!("token of {account}: {token}");
     }
     let program = how_to_run();
@@ -86,7 +85,7 @@ fn print_next(state: &DevState, data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How whoever started us starts us again.
+/// Returns how this program is started again, as it was started.
 fn how_to_run() -> String {
     if std::env::var_os("CARGO").is_some() {
         let release = if cfg!(debug_assertions) { "" } else { "--release " };

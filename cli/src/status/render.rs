@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use imago_container::monitor::PeersReport;
 use imago_kit::Redacted;
+use imago_local::{printable, table};
 
 use super::crawl::{Member, Seen, name_of};
-use crate::{printable::printable, table::table};
 
 pub(super) fn render(seen: &Seen) -> String {
     let mut rows = Vec::new();

@@ -7,12 +7,26 @@ use imago_proto::{
 };
 
 use super::{Ask, Client, new_id};
-use crate::{Error, Group, Member, NewGroup, Outgoing, Receipt, outbox::Lane};
+use crate::{
+    Error, Group, Member, NewGroup, Outgoing, Receipt,
+    outbox::{Lane, Repeat},
+};
 
 /// All of these are repeated over lost connections and busy servers as [`Client::talk`] is, and
 /// carried out once.
 impl Client {
-    /// Makes a group, ourselves its owner.
+    /// Creates a group that the client's account owns, and returns its id.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// use imago_client::NewGroup;
+    ///
+    /// let group = NewGroup::new("climbing", ["bob", "carol"]).introduction("Sundays").open();
+    /// let id = client.group_create(group).await?;
+    /// client.group_talk(id, "who comes along?").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`talk`](Self::talk).
@@ -27,7 +41,14 @@ impl Client {
         Ok(answer.group_id.into())
     }
 
-    /// Enters a group, which has to be open. Where we are in it already, it is a success.
+    /// Joins a group, which has to be open. To join twice is a success.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.group_join("a group's id").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`talk`](Self::talk).
@@ -35,7 +56,14 @@ impl Client {
         self.group_add(group, self.session().account).await
     }
 
-    /// Brings somebody into a group that we are in.
+    /// Adds an account to a group of which the client's account is a member.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.group_add("a group's id", "dave").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`talk`](Self::talk).
@@ -51,7 +79,14 @@ impl Client {
         self.call(lane, change(command::CHAT_GROUP_JOIN, &request, id)).await
     }
 
-    /// Leaves a group. Where we are not in it, it is a success.
+    /// Leaves a group. To leave a group without being a member is a success.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.group_quit("a group's id").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`talk`](Self::talk).
@@ -59,7 +94,14 @@ impl Client {
         self.group_remove(group, self.session().account).await
     }
 
-    /// Takes somebody out of a group that we own.
+    /// Removes an account from a group that the client's account owns.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// client.group_remove("a group's id", "dave").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`talk`](Self::talk).
@@ -75,8 +117,16 @@ impl Client {
         self.call(lane, change(command::CHAT_GROUP_QUIT, &request, id)).await
     }
 
-    /// Sends a message to everybody in a group, and waits until it is stored: as
-    /// [`talk`](Self::talk) does for an account. What we send to one group is kept in order.
+    /// Sends a message to all members of a group, and waits until it is stored, as [`talk`](Self::talk) does for
+    /// an account. Messages to one group are stored in the order of the calls.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let receipt = client.group_talk("a group's id", "hello, all").await?;
+    /// println!("message {} of the group", receipt.seq);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`talk`](Self::talk).
@@ -90,7 +140,15 @@ impl Client {
         self.send(Lane::Group(group), call).await
     }
 
-    /// What is known about a group that we are in, or that is open.
+    /// Returns what is known about a group that is open, or of which the client's account is a member.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// let group = client.group("a group's id").await?;
+    /// println!("{} was created by {}", group.name, group.owner);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Rejected`] for any other; [`Error::Timeout`] when the talk deadline passes;
@@ -99,7 +157,16 @@ impl Client {
         Ok(self.whole_group(command::CHAT_GROUP_DETAIL, group.into()).await?.into())
     }
 
-    /// Who is in a group that we are in, or that is open, in the order of joining.
+    /// Returns the members of such a group, in the order of joining.
+    ///
+    /// ```no_run
+    /// # async fn run(client: imago_client::Client) -> Result<(), imago_client::Error> {
+    /// for member in client.group_members("a group's id").await? {
+    ///     println!("{} since {}", member.account, member.joined_at);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`group`](Self::group).
@@ -108,7 +175,7 @@ impl Client {
         Ok(answer.members.into_iter().map(Member::from).collect())
     }
 
-    /// Asks until the list of members is whole.
+    /// Asks for further pages until the list of members is whole.
     async fn whole_group(
         &self,
         command: &'static str,
@@ -131,5 +198,6 @@ impl Client {
 
 fn change(command: &'static str, request: &impl prost::Message, id: String) -> Ask {
     let body = Bytes::from(request.encode_to_vec());
-    Ask { command, dest: String::new(), body, text: None, id: Some(id) }
+    let (dest, repeat) = (String::new(), Repeat::Under(id));
+    Ask { command: command.into(), dest, body, text: None, repeat }
 }

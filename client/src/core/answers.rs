@@ -1,4 +1,4 @@
-//! What comes from the gateway, and what does not come.
+//! Packets from the gateway, and answers that do not come.
 
 use bytes::Bytes;
 use imago_proto::{
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::{Action, Core, Phase, Request, Timer, answer};
 use crate::{
-    CloseReason, Error, Event, Message,
+    CloseReason, Error, Event, Message, Push,
     error::is_temporary,
     inbox::{Entry, Listed},
-    outbox::{CallId, Lane},
+    outbox::{CallId, Lane, Repeat},
     sync::{PAGE, Phase as SyncPhase},
 };
 
@@ -48,10 +48,13 @@ impl Core {
                     self.heed(&event);
                     self.actions.push_back(Action::Event(event));
                 }
-                None => tracing::debug!(
-                    command = packet.header.command,
-                    "push of an unknown command, or one that does not decode: ignored"
-                ),
+                None => match Push::of(packet) {
+                    Some(push) => self.actions.push_back(Action::Push(push)),
+                    None => tracing::debug!(
+                        command = packet.header.command,
+                        "push that does not decode: ignored"
+                    ),
+                },
             },
         }
     }
@@ -72,8 +75,8 @@ impl Core {
         self.lost(now, None, "an earlier session of this client took the place of this one");
     }
 
-    /// What was said right before we left a group is ours to see, but by the time it is pushed we
-    /// may be off its list; and nothing comes after it that would show the gap.
+    /// Messages that were sent right before the account left a group are for it to see, but they may be pushed when
+    /// it is no longer a member; and no later message shows the gap.
     fn heed(&mut self, event: &Event) {
         let Phase::Online { session, .. } = &self.phase else { return };
         if matches!(event, Event::GroupLeft { account, .. } if account.as_str() == session.account)
@@ -102,7 +105,7 @@ impl Core {
         self.inbox.pushed(message);
     }
 
-    /// How often we have sent what may be this very message, and were not answered.
+    /// Returns how often a request that may be this very message was sent without an answer.
     fn tries(&self, message: &Message) -> u32 {
         let lane = match (&message.group, &message.sent_to) {
             (Some(group), _) => Lane::Group(group.to_string()),
@@ -156,16 +159,24 @@ impl Core {
                 self.inbox.doubt();
             }
             Ok(body)
-        } else if is_temporary(status) {
+        } else if is_temporary(status) && self.is_repeated(id) {
             return self.rest(now, id);
         } else {
             let message = ErrorResp::decode(body).unwrap_or_default().message;
-            Err(Error::Rejected { status, message })
+            Err(match is_temporary(status) {
+                true => Error::Unavailable { status, message },
+                false => Error::Rejected { status, message },
+            })
         };
         self.timers.cancel(Timer::Deadline(id));
         if let Some(call) = self.outbox.take(id) {
             call.finish(outcome);
         }
+    }
+
+    /// Returns whether a call without an answer is sent again.
+    pub(super) fn is_repeated(&self, id: CallId) -> bool {
+        self.outbox.get(id).is_some_and(|call| call.repeat != Repeat::Never)
     }
 
     /// A message of ours has its place in a conversation; false where the answer does not say it.
@@ -235,6 +246,7 @@ impl Core {
     pub(super) fn unanswered(&mut self, now: Instant, sequence: u32) {
         match self.requests.remove(&sequence) {
             None => return,
+            Some(Request::Call(id)) if !self.is_repeated(id) => self.expire(id),
             Some(Request::Call(id)) => {
                 // The pause was long enough.
                 self.outbox.rest(id);

@@ -27,7 +27,7 @@ impl Channels {
         self.0.push_back(channel.to_owned());
     }
 
-    /// Whether one of the client's sessions had this id.
+    /// Returns whether one of the client's sessions had this id.
     pub(super) fn contains(&self, channel: &str) -> bool {
         self.0.iter().any(|known| known == channel)
     }

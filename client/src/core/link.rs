@@ -67,7 +67,7 @@ impl Core {
         if code == Some(1001) {
             self.failures = 0;
         }
-        self.abandon();
+        self.abandon(why);
         if self.logout.is_some() {
             return self.close(CloseReason::ClosedByUser);
         }
@@ -82,11 +82,18 @@ impl Core {
     }
 
     /// Nothing under way will be answered.
-    fn abandon(&mut self) {
+    fn abandon(&mut self, why: &str) {
         for (sequence, request) in std::mem::take(&mut self.requests) {
             self.timers.cancel(Timer::Request(sequence));
-            if let Request::Ack(cursors) = request {
-                self.inbox.ack_failed(cursors);
+            match request {
+                Request::Ack(cursors) => self.inbox.ack_failed(cursors),
+                Request::Call(id) if !self.is_repeated(id) => {
+                    self.timers.cancel(Timer::Deadline(id));
+                    if let Some(call) = self.outbox.take(id) {
+                        call.lose(&format!("the connection was lost: {why}"));
+                    }
+                }
+                _ => {}
             }
         }
         for timer in [Timer::Ping, Timer::Pong, Timer::Ack, Timer::Gap, Timer::Sync] {
@@ -132,13 +139,13 @@ impl Core {
         self.requests.clear();
         self.timers.clear();
         for call in self.outbox.drain() {
-            call.finish(Err(Error::Closed(why.clone())));
+            call.close(why.clone());
         }
         for waiter in self.sync.waiting.drain(..).chain(self.sync.served.drain(..)) {
             answer(waiter, Err(Error::Closed(why.clone())));
         }
         self.actions.push_back(Action::Disconnect);
-        // Before the answer, so that whoever was answered finds the client closed.
+        // Before the answer, so that a caller that has its answer finds the client closed.
         self.actions.push_back(Action::State(State::Closed { why: why.clone() }));
         if let Some(waiter) = self.logout.take() {
             let done =
@@ -152,7 +159,7 @@ impl Core {
         self.probe(now);
     }
 
-    /// Asks whether the gateway is there: it must answer within the pong timeout.
+    /// Sends a ping, which the gateway must answer within the pong timeout.
     pub(super) fn probe(&mut self, now: Instant) {
         self.actions.push_back(Action::Send(BasicPacket::PING.encode()));
         self.timers.set_if_none(Timer::Pong, now + self.options.pong_timeout);

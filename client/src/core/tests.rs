@@ -7,9 +7,14 @@ use imago_proto::{
 use prost::Message as _;
 
 use super::*;
-use crate::{Builder, outbox::Lane, transport::Endpoint};
+use crate::{
+    Builder,
+    outbox::{Lane, Repeat},
+    transport::Endpoint,
+};
 
 mod catch_up;
+mod requests;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -20,6 +25,7 @@ struct World {
     sent: Vec<LogicPacket>,
     pings: usize,
     states: Vec<State>,
+    pushes: Vec<Push>,
     connects: usize,
     /// What the last login replaces.
     replaces: String,
@@ -45,6 +51,7 @@ impl World {
             sent: Vec::new(),
             pings: 0,
             states: Vec::new(),
+            pushes: Vec::new(),
             connects: 0,
             replaces: String::new(),
             logins: 0,
@@ -74,6 +81,7 @@ impl World {
                     self.connects += 1;
                     self.replaces = replaces;
                 }
+                Action::Push(push) => self.pushes.push(push),
                 Action::Disconnect | Action::Session(_) | Action::Event(_) => {}
             }
         }
@@ -131,11 +139,11 @@ impl World {
         let request = MessageReq { client_message_id: id.clone(), ..MessageReq::default() };
         let talk = Call {
             lane: Lane::Account("bob".into()),
-            command: command::CHAT_USER_TALK,
+            command: command::CHAT_USER_TALK.into(),
             dest: "bob".into(),
             body: request.encode_to_vec().into(),
             text: Some(body.into()),
-            id: Some(id),
+            repeat: Repeat::Under(id),
             deadline: self.now + waited,
             waited,
             tries: 0,
@@ -219,7 +227,7 @@ fn consumed_messages_are_acknowledged_together() {
     world.consume(60);
     assert_eq!(world.sent.len(), 1, "one at a time");
     world.answer_last(Status::Success, &());
-    assert_eq!(world.sent.len(), 2, "so many do not wait");
+    assert_eq!(world.sent.len(), 2, "a full batch does not wait");
 }
 
 #[test]
@@ -245,7 +253,7 @@ fn a_message_is_repeated_with_its_id_and_a_new_sequence() {
     assert_eq!(first.body, second.body);
     let id = MessageReq::decode(second.body.clone()).unwrap().client_message_id;
     assert_eq!(id, "id of hello");
-    assert_eq!(world.pings, 1, "and it is asked whether the gateway is there");
+    assert_eq!(world.pings, 1, "the gateway is probed");
     world.sent.push(second);
     let resp = MessageResp { conversation: "c".into(), seq: 1, ..MessageResp::default() };
     world.answer_last(Status::Success, &resp);

@@ -11,7 +11,10 @@ use prost::Message as _;
 use tokio::time::Instant;
 
 use super::{Core, Phase, Request, Timer};
-use crate::sync::{BATCH, Phase as SyncPhase, SYNC_PAGE};
+use crate::{
+    outbox::Repeat,
+    sync::{BATCH, Phase as SyncPhase, SYNC_PAGE},
+};
 
 /// How long a hole may fill by itself: pushes of two senders may overtake each other.
 const GAP_GRACE: Duration = Duration::from_millis(50);
@@ -36,8 +39,19 @@ impl Core {
 
     fn send_calls(&mut self, now: Instant) {
         while let Some((id, call)) = self.outbox.next() {
-            let (command, dest, body) = (call.command, call.dest.clone(), call.body.clone());
-            self.request(now, command, &dest, body, Request::Call(id));
+            if call.is_taken_back() {
+                self.timers.cancel(Timer::Deadline(id));
+                self.outbox.take(id);
+                continue;
+            }
+            let (command, dest, body) =
+                (call.command.clone(), call.dest.clone(), call.body.clone());
+            let last_try = (call.repeat == Repeat::Never).then_some(call.deadline);
+            let sequence = self.request(now, &command, &dest, body, Request::Call(id));
+            // What is not repeated is waited for as long as its caller waits.
+            if let Some(deadline) = last_try {
+                self.timers.set(Timer::Request(sequence), deadline);
+            }
         }
     }
 
@@ -132,7 +146,7 @@ impl Core {
         self.request(now, command::CHAT_SYNC, "", body, Request::Page);
     }
 
-    /// A page has come, and was taken. Whoever waits is told once nothing more can be fetched.
+    /// A page has come, and was taken. Waiters are told once nothing more can be fetched.
     pub(super) fn paged(&mut self, now: Instant, more: bool, progress: bool) {
         self.sync.failures = 0;
         self.sync.phase = SyncPhase::Idle;

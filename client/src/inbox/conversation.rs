@@ -35,12 +35,12 @@ impl Default for Conversation {
 }
 
 impl Conversation {
-    /// Whether a sequence is neither delivered nor held.
+    /// Returns whether a sequence is neither delivered nor held.
     pub(super) fn wants(&self, seq: u64) -> bool {
         seq >= self.next && matches!(self.slots.get(&seq), None | Some(Slot::Awaited))
     }
 
-    /// Whether nothing stands before this sequence.
+    /// Returns whether nothing stands before this sequence.
     pub(super) fn is_next(&self, seq: u64) -> bool {
         let first = self.slots.first_key_value().is_none_or(|(first, _)| seq <= *first);
         first && (seq <= self.next || seq <= self.closed)
@@ -65,7 +65,7 @@ impl Conversation {
         self.closed = self.closed.max(seq);
     }
 
-    /// Whether `seq` was delivered, or passed over.
+    /// Returns whether `seq` was delivered, or passed over.
     pub(super) fn is_past(&self, seq: u64) -> bool {
         seq < self.next
     }

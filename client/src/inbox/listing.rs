@@ -108,7 +108,7 @@ impl Inbox {
             .collect()
     }
 
-    /// Whether any of these is delivered: acknowledging it makes room in the listing.
+    /// Returns whether any of these is delivered: acknowledging it makes room in the listing.
     fn has_any(&self, id: &ConversationId, seqs: &BTreeSet<u64>) -> bool {
         self.conversations.get(id).is_some_and(|c| seqs.iter().any(|seq| c.is_past(*seq)))
     }

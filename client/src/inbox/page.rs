@@ -17,8 +17,8 @@ pub(crate) enum Entry {
 }
 
 impl Inbox {
-    /// How far we have each conversation, for the server to go on from there: at most `max` of
-    /// them, those first of which it knows least. Where we have nothing of a conversation, what
+    /// Returns the position in each conversation from which the server is to go on: at most `max` of
+    /// them, those first of which it knows least. Where the inbox has nothing of a conversation, what
     /// the account acknowledged counts.
     pub(crate) fn positions(&self, max: usize) -> Vec<(ConversationId, Seq)> {
         let mut known: Vec<_> = self
@@ -33,7 +33,7 @@ impl Inbox {
         known.into_iter().map(|(id, c)| (id.clone(), Seq(c.position()))).collect()
     }
 
-    /// Whether the server needs to be told of more than `max` positions to send nothing again.
+    /// Returns whether the server needs to be told of more than `max` positions to send nothing again.
     pub(crate) fn is_crowded(&self, max: usize) -> bool {
         let unknown = |c: &&super::Conversation| c.position() > c.acked;
         self.conversations.len() > max && self.conversations.values().filter(unknown).count() > max

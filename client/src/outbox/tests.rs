@@ -12,11 +12,11 @@ fn talk(dest: &str, id: &str) -> (Call, oneshot::Receiver<Result<Bytes, Error>>)
     let (answer, outcome) = oneshot::channel();
     let talk = Call {
         lane: lane(dest),
-        command: "",
+        command: "my.shout".into(),
         dest: dest.into(),
         body: Bytes::new(),
         text: Some(id.into()),
-        id: Some(id.into()),
+        repeat: Repeat::Under(id.into()),
         deadline: Instant::now(),
         waited: Duration::from_secs(1),
         tries: 0,
@@ -35,7 +35,7 @@ fn outbox(talks: &[(&str, &str)]) -> (Outbox, Vec<CallId>) {
 fn sent(outbox: &mut Outbox) -> Vec<String> {
     let mut sent = Vec::new();
     while let Some((_, talk)) = outbox.next() {
-        sent.extend(talk.id.clone());
+        sent.extend(talk.text.clone());
     }
     sent
 }
@@ -104,7 +104,37 @@ fn an_expired_message_says_whether_it_was_ever_sent() {
 #[test]
 fn an_expired_question_may_simply_be_asked_again() {
     let (mut asked, mut outcome) = talk("bob", "b1");
-    (asked.id, asked.tries) = (None, 3);
+    (asked.repeat, asked.tries) = (Repeat::Freely, 3);
     asked.expire();
     assert_eq!(outcome.try_recv(), Ok(Err(Error::Timeout(Duration::from_secs(1)))));
+}
+
+#[test]
+fn an_expired_call_that_is_not_repeated_says_that_its_outcome_is_unknown() {
+    let (mut never, mut outcome) = talk("bob", "b1");
+    never.repeat = Repeat::Never;
+    never.expire();
+    assert_eq!(outcome.try_recv(), Ok(Err(Error::NotSent(Duration::from_secs(1)))));
+    let (mut sent, mut outcome) = talk("bob", "b1");
+    (sent.repeat, sent.tries) = (Repeat::Never, 1);
+    sent.expire();
+    let why = "none came within 1s".to_owned();
+    let unknown = Error::OutcomeUnknown { command: "my.shout".into(), why };
+    assert_eq!(outcome.try_recv(), Ok(Err(unknown)));
+}
+
+#[test]
+fn a_closed_client_says_what_it_knows_of_each_call() {
+    let closed = Error::Closed(CloseReason::Kicked);
+    for (repeat, tries) in
+        [(Repeat::Freely, 1), (Repeat::Under("b1".into()), 1), (Repeat::Never, 0)]
+    {
+        let (call, mut outcome) = talk("bob", "b1");
+        Call { repeat, tries, ..call }.close(CloseReason::Kicked);
+        assert_eq!(outcome.try_recv(), Ok(Err(closed.clone())));
+    }
+    let (call, mut outcome) = talk("bob", "b1");
+    Call { repeat: Repeat::Never, tries: 1, ..call }.close(CloseReason::Kicked);
+    let Ok(Err(Error::OutcomeUnknown { why, .. })) = outcome.try_recv() else { panic!() };
+    assert!(why.contains("elsewhere"), "{why}");
 }

@@ -38,7 +38,7 @@ pub(super) async fn open(
     tasks.tracker.spawn(async move {
         let read = async {
             let lost = read(read_half, &incoming, &pong).await;
-            // Where nobody listens any more, nobody needs to know.
+            // The send fails where the connection was dropped, which is no fault.
             let _ = incoming.send(Err(lost)).await;
         };
         stop.run_until_cancelled(read).await;
@@ -123,7 +123,7 @@ async fn write(
     }
 }
 
-/// Whether it could be written; if not, the reader notices the same trouble and reports it.
+/// Returns whether it could be written; if not, the reader notices the same trouble and reports it.
 async fn flush(half: &mut OwnedWriteHalf, buffer: &mut BytesMut) -> bool {
     let written = timeout_at(Instant::now() + WRITE_TIMEOUT, half.write_all_buf(buffer)).await;
     matches!(written, Ok(Ok(())))

@@ -50,7 +50,7 @@ pub(super) async fn open(
     tasks.tracker.spawn(async move {
         let read = async {
             let lost = read(stream, &incoming).await;
-            // Where nobody listens any more, nobody needs to know.
+            // The send fails where the connection was dropped, which is no fault.
             let _ = incoming.send(Err(lost)).await;
         };
         stop.run_until_cancelled(read).await;

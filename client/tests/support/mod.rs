@@ -35,9 +35,9 @@ pub(crate) struct Faults {
     pub(crate) logins: VecDeque<u32>,
     /// Statuses of the next talks, which are not stored; then they succeed.
     pub(crate) talks: VecDeque<u32>,
-    /// So many talks are stored and not answered.
+    /// Number of the next talks that are stored and not answered.
     pub(crate) swallowed: usize,
-    /// After so many talks each, the connection is cut: the talk is stored and not answered.
+    /// Number of talks after which the connection is cut, each time: the last is stored and not answered.
     pub(crate) cut_every: Option<usize>,
     /// Every how many pushes one is lost.
     pub(crate) lose_every: Option<usize>,
@@ -227,14 +227,14 @@ impl World {
         Some(self.logins)
     }
 
-    /// Somebody who is not connected sends a message.
+    /// An account without a connection sends a message.
     pub(crate) fn tell(&mut self, from: &str, to: &str, body: &str) {
         let request = MessageReq { r#type: 1, body: body.into(), ..MessageReq::default() };
         let (_, push) = self.store.append(from, to, request);
         self.push(to, None, &push);
     }
 
-    /// Somebody who is not connected sends a message to a group.
+    /// An account without a connection sends a message to a group.
     pub(crate) fn tell_group(&mut self, from: &str, group: &str, body: &str) {
         let request = MessageReq { r#type: 1, body: body.into(), ..MessageReq::default() };
         let (_, push) = self.store.append_to(group, from, request);

@@ -176,7 +176,7 @@ async fn write_frames(
         tokio::select! {
             () = link.queue().filled() => {
                 // Who runs next has more, mostly: one write for all of it costs the kernel, and the
-                // peer that it wakes, a fraction of one write each (docs/performance.md).
+                // peer that it wakes, a fraction of one write each (docs/tried.md).
                 yield_now().await;
                 link.queue().take(&mut frames);
             }

@@ -1,5 +1,6 @@
 //! One long-lived connection between a gateway and a logic server.
 
+pub(crate) mod admission;
 mod echo;
 mod handshake;
 mod io;
@@ -20,8 +21,8 @@ use imago_proto::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::echo::Echo;
-use crate::{PeerId, forward::Admission, promotion::Fitness};
+use self::{admission::Admission, echo::Echo};
+use crate::{PeerId, promotion::Fitness};
 
 pub(crate) use handshake::{
     Credentials, Established, HandshakeError, Identity, ask as handshake_ask,
@@ -289,4 +290,10 @@ impl Link {
     pub(crate) fn take_pending(&self) -> bool {
         self.pending.fetch_sub(1, Ordering::SeqCst) == 1
     }
+}
+
+/// Name of a frame's kind for logs, without its content.
+pub(crate) fn frame_name(kind: &Kind) -> String {
+    let text = format!("{kind:?}");
+    text.split('(').next().unwrap_or_default().to_owned()
 }

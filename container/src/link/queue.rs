@@ -1,12 +1,9 @@
 //! A link's bounded outgoing queue, drained in batches.
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, pin::pin};
 
 use imago_proto::LinkFrame;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Why a frame was not queued.
@@ -50,7 +47,7 @@ impl Queue {
 
     /// A panic while the lock was held leaves plain numbers and frames behind: still usable.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     pub(crate) fn try_push(&self, frame: LinkFrame) -> Result<(), Rejected> {

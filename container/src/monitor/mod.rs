@@ -48,7 +48,7 @@ pub trait MonitorSource: Send + Sync + 'static {
     fn ready(&self) -> Result<(), Vec<String>>;
     /// The server and all of its peers.
     fn peers(&self) -> PeersReport;
-    /// Has a logic server promote without this gateway (`promotion.md`, step 5).
+    /// Has a logic server promote without this gateway (docs/promotion.md, "Exclusion").
     ///
     /// # Errors
     /// When that makes no sense here, with the reason.

@@ -13,7 +13,7 @@ use crate::PeerId;
 /// What happened to a gateway.
 #[derive(Clone, Debug)]
 pub enum GatewayEvent {
-    /// Its own registration showed up in its own registry read (`promotion.md`, step 2).
+    /// Its own registration showed up in its own registry read (docs/promotion.md, "A gateway grows up").
     Visible,
     /// The registry's logic servers changed. Only those read after [`Visible`](Self::Visible)
     /// count.

@@ -13,7 +13,7 @@ use crate::PeerId;
 /// What happened to a logic server.
 #[derive(Clone, Debug)]
 pub enum LogicEvent {
-    /// Its own registration showed up in its own registry read (`promotion.md`, step 2).
+    /// Its own registration showed up in its own registry read (docs/promotion.md, "A logic server grows up").
     Visible,
     /// The registry's gateways changed. Only those read after [`Visible`](Self::Visible) count.
     Snapshot(Vec<GatewayRecord>),

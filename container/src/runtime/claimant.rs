@@ -1,5 +1,5 @@
 //! Claims a server's id before it registers, and watches that it keeps it: the shell around
-//! [`ClaimCore`](crate::claim::ClaimCore).
+//! [`ClaimCore`].
 
 use std::{
     sync::{Arc, OnceLock},

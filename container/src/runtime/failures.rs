@@ -4,14 +4,15 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use imago_kit::LogLimit;
 use imago_proto::{ServiceId, link::RefusedReason};
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::monitor::LinkFailure;
+use crate::{link::HandshakeError, monitor::LinkFailure};
 
 /// Peers whose failures are remembered. Overflow policy: the one that failed the longest ago is
 /// forgotten.
@@ -46,6 +47,19 @@ struct Failure {
     count: u64,
     first: Instant,
     last: Instant,
+}
+
+// === impl HandshakeError ===
+
+impl LinkError for HandshakeError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Refused { reason, .. } | Self::RefusedByPeer { reason, .. } => {
+                reason_label(*reason)
+            }
+            Self::Io(_) => "broken",
+        }
+    }
 }
 
 // === impl Failures ===
@@ -111,7 +125,7 @@ impl Failures {
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<ServiceId, Failure>> {
-        self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.peers.lock()
     }
 }
 
@@ -146,7 +160,7 @@ fn printable(text: &str) -> String {
 }
 
 /// A bounded label for metrics.
-pub(crate) fn reason_label(reason: RefusedReason) -> &'static str {
+fn reason_label(reason: RefusedReason) -> &'static str {
     match reason {
         RefusedReason::Unknown => "unknown",
         RefusedReason::Cluster => "cluster",

@@ -6,21 +6,20 @@
 //! monotonic clock, which goes on while a process is stopped. A request that is submitted between the
 //! wake and the first beat goes as before: where its link is dead, it comes back as lost.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// The beats of one task.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     limit: Duration,
     last: Instant,
 }
 
 /// Whether anything was heard from a peer since this process stood still.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     state: Mutex<State>,
 }
 
@@ -35,12 +34,12 @@ struct State {
 
 impl Pulse {
     /// A task that began at `now`. Pauses up to the limit are none.
-    pub(super) fn new(limit: Duration, now: Instant) -> Self {
+    pub(crate) fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, last: now }
     }
 
     /// The task runs at `now`. Returns how long it stood still before, where that was over the limit.
-    pub(super) fn beat(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn beat(&mut self, now: Instant) -> Option<Duration> {
         let still = now.saturating_duration_since(self.last);
         self.last = self.last.max(now);
         (still > self.limit).then_some(still)
@@ -51,18 +50,18 @@ impl Pulse {
 
 impl Trust {
     /// Of a process that runs at `now`.
-    pub(super) fn new(limit: Duration, now: Instant) -> Self {
+    pub(crate) fn new(limit: Duration, now: Instant) -> Self {
         let pulse = Pulse::new(limit, now);
         Self { state: Mutex::new(State { pulse, unconfirmed: None }) }
     }
 
     /// A panic while it was locked leaves plain values behind.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// As [`Pulse::beat`]. One caller is told of each time.
-    pub(super) fn beat(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn beat(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         let still = state.pulse.beat(now)?;
         state.unconfirmed = Some(still);
@@ -70,12 +69,12 @@ impl Trust {
     }
 
     /// A peer was heard of.
-    pub(super) fn confirm(&self) {
+    pub(crate) fn confirm(&self) {
         self.state().unconfirmed = None;
     }
 
     /// How long this process stood still, where it has heard of no peer since.
-    pub(super) fn unconfirmed(&self) -> Option<Duration> {
+    pub(crate) fn unconfirmed(&self) -> Option<Duration> {
         self.state().unconfirmed
     }
 }

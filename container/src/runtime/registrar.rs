@@ -10,6 +10,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::registry_log;
 use crate::{
     claim::{Listed, claim_of},
     metrics,
@@ -144,6 +145,7 @@ async fn write(
     stop: CancellationToken,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let log = registry_log::of_retries();
     while !end.is_cancelled() {
         let registration = desired.borrow_and_update().clone();
         let written = tokio::select! {
@@ -154,6 +156,7 @@ async fn write(
         let pause = match written {
             Ok(()) => {
                 backoff.reset();
+                log.reset("register");
                 tokio::select! {
                     // A server that leaves does not listen any more.
                     _ = registered.send(registration) => None,
@@ -163,7 +166,9 @@ async fn write(
             Err(error) => {
                 metrics::registry_error();
                 let delay = backoff.next_delay();
-                tracing::warn!(service = %registration.id, %error, ?delay, "cannot register, trying again");
+                if let Some(more) = log.allow("register") {
+                    tracing::warn!(service = %registration.id, %error, ?delay, "cannot register, trying again{more}");
+                }
                 Some(delay)
             }
         };

@@ -1,39 +1,48 @@
 //! What the log tells of the registry's answers: each cause now and then, however often they change.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Display,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use imago_kit::LogLimit;
 use imago_naming::{Health, Instance, ServiceRegistration, ServiceState, Snapshot, meta_key};
 use imago_proto::ServiceId;
+use parking_lot::Mutex;
 
 use super::peer_of;
 use crate::metrics;
 
 /// How often a line of one cause is logged.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Entries that are named each by each; ids of more, which may be new each time, share a line.
+const NAMED: usize = 20;
+
+/// How often the log tells of an attempt that fails again and again: at intervals that grow up to this.
+pub(super) fn of_retries() -> LogLimit {
+    LogLimit::growing(Duration::from_secs(1), INTERVAL)
+}
 
 /// Tells of a registry's answers.
 #[derive(Debug)]
 pub(crate) struct RegistryLog {
     limit: LogLimit,
+    /// The same for entries that are not as a server of ours writes its own.
+    entries: LogLimit,
     /// Servers in maintenance, as the log has told last.
     in_maintenance: Mutex<BTreeSet<String>>,
 }
 
 impl Default for RegistryLog {
     fn default() -> Self {
-        Self { limit: LogLimit::every(INTERVAL), in_maintenance: Mutex::default() }
+        Self {
+            limit: LogLimit::every(INTERVAL),
+            entries: LogLimit::every(INTERVAL).causes(NAMED),
+            in_maintenance: Mutex::default(),
+        }
     }
 }
 
 impl RegistryLog {
     /// Looks at a new answer.
-    pub(super) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
+    pub(crate) fn look(&self, snapshot: &Snapshot, own: &ServiceId) {
         if let Some(error) = &snapshot.error {
             metrics::registry_error();
             if let Some(more) = self.limit.allow("unreadable") {
@@ -51,7 +60,7 @@ impl RegistryLog {
         let (id, name) = (&service.id, &service.name);
         if peer_of(service).is_none() {
             metrics::foreign_entry();
-            if let Some(more) = self.limit.allow(&format!("foreign {id}")) {
+            if let Some(more) = self.entries.allow(&format!("foreign {id}")) {
                 let (protocol, incarnation) =
                     (service.meta(meta_key::PROTOCOL), service.meta(meta_key::INCARNATION));
                 tracing::warn!(
@@ -63,7 +72,7 @@ impl RegistryLog {
         }
         let state = service.meta(meta_key::SERVICE_STATE);
         if state.is_some_and(|state| ServiceState::parse(state).as_str() != state)
-            && let Some(more) = self.limit.allow(&format!("state {id}"))
+            && let Some(more) = self.entries.allow(&format!("state {id}"))
         {
             tracing::warn!(
                 service = name, entry = ?id, ?state,
@@ -74,7 +83,7 @@ impl RegistryLog {
 
     fn tell_maintenance(&self, instances: &[Instance]) {
         let now = in_maintenance(instances).map(|it| it.service.id.clone()).collect();
-        let mut told = self.in_maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.in_maintenance.lock();
         let before = std::mem::replace(&mut *told, now);
         for id in told.difference(&before) {
             self.maintenance(true, id);
@@ -95,14 +104,14 @@ impl RegistryLog {
     }
 
     /// Tells that a server vanished from the registry while its link is alive.
-    pub(super) fn vanished(&self, server: &ServiceId) {
+    pub(crate) fn vanished(&self, server: &ServiceId) {
         if let Some(more) = self.limit.allow(&format!("vanished {server}")) {
             tracing::warn!(%server, "not in the registry any more, but its link is alive: keeping it{more}");
         }
     }
 
     /// Tells of a read that failed.
-    pub(super) fn failed(&self, error: &dyn Display, what: &'static str) {
+    pub(crate) fn failed(&self, error: &dyn Display, what: &'static str) {
         metrics::registry_error();
         if let Some(more) = self.limit.allow(what) {
             tracing::warn!(%error, "{what}{more}");
@@ -111,7 +120,7 @@ impl RegistryLog {
 }
 
 /// Instances that an operator has put into maintenance.
-pub(super) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
+pub(crate) fn in_maintenance(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
     instances.iter().filter(|instance| instance.health == Health::Maintenance)
 }
 
@@ -128,7 +137,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -165,7 +174,7 @@ mod tests {
                 log.look(answer, &"own".into());
             }
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -191,6 +200,13 @@ mod tests {
             let line = lines.iter().find(named).unwrap_or_else(|| panic!("{id}: {lines:#?}"));
             assert!(line.contains("not a server of ours"), "{line}");
         }
+    }
+
+    #[test]
+    fn ids_that_are_new_each_time_flood_no_log() {
+        let foreign = |number: u32| lists(&[entry(&number.to_string(), &[], Health::Passing)]);
+        let lines = logged(&(0..100).map(foreign).collect::<Vec<_>>());
+        assert_eq!(lines.len(), NAMED + 1, "{lines:#?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a token claims (RFC 7519 §4, client wire, section 4), and whether it counts here and now.
+//! What a token claims (RFC 7519 §4; docs/wire.md, "Login"), and whether it counts here and now.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ pub(super) struct Rules {
     pub(super) leeway: Duration,
 }
 
-/// Claims of a token that are looked at; others are ignored (RFC 7519 §4). Each is there at most once,
+/// Claims of a token that are looked at; others are ignored (RFC 7519 §4). A token has each at most once,
 /// whatever it is: `null` is not the same as nothing.
 #[derive(Deserialize)]
 pub(super) struct Claims {
@@ -40,7 +40,7 @@ pub(super) struct Claims {
     iss: Option<Value>,
 }
 
-/// Reads whatever is there.
+/// Reads any value, `null` too.
 pub(super) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)
 }
@@ -48,7 +48,7 @@ pub(super) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value
 // === impl Claims ===
 
 impl Claims {
-    /// Whom the token stands for, if it counts at `now`.
+    /// Returns the identity that the token stands for, if it counts at `now`.
     ///
     /// # Errors
     /// With the claim that is at fault and what was expected of it; never with what it says.

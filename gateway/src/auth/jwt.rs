@@ -5,12 +5,11 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use imago_kit::jwt::{self, Algorithm, DecodingKey};
-use imago_proto::msg::LoginReq;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, error::Category};
 
 use super::{
-    Authenticator, Identity, Unauthorized,
+    AuthError, Authenticator, Credentials, Identity,
     claims::{Claims, Rules, present},
 };
 
@@ -125,12 +124,14 @@ impl JwtAuthenticator {
 
 #[async_trait]
 impl Authenticator for JwtAuthenticator {
-    async fn authenticate(&self, request: &LoginReq) -> Result<Identity, Unauthorized> {
-        let checked = self.claims(&request.token);
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Identity, AuthError> {
+        let login = credentials.login;
+        let checked = self.claims(&login.token);
         let checked = checked.and_then(|claims| claims.check(&self.rules, SystemTime::now()));
         // The words name headers and claims, and never tell what is in them.
-        let mut identity = checked.map_err(|why| Unauthorized(format!("token: {why}")))?;
-        identity.device = device(identity.device, &request.device)?;
+        let mut identity =
+            checked.map_err(|why| AuthError::Unauthorized(format!("token: {why}")))?;
+        identity.device = device(identity.device, &login.device)?;
         Ok(identity)
     }
 }
@@ -187,12 +188,12 @@ fn is_token_type(typ: &str) -> bool {
 }
 
 /// The token's device binds; without one the client may name its own.
-fn device(of_token: String, asked: &str) -> Result<String, Unauthorized> {
+fn device(of_token: String, asked: &str) -> Result<String, AuthError> {
     if of_token.is_empty() {
         return Ok(asked.to_owned());
     }
     if !asked.is_empty() && asked != of_token {
-        return Err(Unauthorized("device: the token is for another one".to_owned()));
+        return Err(AuthError::Unauthorized("device: the token is for another one".to_owned()));
     }
     Ok(of_token)
 }

@@ -2,6 +2,7 @@
 
 mod tokens;
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imago_kit::jwt::{Algorithm, EncodingKey, Header, encode};
@@ -10,15 +11,21 @@ use serde_json::{Value, json};
 use super::{jwt::DEFAULT_LEEWAY, *};
 use crate::tests::support::{JWT_SECRET, login};
 
-/// The check token of the client wire, section 4.
+/// A token whose signature another implementation of RFC 7519 has made.
 const CHECK_TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
     eyJhY2MiOiJ0ZXN0MSIsImFwcCI6ImtpbSIsImV4cCI6NDEwMjQ0NDgwMH0.\
     T85_Y8zvU-ekcFpZZLmP4RB6CjLK2Xlj274wAVxanlg";
 pub(super) const FUTURE: u64 = 4_102_444_800;
 
-async fn authenticate(token: &str) -> Result<Identity, Unauthorized> {
+/// Has an authenticator check a login request.
+pub(super) async fn check(jwt: &JwtAuthenticator, login: &LoginReq) -> Result<Identity, AuthError> {
+    let remote = SocketAddr::from(([127, 0, 0, 1], 1)).into();
+    jwt.authenticate(&Credentials::new(login, &remote)).await
+}
+
+async fn authenticate(token: &str) -> Result<Identity, AuthError> {
     let jwt = JwtAuthenticator::new(JWT_SECRET.as_bytes(), &[HmacAlgorithm::Hs256]);
-    jwt.authenticate(&login(token)).await.and_then(Identity::checked)
+    check(&jwt, &login(token)).await.and_then(Identity::checked)
 }
 
 fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
@@ -61,18 +68,18 @@ async fn a_client_names_its_device_where_its_token_does_not() {
     let on = async |token: &str, device: &str| {
         let login = LoginReq { device: device.to_owned(), ..login(token) };
         let jwt = JwtAuthenticator::new(JWT_SECRET.as_bytes(), &[HmacAlgorithm::Hs256]);
-        let identity = jwt.authenticate(&login).await.and_then(Identity::checked);
+        let identity = check(&jwt, &login).await.and_then(Identity::checked);
         identity.map(|identity| identity.device)
     };
     let bound = hs256(&json!({ "acc": "a", "app": "b", "exp": FUTURE, "device": "phone" }));
     assert_eq!(on(CHECK_TOKEN, "tablet:1").await.unwrap(), "tablet:1");
     assert_eq!(on(&bound, "phone").await.unwrap(), "phone");
     let error = on(&bound, "tablet:1").await.unwrap_err();
-    assert_eq!(error.0, "device: the token is for another one");
+    assert_eq!(error.to_string(), "device: the token is for another one");
     let long = "é".repeat(60);
     assert_eq!(on(CHECK_TOKEN, &long).await.unwrap(), long);
     let error = on(CHECK_TOKEN, &"é".repeat(61)).await.unwrap_err();
-    assert!(error.0.contains("device"), "{error}");
+    assert!(error.to_string().contains("device"), "{error}");
 }
 
 #[tokio::test]
@@ -90,7 +97,7 @@ async fn the_algorithm_is_ours_to_choose_not_the_tokens() {
     let both =
         JwtAuthenticator::new(JWT_SECRET.as_bytes(), &[HmacAlgorithm::Hs256, HmacAlgorithm::Hs512]);
     let token = signed(Algorithm::HS512, JWT_SECRET, &claims);
-    assert!(both.authenticate(&login(&token)).await.is_ok(), "allowed by the configuration");
+    assert!(check(&both, &login(&token)).await.is_ok(), "allowed by the configuration");
 }
 
 #[tokio::test]
@@ -121,7 +128,7 @@ async fn wrong_secrets_and_claims_are_refused_without_the_token_in_the_words() {
         "..".to_owned(),
         "no token".to_owned(),
     ] {
-        let why = authenticate(&token).await.unwrap_err().0;
+        let why = authenticate(&token).await.unwrap_err().to_string();
         assert!(token.is_empty() || token == ".." || !why.contains(&token), "{why}");
     }
 }

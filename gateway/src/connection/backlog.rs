@@ -1,24 +1,11 @@
-//! What a client has sent and nobody has taken yet: how long it has been waiting.
+//! How long bytes of a client have waited that are not taken yet.
 
 use std::time::Duration;
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 /// How far back the rate is looked at by which bytes arrive, at least.
 const MEMORY: Duration = Duration::from_secs(1);
-
-/// A stream that knows what has arrived on it.
-pub(crate) trait Unread {
-    /// Bytes that have arrived and are not read; 0 where nobody can say.
-    fn unread(&self) -> usize;
-}
-
-impl Unread for TcpStream {
-    fn unread(&self) -> usize {
-        let unread = rustix::io::ioctl_fionread(self).unwrap_or_default();
-        usize::try_from(unread).unwrap_or(usize::MAX)
-    }
-}
 
 /// Counts what is read while more is waiting.
 #[derive(Debug)]
@@ -41,7 +28,7 @@ impl Backlog {
         *self = Self::new(now);
     }
 
-    /// So many bytes were read.
+    /// Counts `bytes` that were read.
     pub(super) fn read(&mut self, bytes: usize) {
         self.read = self.read.saturating_add(bytes);
     }
@@ -51,8 +38,8 @@ impl Backlog {
         now.saturating_duration_since(self.since)
     }
 
-    /// How long what stands first has been waiting, of so many bytes that are read and not taken,
-    /// and so many that are not read: as long as all of them took to arrive (Little's law).
+    /// Returns how long the first byte has waited, of `read` bytes that are read and not taken, and
+    /// `unread` bytes behind them: as long as all of them took to arrive (Little's law).
     pub(super) fn wait(&self, now: Instant, read: usize, unread: usize) -> Duration {
         let most = self.most(now);
         let arrived = self.read.max(read).saturating_add(unread);
@@ -123,17 +110,5 @@ mod tests {
             assert_eq!(backlog.wait(now, 0, 500) > 10 * SECOND, second > 10, "{second} s");
             backlog.forget(now, 10 * SECOND);
         }
-    }
-
-    #[tokio::test]
-    async fn a_socket_tells_what_is_not_read() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut far, _) = listener.accept().await.unwrap();
-        assert_eq!(far.unread(), 0);
-        near.write_all(b"hello").await.unwrap();
-        far.read_exact(&mut [0; 2]).await.unwrap();
-        assert_eq!(far.unread(), 3);
     }
 }

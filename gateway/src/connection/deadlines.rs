@@ -2,21 +2,19 @@
 
 use std::{io, time::SystemTime};
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::{Connection, Unread};
+use super::Connection;
 use crate::{
     metrics,
     outbox::{Close, code},
+    transport::Transport,
 };
 
 /// What the deadlines count from.
 pub(super) struct Times {
     pub(super) login_by: Instant,
-    /// The begin of this turn of reading and writing.
+    /// The begin of this round of reading and writing.
     pub(super) turn: Instant,
     /// The last frame of the client, or when we began to listen to it again.
     pub(super) heard: Instant,
@@ -45,11 +43,11 @@ impl Times {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
+impl<T: Transport> Connection<T> {
     /// The client has sent something, or was not listened to.
     pub(super) fn hear(&self, now: Instant) {
         if let Some(online) = &self.online {
-            online.client.hear(self.shared.sessions.millis(now));
+            online.client.hear(self.context.sessions.millis(now));
         }
     }
 
@@ -63,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     }
 
     fn other_deadline(&self) -> (Instant, Overdue) {
-        let limits = &self.shared.limits;
+        let limits = &self.context.limits;
         if let Some(closing) = self.times.closing {
             return (closing + limits.write_timeout, Overdue::Write);
         }

@@ -3,13 +3,13 @@
 use std::{io, time::Duration};
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
-use super::{Connection, Unread};
-use crate::{memory::Holder, metrics, outbox::Close, read_buffer::ReadBuffer, transport::linger};
+use super::Connection;
+use crate::{
+    codec::linger, memory::Holder, metrics, outbox::Close, read_buffer::ReadBuffer,
+    transport::Transport,
+};
 
 /// The end of a connection that can still be told.
 pub(super) struct End {
@@ -17,16 +17,17 @@ pub(super) struct End {
     pub(super) patience: Duration,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
+impl<T: Transport> Connection<T> {
     /// Ends the connection, in good order where there is an order left. One that has not logged in waits
-    /// for nothing more once another has its place.
+    /// for nothing more once another has its slot.
     pub(super) async fn end(mut self, served: io::Result<Option<End>>) {
         // Nothing is for this session any more while its last bytes go out, and nothing is read.
         self.online = None;
         self.input = ReadBuffer::new(BytesMut::new());
-        self.framing.set_packet_max(0);
+        self.codec.set_packet_max(0);
         self.outbox.footprint().set_input(0, false);
-        let slot = self.slot.take();
+        // Of what it has before its login, only the slot is kept.
+        let slot = self.before_login.take().map(|it| it.slot);
         let finished = self.finish(served);
         match slot {
             None => finished.await,
@@ -58,8 +59,8 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             // Even without a delay it would wait for the clock, and an evicted connection cannot.
             sleep(close.after).await;
         }
-        let frame = self.framing.close(close.code, &close.reason);
-        self.framing.encode(&frame, &mut self.output);
+        let frame = self.codec.close(close.code, &close.reason);
+        self.codec.encode(&frame, &mut self.output);
         let written = timeout(patience, async {
             while !self.output.is_empty() {
                 metrics::sent(self.output.write_some(&mut self.stream).await?);

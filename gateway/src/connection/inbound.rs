@@ -8,23 +8,24 @@ use imago_proto::{
     ws,
 };
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Connection, Unread};
+use super::Connection;
 use crate::{
     ledger::AckBy,
     memory::Holder,
     metrics,
     outbox::{Close, code},
     session::{Client, refusal},
+    transport::Transport,
+    upgrade::UpgradeRequest,
 };
 
-impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
+impl<T: Transport> Connection<T> {
     /// Handles what has arrived, for as long as more may be taken.
     pub(super) async fn take_packets(&mut self) {
         let mut has_taken = false;
         while self.may_read() {
-            match self.framing.decode(&mut self.input.bytes) {
+            match self.codec.decode(&mut self.input.bytes) {
                 Ok(Some(frame)) => {
                     self.times.heard = self.times.turn;
                     // Between the pieces of a message there may be pings without end.
@@ -41,7 +42,9 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             }
         }
         self.input.settle();
-        let held = self.input.held() + self.framing.held();
+        let upgrade = self.before_login.as_ref().and_then(|it| it.upgrade.as_ref());
+        let kept = upgrade.map_or(0, UpgradeRequest::len);
+        let held = self.input.held() + self.codec.held() + kept;
         self.outbox.footprint().set_input(held, has_taken);
     }
 
@@ -59,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
 
     async fn frame(&mut self, frame: Frame) {
         match frame.opcode {
-            Opcode::Ping => self.outbox.push_frame(self.framing.pong(frame.payload)),
+            Opcode::Ping => self.outbox.push_frame(self.codec.pong(frame.payload)),
             Opcode::Close => {
                 // The answer to a close frame repeats its code (RFC 6455 §5.5.1).
                 let code = ws::close_code(&frame.payload).unwrap_or(code::NORMAL);

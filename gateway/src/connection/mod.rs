@@ -4,6 +4,7 @@ mod backlog;
 mod deadlines;
 mod end;
 mod expiry;
+mod guard;
 mod inbound;
 mod login;
 #[cfg(test)]
@@ -13,7 +14,6 @@ use std::{
     collections::VecDeque,
     future::{Future, pending, poll_fn},
     io,
-    net::SocketAddr,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -29,17 +29,18 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(crate) use self::backlog::Unread;
-use self::{backlog::Backlog, deadlines::Times, end::End, expiry::Expiry};
+use self::{backlog::Backlog, deadlines::Times, end::End, expiry::Expiry, guard::SessionGuard};
 use crate::{
-    gateway::Shared,
+    codec::Codec,
+    context::ConnectionContext,
     limit::ConnectionRate,
     memory::Holder,
     metrics,
     outbox::{Close, Look, Next, Outbox, code},
     read_buffer::ReadBuffer,
-    session::{Client, SessionGuard},
-    transport::{Framing, Transport},
+    session::Client,
+    transport::{Address, Framing, TlsPeer, Transport},
+    upgrade::UpgradeRequest,
 };
 
 /// How long a client that reads too slowly may take the close frame.
@@ -49,31 +50,48 @@ const CUT_OFF_PATIENCE: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How long a client is not read after a request of it was refused. What it sends meanwhile is
-/// read, refused and answered in one go, and what comes for it is written in one go: whoever is
-/// short of time must not spend it on saying no, nor on one system call for each packet.
+/// read, refused and answered in one go, and what comes for it is written in one go: a gateway that is
+/// short of time must not spend it on refusals, nor on one system call for each packet.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a connection ends that has not logged in.
 pub(crate) const NO_ROOM: &str = "too many connections have not logged in";
 
+/// What a connection begins with, once its transport is ready.
+pub(crate) struct Prepared<S> {
+    pub(crate) stream: S,
+    /// What came together with what made the transport ready.
+    pub(crate) received: BytesMut,
+    pub(crate) upgrade: Option<UpgradeRequest>,
+    pub(crate) tls: Option<TlsPeer>,
+}
+
 /// A connection whose transport is ready.
-pub(crate) struct Connection<S> {
-    stream: S,
-    framing: Framing,
+pub(crate) struct Connection<T: Transport> {
+    stream: T::Stream,
+    codec: Codec,
     input: ReadBuffer,
     backlog: Backlog,
     /// What the client sent has waited for too long.
     is_overdue: bool,
     /// Frames laid out for writing, partly written.
     output: Chunks,
-    remote: SocketAddr,
-    shared: Arc<Shared>,
+    remote: Address,
+    context: Arc<ConnectionContext>,
     outbox: Arc<Outbox>,
-    /// Its place among those who have not logged in.
-    slot: Option<Box<Slot>>,
+    /// None from the login on, and boxed: a client keeps no room for it.
+    before_login: Option<Box<BeforeLogin>>,
     rate: Box<dyn ConnectionRate>,
     online: Option<Online>,
     times: Times,
+}
+
+/// What a client has until its login.
+struct BeforeLogin {
+    /// Its room among the connections that have not logged in: the connection ends when that is taken.
+    slot: Slot,
+    upgrade: Option<UpgradeRequest>,
+    tls: Option<TlsPeer>,
 }
 
 /// What a client has from its login on.
@@ -93,41 +111,37 @@ enum Moved {
     Out(usize),
 }
 
-impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
-    /// `received` came together with what made the transport ready.
+impl<T: Transport> Connection<T> {
+    /// Until its login, the connection has this slot, and ends when that is taken.
     pub(crate) fn new(
-        stream: S,
-        transport: Transport,
-        received: BytesMut,
-        remote: SocketAddr,
+        prepared: Prepared<T::Stream>,
+        framing: Framing,
+        remote: Address,
+        slot: Slot,
         login_by: Instant,
-        shared: Arc<Shared>,
+        context: Arc<ConnectionContext>,
     ) -> Self {
-        let limits = &shared.limits;
+        let Prepared { stream, received, upgrade, tls } = prepared;
+        let limits = &context.limits;
         let now = Instant::now();
-        let outbox = Outbox::new(limits.queue_messages, limits.queue_bytes).within(&shared.memory);
+        let outbox = Outbox::new(limits.queue_messages, limits.queue_bytes).within(&context.memory);
         let outbox = Arc::new(outbox);
-        shared.memory.list(&(outbox.clone() as Arc<dyn Holder>));
+        context.memory.list(&(outbox.clone() as Arc<dyn Holder>));
         Self {
             stream,
-            framing: Framing::new(transport, limits.packet.min(limits.login_packet)),
+            codec: Codec::new(framing, limits.packet.min(limits.login_packet)),
             input: ReadBuffer::new(received),
             backlog: Backlog::new(now),
             is_overdue: false,
             output: Chunks::default(),
             remote,
             outbox,
-            slot: None,
-            rate: shared.rate_limit.connection(),
+            before_login: Some(Box::new(BeforeLogin { slot, upgrade, tls })),
+            rate: context.rate_limit.connection(),
             online: None,
             times: Times::new(login_by, now),
-            shared,
+            context,
         }
-    }
-
-    /// Until its login, it has this place, and ends when that is taken.
-    pub(crate) fn in_slot(self, slot: Slot) -> Self {
-        Self { slot: Some(Box::new(slot)), ..self }
     }
 
     /// Runs until either side ends it.
@@ -156,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
                     return Ok(Some(End { close, patience: CUT_OFF_PATIENCE }));
                 }
                 Next::Close(close) => {
-                    let patience = self.shared.limits.write_timeout;
+                    let patience = self.context.limits.write_timeout;
                     return Ok(Some(End { close, patience }));
                 }
                 Next::Write | Next::Idle => {}
@@ -180,10 +194,10 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
             if wake_at < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(wake_at);
             }
-            let (online, slot) = (self.online.as_ref(), self.slot.as_deref());
+            let (online, before_login) = (self.online.as_ref(), self.before_login.as_deref());
             let tried = || {
                 if let Some(answers) = answers.take() {
-                    self.shared.fan_out.wake(outbox.tried(answers), &self.shared.tasks);
+                    self.context.fan_out.wake(outbox.tried(answers), &self.context.life.tasks);
                 }
             };
             tokio::select! {
@@ -200,13 +214,13 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
                     }
                 },
                 () = poll_fn(|cx| outbox.poll_changed(cx, paused.is_some())) => {}
-                () = poll_fn(|cx| evicted(slot, cx)), if !is_closing => {
+                () = poll_fn(|cx| evicted(before_login, cx)), if !is_closing => {
                     metrics::unauthenticated_evicted();
                     outbox.finish(None, Close::new(code::TRY_LATER, NO_ROOM));
                 }
                 () = Online::room(online), if !may_read => {}
                 () = Online::answered(online), if is_leaving => outbox.finish(None, Online::farewell(online)),
-                () = self.shared.leaving.cancelled(), if online.is_none() && !is_closing => {
+                () = self.context.life.leaving.cancelled(), if online.is_none() && !is_closing => {
                     outbox.finish(None, going_away());
                 }
                 () = &mut timer => {
@@ -230,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         let now = self.times.turn;
         let may_be = self.backlog.most(now) > online.lane.delay();
         self.is_overdue = may_be && online.lane.is_crowded() && {
-            let (read, unread) = (self.input.bytes.len(), self.stream.unread());
+            let (read, unread) = (self.input.bytes.len(), T::unread(&self.stream));
             let patience = online.lane.patience();
             let wait = self.backlog.wait(now, read, unread);
             self.backlog.forget(now, patience);
@@ -254,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
         let look = self.outbox.look(is_written.then_some(&mut *batch), is_paused);
         if is_written {
             for frame in batch.drain(..) {
-                self.framing.encode(&frame, &mut self.output);
+                self.codec.encode(&frame, &mut self.output);
             }
             self.times.took = now;
         }
@@ -265,9 +279,9 @@ impl<S: AsyncRead + AsyncWrite + Unread + Unpin + Send> Connection<S> {
     }
 }
 
-/// Ready once another connection has the place of this one.
-fn evicted(slot: Option<&Slot>, cx: &mut Context<'_>) -> Poll<()> {
-    slot.map_or(Poll::Pending, |slot| slot.poll_evicted(cx))
+/// Ready once another connection has the slot of this one.
+fn evicted(before_login: Option<&BeforeLogin>, cx: &mut Context<'_>) -> Poll<()> {
+    before_login.map_or(Poll::Pending, |it| it.slot.poll_evicted(cx))
 }
 
 fn going_away() -> Close {

@@ -1,127 +1,30 @@
 //! Connections over pipes in memory, with paused time; there is no logic server, so that logins
 //! wait for their answer.
 
+mod bounds;
+mod credentials;
 mod frames;
 mod leading;
+mod pair;
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
-use imago_container::{Container, GatewayHandle, ServerInfo};
-use imago_proto::{BasicPacket, LogicPacket, Opcode, link, msg::LoginReq};
+use imago_proto::{BasicPacket, LogicPacket, Opcode};
 use tokio::{
-    io::{AsyncReadExt, DuplexStream, duplex},
-    task::JoinHandle,
+    io::AsyncReadExt,
     time::{Instant, sleep},
 };
 
-use super::{Connection, Unread};
+use self::pair::Pair;
+use super::{Connection, Prepared};
 use crate::{
-    Authenticator, Extensions, Identity, Unauthorized,
-    gateway::{Doors, Shared},
-    session::Client as Session,
-    tests::support::{Client, LOGIN, Received, config, login_body, notice, tcp_header, token},
-    transport::Transport,
+    AuthError, Authenticator, Credentials, Framing, Identity,
+    tests::support::{Client, LOGIN, Received, login_body, notice, tcp_header, token},
 };
 
-mod bounds;
-
 const SECOND: Duration = Duration::from_secs(1);
-
-fn handle() -> GatewayHandle {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let role = move |handle| -> Arc<dyn imago_container::GatewayRole> {
-        sender.send(handle).unwrap();
-        Arc::new(NoRole)
-    };
-    let container = Container::builder(ServerInfo::new("gateway", "gate01"))
-        .cluster("imago", b"a secret of this test")
-        .naming(Arc::new(imago_naming::Memory::new()))
-        .depends_on("chat")
-        .gateway(0, "tcp", role)
-        .build();
-    assert!(container.is_ok());
-    receiver.recv().unwrap()
-}
-
-/// Never called: the container does not run.
-struct NoRole;
-
-#[async_trait]
-impl imago_container::GatewayRole for NoRole {
-    fn push(&self, _: link::Push, _: Bytes) -> Option<BoxFuture<'static, ()>> {
-        None
-    }
-    fn owed(&self, _: &[u64], _: Duration) {}
-    fn redelivered(&self, _: link::Redelivered) {}
-    fn kick(&self, _: imago_proto::SessionId, _: Bytes) {}
-    fn open_doors(&self) {}
-    fn fence(&self) {}
-    async fn drain(&self, _: Duration) {}
-}
-
-impl Unread for DuplexStream {
-    fn unread(&self) -> usize {
-        0
-    }
-}
-
-/// A connection with its client.
-struct Pair {
-    client: Client,
-    shared: Arc<Shared>,
-    connection: JoinHandle<()>,
-    begun: Instant,
-}
-
-impl Pair {
-    fn new(transport: Transport) -> Self {
-        Self::with(transport, 1 << 20, |_| {})
-    }
-
-    /// The pipe holds so many bytes in either direction.
-    fn with(transport: Transport, pipe: usize, extend: impl FnOnce(&mut Extensions)) -> Self {
-        let config = config(&[("limits.queue_messages", "20")]);
-        let mut extensions = Extensions::of(&config);
-        extend(&mut extensions);
-        let shared = Shared::new(handle(), extensions, config.limits);
-        shared.doors.send_replace(Doors::Open);
-        let (near, far): (DuplexStream, DuplexStream) = duplex(pipe);
-        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        let begun = Instant::now();
-        let login_by = begun + shared.limits.login_timeout;
-        let connection =
-            Connection::new(near, transport, BytesMut::new(), remote, login_by, shared.clone());
-        let in_slot = {
-            let strangers = shared.strangers.clone();
-            async move { connection.in_slot(strangers.enter(remote.ip()).await).run().await }
-        };
-        let connection = tokio::spawn(in_slot);
-        Self { client: Client::over(far, transport), shared, connection, begun }
-    }
-
-    /// Logs in, without an answer.
-    async fn logging_in(transport: Transport, pipe: usize) -> (Self, Arc<Session>) {
-        let mut pair = Self::with(transport, pipe, |_| {});
-        pair.client.request(LOGIN, login_body(&token("alice"))).await;
-        soon(|| pair.shared.sessions.len() == 1).await;
-        let session = pair.shared.sessions.all().remove(0);
-        (pair, session)
-    }
-
-    async fn online(transport: Transport, pipe: usize) -> (Self, Arc<Session>) {
-        let (mut pair, session) = Self::logging_in(transport, pipe).await;
-        session.outbox.login_answered(answer("welcome"));
-        assert_eq!(pair.client.recv_logic().await.body, "welcome");
-        (pair, session)
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-}
 
 fn answer(body: &'static str) -> Bytes {
     LogicPacket::request("test", 0, "", body.into()).encode()
@@ -144,7 +47,7 @@ async fn soon(mut is_so: impl FnMut() -> bool) {
 
 /// Bytes that end a WebSocket connection with this code before any login.
 async fn ends(bytes: &[u8], code: u16) {
-    let mut pair = Pair::new(Transport::WebSocket);
+    let mut pair = Pair::new(Framing::WebSocket);
     pair.client.send_bytes(bytes).await;
     pair.client.expect_close(code).await;
     assert!(pair.elapsed() < SECOND, "{:?}", pair.elapsed());
@@ -163,7 +66,7 @@ async fn what_is_no_frame_or_no_packet_ends_the_connection_with_a_reason() {
     ends(b"\x82\x05hello", 1002).await;
     ends(b"\xc2\x80\x01\x02\x03\x04", 1002).await;
     ends(b"\x83\x80\x01\x02\x03\x04", 1002).await;
-    let client = Pair::new(Transport::WebSocket).client;
+    let client = Pair::new(Framing::WebSocket).client;
     ends(&client.frame(Opcode::Binary, "wrong magic"), 1002).await;
     ends(&client.frame(Opcode::Text, "hello"), 1002).await;
     ends(&client.frame(Opcode::Binary, answer("x").slice(..9)), 1002).await;
@@ -171,15 +74,15 @@ async fn what_is_no_frame_or_no_packet_ends_the_connection_with_a_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_length_on_tcp_is_checked_before_anything_arrives() {
-    let mut pair = Pair::new(Transport::Tcp);
+    let mut pair = Pair::new(Framing::LengthPrefixed);
     pair.client.send_bytes(&tcp_header(u32::MAX)).await;
     pair.client.expect_close(1009).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_token_is_answered_with_the_bytes_that_old_clients_know() {
-    let mut pair = Pair::new(Transport::Tcp);
-    // The login request of the client wire, section 2, its token is "abc".
+    let mut pair = Pair::new(Framing::LengthPrefixed);
+    // The vector "login request" (docs/wire.md, "Test vectors"), whose token is "abc".
     let request = LogicPacket::request(LOGIN, 1, "", Bytes::from_static(b"\n\x03abc\"\x03web"));
     pair.client.send_frame(Opcode::Binary, request.encode()).await;
     let mut answer = [0; 5 + 32 + 5];
@@ -191,12 +94,12 @@ async fn a_bad_token_is_answered_with_the_bytes_that_old_clients_know() {
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_log_in_first_is_told_so() {
-    let mut pair = Pair::new(Transport::WebSocket);
+    let mut pair = Pair::new(Framing::WebSocket);
     pair.client.request("chat.user.talk", "").await;
     assert_eq!(pair.client.recv_refusal().await.0, 103);
     pair.client.expect_close(1008).await;
 
-    let mut pair = Pair::new(Transport::WebSocket);
+    let mut pair = Pair::new(Framing::WebSocket);
     pair.client.request(LOGIN, &b"\xff\xff"[..]).await;
     assert_eq!(pair.client.recv_refusal().await.0, 101);
     pair.client.expect_close(1008).await;
@@ -205,12 +108,12 @@ async fn who_does_not_log_in_first_is_told_so() {
 #[tokio::test(start_paused = true)]
 async fn who_does_not_log_in_within_ten_seconds_is_closed() {
     for half in ["", "\u{2}\0\0"] {
-        let mut pair = Pair::new(Transport::Tcp);
+        let mut pair = Pair::new(Framing::LengthPrefixed);
         pair.client.send_bytes(half.as_bytes()).await;
         pair.client.expect_close(1008).await;
         assert!(pair.elapsed() >= 10 * SECOND && pair.elapsed() < 12 * SECOND);
     }
-    let mut pair = Pair::new(Transport::WebSocket);
+    let mut pair = Pair::new(Framing::WebSocket);
     for _ in 0..9 {
         sleep(SECOND).await;
         // Being busy is no login.
@@ -224,16 +127,14 @@ struct Hanging;
 
 #[async_trait]
 impl Authenticator for Hanging {
-    async fn authenticate(&self, _: &LoginReq) -> Result<Identity, Unauthorized> {
+    async fn authenticate(&self, _: &Credentials<'_>) -> Result<Identity, AuthError> {
         std::future::pending().await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_authenticator_has_the_time_that_the_client_has() {
-    let mut pair = Pair::with(Transport::WebSocket, 1 << 20, |extensions| {
-        extensions.authenticator = Arc::new(Hanging);
-    });
+    let mut pair = Pair::with(Framing::WebSocket, 1 << 20, Some(Arc::new(Hanging)), None);
     pair.client.request(LOGIN, login_body("x")).await;
     pair.client.expect_close(1008).await;
     assert!(pair.elapsed() >= 10 * SECOND && pair.elapsed() < 12 * SECOND);
@@ -243,16 +144,14 @@ struct Careless;
 
 #[async_trait]
 impl Authenticator for Careless {
-    async fn authenticate(&self, _: &LoginReq) -> Result<Identity, Unauthorized> {
+    async fn authenticate(&self, _: &Credentials<'_>) -> Result<Identity, AuthError> {
         Ok(Identity { account: "".into(), app: "app".into(), device: String::new(), expires: None })
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authenticator_cannot_let_somebody_in_without_a_name() {
-    let mut pair = Pair::with(Transport::WebSocket, 1 << 20, |extensions| {
-        extensions.authenticator = Arc::new(Careless);
-    });
+async fn an_authenticator_cannot_let_a_client_in_without_a_name() {
+    let mut pair = Pair::with(Framing::WebSocket, 1 << 20, Some(Arc::new(Careless)), None);
     pair.client.request(LOGIN, login_body("x")).await;
     assert_eq!(pair.client.recv_logic().await.header.status, 105);
     pair.client.expect_close(1008).await;
@@ -260,7 +159,7 @@ async fn an_authenticator_cannot_let_somebody_in_without_a_name() {
 
 #[tokio::test(start_paused = true)]
 async fn two_minutes_without_a_frame_end_the_session() {
-    let (mut pair, _) = Pair::online(Transport::WebSocket, 1 << 20).await;
+    let (mut pair, _) = Pair::online(Framing::WebSocket, 1 << 20).await;
     sleep(100 * SECOND).await;
     pair.client.send_frame(Opcode::Ping, "").await;
     assert_eq!(pair.client.recv().await, Received::Pong(Bytes::new()));
@@ -276,22 +175,22 @@ async fn two_minutes_without_a_frame_end_the_session() {
         "{:?}",
         pair.elapsed()
     );
-    assert_eq!(pair.shared.sessions.len(), 0);
+    assert_eq!(pair.context.sessions.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_is_given_up_after_the_write_timeout() {
-    let (pair, session) = Pair::online(Transport::WebSocket, 1024).await;
+    let (pair, session) = Pair::online(Framing::WebSocket, 1024).await;
     let begun = Instant::now();
     session.outbox.push(large());
     pair.connection.await.unwrap();
     assert!(begun.elapsed() >= 10 * SECOND && begun.elapsed() < 12 * SECOND);
-    assert_eq!(pair.shared.sessions.len(), 0);
+    assert_eq!(pair.context.sessions.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_little_by_little_keeps_its_session_and_is_heard() {
-    let (mut pair, session) = Pair::online(Transport::WebSocket, 8 << 10).await;
+    let (mut pair, session) = Pair::online(Framing::WebSocket, 8 << 10).await;
     session.outbox.push(large());
     let mut some = vec![0; 4 << 10];
     for _ in 0..20 {
@@ -299,12 +198,12 @@ async fn a_client_that_takes_little_by_little_keeps_its_session_and_is_heard() {
         pair.client.send_frame(Opcode::Ping, "").await;
         pair.client.stream.read_exact(&mut some).await.unwrap();
     }
-    assert_eq!(pair.shared.sessions.len(), 1);
+    assert_eq!(pair.context.sessions.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_ends_the_session_at_once_even_in_the_middle_of_a_write() {
-    let (mut pair, session) = Pair::online(Transport::WebSocket, 1024).await;
+    let (mut pair, session) = Pair::online(Framing::WebSocket, 1024).await;
     let begun = Instant::now();
     session.outbox.push(large());
     pair.client.stream.read_exact(&mut [0; 4]).await.unwrap();
@@ -313,7 +212,7 @@ async fn a_full_queue_ends_the_session_at_once_even_in_the_middle_of_a_write() {
         session.outbox.is_closing()
     })
     .await;
-    soon(|| pair.shared.sessions.len() == 0).await;
+    soon(|| pair.context.sessions.len() == 0).await;
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
     pair.connection.await.unwrap();
     assert!(begun.elapsed() < 3 * SECOND, "{:?}", begun.elapsed());
@@ -321,7 +220,7 @@ async fn a_full_queue_ends_the_session_at_once_even_in_the_middle_of_a_write() {
 
 #[tokio::test(start_paused = true)]
 async fn the_close_frame_of_a_slow_reader_stands_behind_what_was_half_written() {
-    let (mut pair, session) = Pair::online(Transport::WebSocket, 1024).await;
+    let (mut pair, session) = Pair::online(Framing::WebSocket, 1024).await;
     session.outbox.push(large());
     tokio::task::yield_now().await;
     for _ in 0..=20 {
@@ -335,7 +234,7 @@ async fn the_close_frame_of_a_slow_reader_stands_behind_what_was_half_written() 
 
 #[tokio::test(start_paused = true)]
 async fn a_kick_brings_the_notice_and_the_close_half_a_second_later() {
-    let (mut pair, session) = Pair::online(Transport::WebSocket, 1 << 20).await;
+    let (mut pair, session) = Pair::online(Framing::WebSocket, 1 << 20).await;
     let begun = Instant::now();
     session.kick(notice(&session.session.channel_id));
     session.outbox.push(answer("too late"));
@@ -347,7 +246,7 @@ async fn a_kick_brings_the_notice_and_the_close_half_a_second_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kicked_client_that_reads_nothing_does_not_stay() {
-    let (pair, session) = Pair::online(Transport::WebSocket, 1024).await;
+    let (pair, session) = Pair::online(Framing::WebSocket, 1024).await;
     session.outbox.push(large());
     tokio::task::yield_now().await;
     let begun = Instant::now();
@@ -358,7 +257,7 @@ async fn a_kicked_client_that_reads_nothing_does_not_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_pings_is_answered_and_is_no_slow_reader() {
-    let (mut pair, _) = Pair::online(Transport::WebSocket, 1 << 20).await;
+    let (mut pair, _) = Pair::online(Framing::WebSocket, 1 << 20).await;
     let ping = pair.client.frame(Opcode::Ping, "");
     let flood = ping.repeat(1000);
     pair.client.send_bytes(&flood).await;
@@ -369,7 +268,7 @@ async fn a_flood_of_pings_is_answered_and_is_no_slow_reader() {
 
 #[tokio::test(start_paused = true)]
 async fn pieces_of_a_message_are_put_together_with_a_ping_between_them() {
-    let mut pair = Pair::new(Transport::WebSocket);
+    let mut pair = Pair::new(Framing::WebSocket);
     let login = LogicPacket::request(LOGIN, 1, "", login_body(&token("alice")).into()).encode();
     let (first, second) = (login.slice(..20), login.slice(20..));
     let mut pieces: VecDeque<BytesMut> = VecDeque::new();
@@ -381,17 +280,17 @@ async fn pieces_of_a_message_are_put_together_with_a_ping_between_them() {
     for piece in pieces {
         pair.client.send_bytes(&piece).await;
     }
-    soon(|| pair.shared.sessions.len() == 1).await;
-    let session = pair.shared.sessions.all().remove(0);
+    assert_eq!(pair.client.recv().await, Received::Pong("between".into()));
+    soon(|| pair.context.sessions.len() == 1).await;
+    let session = pair.context.sessions.all().remove(0);
     session.outbox.login_answered(answer("welcome"));
     assert_eq!(pair.client.recv_logic().await.body, "welcome");
-    assert_eq!(pair.client.recv().await, Received::Pong("between".into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_is_over_when_its_task_is_cancelled() {
-    let (pair, _) = Pair::online(Transport::Tcp, 1024).await;
+    let (pair, _) = Pair::online(Framing::LengthPrefixed, 1024).await;
     pair.connection.abort();
     assert!(pair.connection.await.unwrap_err().is_cancelled());
-    assert_eq!(pair.shared.sessions.len(), 0);
+    assert_eq!(pair.context.sessions.len(), 0);
 }

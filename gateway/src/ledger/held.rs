@@ -13,7 +13,7 @@ pub(super) const HELD_BYTES_MAX: usize = 256 << 10;
 /// What waits. Overflow policy: a push that has no room is dropped, and the session's redelivery
 /// brings it.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct HeldPushes {
     waiting: Vec<Waiting>,
     bytes: usize,
     /// What [`change`](Self::change) has told.
@@ -52,9 +52,9 @@ impl Waiting {
     }
 }
 
-// === impl Held ===
+// === impl HeldPushes ===
 
-impl Held {
+impl HeldPushes {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

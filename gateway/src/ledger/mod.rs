@@ -23,7 +23,7 @@ use imago_proto::{
 pub(crate) use self::message::Message;
 use self::{
     floors::Floors,
-    held::{Held, Waiting},
+    held::{HeldPushes, Waiting},
     unacked::{Id, Unacked},
 };
 use crate::outbox::Packet;
@@ -51,7 +51,7 @@ enum Since {
 #[derive(Debug, Default)]
 struct Kept {
     floors: Floors,
-    held: Held,
+    held: HeldPushes,
     unacked: Unacked,
     /// Redeliveries asked for.
     asks: u32,

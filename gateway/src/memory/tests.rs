@@ -159,15 +159,15 @@ async fn who_waits_the_longest_for_the_rest_of_a_packet_has_to_go() {
     // What they had is not taken off again at their end.
     drop(all);
     assert_eq!(used(&memory.input), 0);
-    assert!(lock(&memory.holders).places.iter().all(Option::is_none));
+    assert!(lock(&memory.holders).entries.iter().all(Option::is_none));
 }
 
 #[test]
-fn places_are_used_again() {
+fn indices_are_used_again() {
     let memory = Memory::new(MIB, MIB);
     for _ in 0..10 {
         let some: Vec<_> = (0..10).map(|_| outbox(&memory)).collect();
         drop(some);
     }
-    assert_eq!(lock(&memory.holders).places.len(), 10);
+    assert_eq!(lock(&memory.holders).entries.len(), 10);
 }

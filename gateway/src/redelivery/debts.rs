@@ -1,6 +1,6 @@
 //! Which sessions are owed a redelivery, and when each is asked for.
 //!
-//! Pure: time comes in as an argument. A debt is there until a redelivery is complete that was asked
+//! Pure: time comes in as an argument. A debt stays until a redelivery is complete that was asked
 //! for after it was made.
 
 use std::collections::{BTreeSet, HashMap, hash_map::Entry};

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use imago_container::GatewayHandle;
 use imago_proto::{SessionId, link};
 use rand::RngExt;
 use tokio::{
@@ -18,7 +19,6 @@ use tokio::{
 
 use self::debts::{Debts, Due};
 use crate::{
-    gateway::Shared,
     ledger::{self, Missing},
     metrics,
     session::Sessions,
@@ -127,17 +127,17 @@ impl Redelivery {
     }
 
     /// Asks for what is due, for as long as the gateway runs.
-    pub(crate) async fn run(shared: Arc<Shared>) {
-        let redelivery = &shared.sessions.delivery.redelivery;
+    pub(crate) async fn run(sessions: Arc<Sessions>, handle: GatewayHandle) {
+        let redelivery = &sessions.delivery.redelivery;
         loop {
-            redelivery.owe_all_due(&shared.sessions).await;
+            redelivery.owe_all_due(&sessions).await;
             let now = Instant::now();
             let (due, next) = {
                 let mut state = redelivery.lock();
                 (state.debts.take_due(now, BATCH), state.debts.next())
             };
             if !due.is_empty() {
-                redelivery.ask(&shared, &due);
+                redelivery.ask(&sessions, &handle, &due);
                 yield_now().await;
                 continue;
             }
@@ -157,10 +157,10 @@ impl Redelivery {
         }
     }
 
-    fn ask(&self, shared: &Shared, due: &[Due]) {
+    fn ask(&self, sessions: &Sessions, handle: &GatewayHandle, due: &[Due]) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for due in due {
-            let Some(client) = shared.sessions.get(SessionId(due.session)) else {
+            let Some(client) = sessions.get(SessionId(due.session)) else {
                 self.ended(due.session);
                 continue;
             };
@@ -174,19 +174,19 @@ impl Redelivery {
             }
             if bytes >= BATCH_BYTES {
                 bytes = 0;
-                self.send(shared, mem::take(&mut batch));
+                self.send(handle, mem::take(&mut batch));
             }
         }
-        self.send(shared, batch);
+        self.send(handle, batch);
     }
 
-    fn send(&self, shared: &Shared, batch: Vec<link::Missing>) {
+    fn send(&self, handle: &GatewayHandle, batch: Vec<link::Missing>) {
         if batch.is_empty() {
             return;
         }
         metrics::redeliveries(batch.len());
         let sessions: Vec<u64> = batch.iter().map(|missing| missing.session).collect();
-        if !shared.handle.redeliver(batch) {
+        if !handle.redeliver(batch) {
             self.put_off(&sessions);
         }
     }

@@ -19,12 +19,12 @@ use imago_proto::{Account, App, SessionId};
 pub(super) struct Accounts {
     most: usize,
     silent_after: Duration,
-    held: Mutex<HashMap<(App, Account), Held>>,
+    by_account: Mutex<HashMap<(App, Account), AccountSessions>>,
 }
 
 /// Connections of one account.
 #[derive(Debug, Default)]
-struct Held {
+struct AccountSessions {
     sessions: Vec<SessionId>,
     /// Those that gave way, and have not ended yet.
     replaced: usize,
@@ -35,7 +35,7 @@ struct Held {
 pub(super) struct Seen {
     /// For how long nothing has come from its client.
     pub(super) silence: Duration,
-    /// The newcomer comes in its place, by its own word.
+    /// The newcomer replaces it, by its own word.
     pub(super) is_left: bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Crowded {
 
 impl Accounts {
     pub(super) fn new(most: usize, silent_after: Duration) -> Self {
-        Self { most, silent_after, held: Mutex::default() }
+        Self { most, silent_after, by_account: Mutex::default() }
     }
 
     /// Counts a connection in. Returns the one that has to give way, if one has; `look` tells what is
@@ -61,8 +61,8 @@ impl Accounts {
         id: SessionId,
         look: impl Fn(SessionId) -> Option<Seen>,
     ) -> Result<Option<SessionId>, Crowded> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Held { sessions, replaced } = held.entry(account).or_default();
+        let mut held = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
+        let AccountSessions { sessions, replaced } = held.entry(account).or_default();
         if sessions.len() < self.most {
             // Most accounts have one.
             sessions.reserve_exact(1);
@@ -90,8 +90,8 @@ impl Accounts {
 
     /// A connection that was counted in has ended.
     pub(super) fn leave(&self, account: &(App, Account), id: SessionId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Held { sessions, replaced }) = held.get_mut(account) else { return };
+        let mut held = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(AccountSessions { sessions, replaced }) = held.get_mut(account) else { return };
         match sessions.iter().position(|other| *other == id) {
             Some(at) => drop(sessions.swap_remove(at)),
             None => *replaced = replaced.saturating_sub(1),
@@ -178,10 +178,10 @@ mod tests {
         let look = |_| Some(Seen { silence: 60 * SECOND, is_left: false });
         accounts.enter(alice(), SessionId(3), look).unwrap();
         for id in [3, 1, 2] {
-            assert!(!accounts.held.lock().unwrap().is_empty());
+            assert!(!accounts.by_account.lock().unwrap().is_empty());
             accounts.leave(&alice(), SessionId(id));
         }
-        assert!(accounts.held.lock().unwrap().is_empty());
+        assert!(accounts.by_account.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -98,7 +98,7 @@ async fn a_lost_push_is_asked_for_and_newer_ones_wait_meanwhile() {
     world.logic.push_message("ann", &place("d", 9));
     ann.gets(&["d9"]).await;
     ann.gets_no_more().await;
-    let debts = || world.shared.sessions.delivery.redelivery.len();
+    let debts = || world.context.sessions.delivery.redelivery.len();
     eventually("nothing is owed", || debts() == 0).await;
     assert_eq!(world.logic.take_asked(), []);
 }
@@ -121,7 +121,7 @@ async fn a_session_that_is_owed_pushes_asks_until_it_has_them() {
     let asked = world.logic.next_asked().await;
     assert_eq!((asked.mark, asked.have), (Some(Mark::up_to(9)), vec![]));
     world.logic.redelivered("ann", Some(Mark::up_to(9))).await;
-    let debts = || world.shared.sessions.delivery.redelivery.len();
+    let debts = || world.context.sessions.delivery.redelivery.len();
     eventually("nothing is owed", || debts() == 0).await;
 }
 
@@ -148,7 +148,7 @@ async fn all_sessions_are_asked_for_when_all_are_owed() {
         }
     }
     assert!(asked == 300 && most <= 256, "{asked}, {most} at a time");
-    let debts = || world.shared.sessions.delivery.redelivery.len();
+    let debts = || world.context.sessions.delivery.redelivery.len();
     eventually("nothing is owed", || debts() == 0).await;
 }
 
@@ -173,9 +173,9 @@ async fn a_session_that_ends_is_owed_nothing() {
     let ann = client_since(&world, "ann", 3).await;
     world.logic.push_message("ann", &place("a", 9));
     world.logic.next_asked().await;
-    assert_eq!(world.shared.sessions.delivery.redelivery.len(), 1);
+    assert_eq!(world.context.sessions.delivery.redelivery.len(), 1);
     drop(ann);
-    let debts = || world.shared.sessions.delivery.redelivery.len();
+    let debts = || world.context.sessions.delivery.redelivery.len();
     eventually("nothing is owed", || debts() == 0).await;
 }
 

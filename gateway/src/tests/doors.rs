@@ -8,16 +8,26 @@ use imago_proto::link::Push;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::support::{Client, LOGIN, PATIENCE, Received, World, eventually, login_body, token};
-use crate::gateway::{Doors, Gateway, Pace};
+use crate::{
+    lifecycle::Doors,
+    role::{HandOver, Role},
+};
 
-fn role(world: &World) -> Gateway {
-    let pace = Pace { batch: 1, pause: Duration::from_millis(1) };
-    Gateway { shared: world.shared.clone(), pace, redeliver_interval: Duration::ZERO }
+fn role(world: &World) -> Role {
+    let context = &world.context;
+    Role {
+        sessions: context.sessions.clone(),
+        fan_out: context.fan_out.clone(),
+        memory: context.memory.clone(),
+        life: context.life.clone(),
+        hand_over: HandOver { batch: 1, pause: Duration::from_millis(1) },
+        redeliver_interval: Duration::ZERO,
+    }
 }
 
 #[tokio::test]
 async fn clients_wait_until_the_gateway_has_a_logic_server() {
-    let world = World::start_young(&[], |_| {}).await;
+    let world = World::start_young(&[], |builder| builder).await;
     let mut early = Client::tcp(world.tcp).await;
     early.request(LOGIN, login_body(&token("alice"))).await;
     let waits = timeout(Duration::from_millis(200), early.recv_patiently());
@@ -30,7 +40,7 @@ async fn clients_wait_until_the_gateway_has_a_logic_server() {
 async fn a_login_without_a_logic_server_is_answered_302() {
     let world = World::start(&[("forward.hold", "200ms")]).await;
     world.leave_logic.cancel();
-    eventually("no logic server", || !world.shared.handle.has_adult()).await;
+    eventually("no logic server", || !world.context.handle.has_adult()).await;
     let mut client = Client::ws(world.ws).await;
     client.request(LOGIN, login_body(&token("alice"))).await;
     assert_eq!(client.recv_refusal().await.0, 302);
@@ -51,7 +61,7 @@ async fn a_leaving_gateway_gives_outstanding_answers_and_closes_with_1001() {
     world.leave.cancel();
     idle.expect_close(1001).await;
     stranger.expect_close(1001).await;
-    eventually("the port is closed", || world.shared.sessions.len() == 1).await;
+    eventually("the port is closed", || world.context.sessions.len() == 1).await;
     assert!(TcpStream::connect(world.ws).await.is_err(), "still accepting");
 
     world.logic.release(1);
@@ -74,15 +84,25 @@ async fn a_leaving_gateway_waits_no_longer_than_it_may() {
 }
 
 #[tokio::test]
+async fn no_pause_follows_the_last_clients_of_a_leaving_gateway() {
+    let mut world = World::start(&[("drain.timeout", "10m"), ("drain.pause", "1m")]).await;
+    let mut idle = Client::ws(world.ws).await;
+    idle.log_in("idle").await;
+    world.leave.cancel();
+    idle.expect_close(1001).await;
+    timeout(PATIENCE, &mut world.gateway).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_gateway_that_never_opened_its_doors_leaves_at_once() {
-    let mut world = World::start_young(&[], |_| {}).await;
+    let mut world = World::start_young(&[], |builder| builder).await;
     let _early = Client::tcp(world.tcp).await;
     world.leave.cancel();
     timeout(PATIENCE, &mut world.gateway).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_fenced_gateway_hands_its_clients_over_and_takes_nobody_until_it_is_open_again() {
+async fn a_fenced_gateway_hands_its_clients_over_and_takes_none_until_it_is_open_again() {
     let world = World::start(&[]).await;
     let role = role(&world);
     let mut inside = Client::ws(world.ws).await;
@@ -99,7 +119,7 @@ async fn a_fenced_gateway_hands_its_clients_over_and_takes_nobody_until_it_is_op
     assert!(world.logic.session_of("late").is_none());
 
     role.open_doors();
-    assert_eq!(*world.shared.doors.borrow(), Doors::Open);
+    assert_eq!(*world.context.life.doors.borrow(), Doors::Open);
     world.client("back").await;
 }
 

@@ -6,7 +6,7 @@ const CLIENTS: usize = 100;
 const PUSHES: usize = 200;
 
 #[tokio::test]
-async fn a_burst_for_many_cuts_nobody_off_and_comes_in_order() {
+async fn a_burst_for_many_cuts_no_client_off_and_comes_in_order() {
     let world = World::start(&[("limits.queue_messages", "16")]).await;
     let mut clients = Vec::new();
     for number in 0..CLIENTS {

@@ -7,12 +7,11 @@ use std::{
 
 use async_trait::async_trait;
 use imago_kit::jwt::{EncodingKey, Header, encode};
-use imago_proto::msg::LoginReq;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::support::{Client, JWT_SECRET, LOGIN, Received, World, eventually, login_body, token};
-use crate::{Authenticator, Identity, Unauthorized};
+use crate::{AuthError, Authenticator, Credentials, Identity};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -43,7 +42,7 @@ async fn a_connection_ends_with_its_token() {
     let mut again = Client::ws(world.ws).await;
     again.request(LOGIN, login_body(&token)).await;
     assert_eq!(again.recv_logic().await.header.status, 105);
-    eventually("the session is over", || world.shared.sessions.len() == 0).await;
+    eventually("the session is over", || world.context.sessions.len() == 0).await;
 }
 
 #[tokio::test]
@@ -78,13 +77,13 @@ async fn expired_connections_are_kept_where_that_is_wanted() {
     client.echo("still here").await;
 }
 
-/// Knows nobody for long.
+/// Lets clients in for a moment.
 struct Brief;
 
 #[async_trait]
 impl Authenticator for Brief {
-    async fn authenticate(&self, request: &LoginReq) -> Result<Identity, Unauthorized> {
-        let account = request.token.as_str().into();
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Identity, AuthError> {
+        let account = credentials.login.token.as_str().into();
         let expires = Some(SystemTime::now() + 300 * MS);
         Ok(Identity { account, app: "kim".into(), device: String::new(), expires })
     }
@@ -92,8 +91,7 @@ impl Authenticator for Brief {
 
 #[tokio::test]
 async fn a_custom_authenticator_says_when_a_client_has_to_go() {
-    let world =
-        World::start_with(&[], |extensions| extensions.authenticator = Arc::new(Brief)).await;
+    let world = World::start_with(&[], |builder| builder.authenticator(Arc::new(Brief))).await;
     let mut client = online(&world, "alice").await;
     client.expect_close(4401).await;
 }

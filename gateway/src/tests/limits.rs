@@ -1,12 +1,12 @@
 //! How many may come in, and who may not.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::support::{Client, FAST, LOGIN, Received, World, eventually, login_body, token};
-use crate::Acceptor;
+use crate::{Acceptor, Address};
 
 #[tokio::test]
 async fn a_thousand_bad_logins_at_once_do_not_disturb_others() {
@@ -109,18 +109,18 @@ async fn clients_of_a_stuck_server_are_told_at_once_and_served_when_it_goes_on()
     other.echo("served again").await;
 }
 
-struct Nobody;
+struct Closed;
 
 #[async_trait]
-impl Acceptor for Nobody {
-    async fn accept(&self, _: SocketAddr) -> Result<(), String> {
+impl Acceptor for Closed {
+    async fn accept(&self, _: &Address) -> Result<(), String> {
         Err("closed today".to_owned())
     }
 }
 
 #[tokio::test]
 async fn an_acceptor_turns_connections_away_before_they_say_anything() {
-    let world = World::start_with(&[], |extensions| extensions.acceptor = Arc::new(Nobody)).await;
+    let world = World::start_with(&[], |builder| builder.acceptor(Arc::new(Closed))).await;
     let mut client = Client::tcp(world.tcp).await;
     assert_eq!(client.recv().await, Received::End);
 }

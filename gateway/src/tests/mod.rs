@@ -10,3 +10,4 @@ mod limits;
 mod sessions;
 pub(crate) mod support;
 mod traffic;
+mod transports;

@@ -57,13 +57,13 @@ async fn a_later_login_has_a_higher_stamp_and_names_no_session_that_can_be_none(
 }
 
 #[tokio::test]
-async fn nothing_comes_before_the_login_answer() {
+async fn no_packet_comes_before_the_login_answer() {
     let world = World::start(&[]).await;
     let mut client = Client::ws(world.ws).await;
-    client.send_frame(Opcode::Ping, "early").await;
     client.send_frame(Opcode::Binary, BasicPacket::PING.encode()).await;
-    client.log_in("alice").await;
+    client.send_frame(Opcode::Ping, "early").await;
     assert_eq!(client.recv().await, Received::Pong("early".into()));
+    client.log_in("alice").await;
     assert_eq!(client.recv().await, Received::Packet(Packet::Basic(BasicPacket::PONG)));
 }
 
@@ -129,7 +129,7 @@ async fn a_kick_before_the_login_is_answered_answers_it_first() {
 }
 
 #[tokio::test]
-async fn kicks_and_pushes_that_race_with_the_end_hurt_nobody() {
+async fn kicks_and_pushes_that_race_with_the_end_do_no_harm() {
     let world = World::start(&[]).await;
     let mut other = world.client("other").await;
     for _ in 0..20 {
@@ -185,13 +185,12 @@ impl ConnectionRate for Explosive {
 #[tokio::test]
 async fn a_session_is_over_even_when_its_task_panics() {
     let world =
-        World::start_with(&[], |extensions| extensions.rate_limit = std::sync::Arc::new(Explosive))
-            .await;
+        World::start_with(&[], |builder| builder.rate_limit(std::sync::Arc::new(Explosive))).await;
     let mut client = world.client("alice").await;
     client.request("test.echo", "boom").await;
     assert_eq!(client.recv().await, Received::End);
     eventually("the session is over", || world.logic.accounts().is_empty()).await;
-    assert_eq!(world.shared.sessions.len(), 0);
+    assert_eq!(world.context.sessions.len(), 0);
     let mut client = Client::tcp(world.tcp).await;
     client.log_in("bob").await;
 }

@@ -21,7 +21,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) use client::{Client, Received, tcp_header};
 pub(crate) use logic::{FakeLogic, notice};
 
-use crate::{DEFAULT_CONFIG, Extensions, GatewayConfig, Server, gateway::Shared};
+use crate::{
+    Builder, DEFAULT_CONFIG, Gateway, GatewayConfig, accept::Entrance, context::ConnectionContext,
+};
 
 pub(crate) const JWT_SECRET: &str = "jwt-1sNzdiSgnNuxyq2g7xml2JvLArU";
 const CLUSTER_SECRET: &str = "a secret of this test cluster";
@@ -72,7 +74,8 @@ pub(crate) struct World {
     pub(crate) ws: std::net::SocketAddr,
     pub(crate) tcp: std::net::SocketAddr,
     pub(crate) logic: Arc<FakeLogic>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) context: Arc<ConnectionContext>,
+    pub(crate) entrance: Arc<Entrance>,
     pub(crate) gateway: JoinHandle<anyhow::Result<()>>,
     pub(crate) leave: CancellationToken,
     pub(crate) leave_logic: CancellationToken,
@@ -83,17 +86,17 @@ pub(crate) struct World {
 impl World {
     /// Both up and Adult.
     pub(crate) async fn start(changes: &[(&str, &str)]) -> Self {
-        Self::start_with(changes, |_| {}).await
+        Self::start_with(changes, |builder| builder).await
     }
 
     pub(crate) async fn start_with(
         changes: &[(&str, &str)],
-        extend: impl FnOnce(&mut Extensions),
+        extend: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         let world = Self::start_young(changes, extend).await;
         world.start_logic().await;
-        let mut doors = world.shared.doors.subscribe();
-        let open = doors.wait_for(|doors| *doors == crate::gateway::Doors::Open);
+        let mut doors = world.context.life.doors.subscribe();
+        let open = doors.wait_for(|doors| *doors == crate::lifecycle::Doors::Open);
         tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap();
         world
     }
@@ -101,22 +104,22 @@ impl World {
     /// A gateway without a logic server.
     pub(crate) async fn start_young(
         changes: &[(&str, &str)],
-        extend: impl FnOnce(&mut Extensions),
+        extend: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         let mut config = config(changes);
         let naming = format!("memory://{:016x}", rand::random::<u64>());
         config.naming = naming.clone().into();
         let logic = Arc::new(FakeLogic::new(naming));
-        let mut extensions = Extensions::of(&config);
-        extend(&mut extensions);
-        let server = Server::bind(config, extensions).await.unwrap();
+        let gateway = extend(Gateway::builder(config)).build().await.unwrap();
+        let at = |name| gateway.address(name).unwrap().socket_addr().unwrap();
         let (leave, leave_logic) = (CancellationToken::new(), CancellationToken::new());
         Self {
-            ws: server.ws().unwrap(),
-            tcp: server.tcp().unwrap(),
-            shared: server.shared.clone(),
+            ws: at("ws"),
+            tcp: at("tcp"),
+            context: gateway.entrance.context.clone(),
+            entrance: gateway.entrance.clone(),
             logic,
-            gateway: tokio::spawn(server.run(leave.clone())),
+            gateway: tokio::spawn(gateway.run(leave.clone())),
             logic_task: Mutex::default(),
             _end: [leave.clone().drop_guard(), leave_logic.clone().drop_guard()],
             leave,
@@ -147,9 +150,9 @@ impl World {
         if let Some(running) = self.logic_task.lock().unwrap().take() {
             running.abort();
         }
-        eventually("its links are lost", || !self.shared.handle.has_adult()).await;
+        eventually("its links are lost", || !self.context.handle.has_adult()).await;
         self.start_logic().await;
-        eventually("another is there", || self.shared.handle.has_adult()).await;
+        eventually("another is there", || self.context.handle.has_adult()).await;
     }
 
     /// A client that has logged in over TCP.

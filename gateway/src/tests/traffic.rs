@@ -80,7 +80,7 @@ async fn what_a_client_says_of_its_channel_and_in_metas_goes_no_further() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_cut_off_and_nobody_else_notices() {
+async fn a_client_that_reads_nothing_is_cut_off_and_no_other_notices() {
     let world = World::start(&[("limits.queue_messages", "64"), FAST[0], FAST[1]]).await;
     let mut slow = Client::ws(world.ws).await;
     slow.log_in("slow").await;
@@ -94,7 +94,7 @@ async fn a_client_that_reads_nothing_is_cut_off_and_nobody_else_notices() {
         pushed += 1;
         other.echo("still here").await;
     }
-    eventually("gone from the table", || world.shared.sessions.len() == 1).await;
+    eventually("gone from the table", || world.context.sessions.len() == 1).await;
     other.echo("and now").await;
     // The close frame comes behind what was written, never in the middle of it.
     loop {
@@ -131,7 +131,7 @@ async fn requests_over_the_rate_are_answered_and_the_others_too() {
 
 #[tokio::test]
 async fn more_requests_than_the_window_are_all_answered() {
-    // However long they wait: a client that sends much at once stands in nobody's way.
+    // However long they wait: a client that sends much at once holds no other up.
     let world = World::start(&[("forward.window", "4"), ("forward.delay", "1ms")]).await;
     let mut client = world.client("alice").await;
     for _ in 0..100 {
@@ -192,7 +192,7 @@ async fn an_answer_too_large_for_old_clients_becomes_an_error() {
 }
 
 #[tokio::test]
-async fn a_request_that_nobody_answers_is_answered_by_the_gateway() {
+async fn a_request_that_no_server_answers_is_answered_by_the_gateway() {
     let world = World::start(&[("forward.timeout", "300ms")]).await;
     let mut client = world.client("alice").await;
     client.request("test.silent", "").await;

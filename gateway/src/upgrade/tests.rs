@@ -17,7 +17,7 @@ const BAD: u16 = 400;
 const OTHER: u16 = 426;
 const LARGE: u16 = 431;
 
-async fn answer_to(request: &[u8]) -> (String, Result<BytesMut, String>) {
+async fn answer_to(request: &[u8]) -> (String, Result<Upgraded, String>) {
     let (mut client, mut server) = tokio::io::duplex(64 << 10);
     client.write_all(request).await.unwrap();
     client.shutdown().await.unwrap();
@@ -195,7 +195,9 @@ async fn an_upgrade_is_answered_without_protocols_and_extensions() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     );
-    assert_eq!(rest.unwrap(), "first frame");
+    let Upgraded { request, received } = rest.unwrap();
+    assert_eq!(received, "first frame");
+    assert_eq!(request.query(), Some("room=1"));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
-//! What every session directory has to do, wherever it is kept.
+//! The conformance suite of session directories.
+
+mod plain;
 
 use std::{sync::Arc, time::Duration};
 
-use imago_container::PeerId;
+use imago_container::{PeerId, SyncBatch};
 use imago_proto::{Account, App, Incarnation, SessionBatch, SessionId, SessionReader, Stamp, link};
 use imago_tests::{RedisServer, eventually};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,7 +19,7 @@ pub(super) fn gateway(name: &str, incarnation: u64) -> PeerId {
     PeerId { service_id: name.into(), incarnation: Incarnation(incarnation) }
 }
 
-/// A session of app `kim`; numbers are stamps too.
+/// Creates a session of app `kim`; numbers are stamps too.
 pub(super) fn session(gateway: &PeerId, id: u64, account: &str, device: &str) -> Session {
     let told = link::Session {
         id,
@@ -47,7 +49,7 @@ fn tell(directory: &dyn SessionDirectory, gateway: &PeerId, sessions: &[Session]
         some.iter().for_each(|session| batch.push(&session.to_link()));
         let mut told = Vec::new();
         SessionReader::new(batch.as_bytes(), 0).read(&mut told, 2).unwrap();
-        kicks.extend(directory.sessions_up(gateway, &told, left));
+        kicks.extend(directory.sessions_up(SyncBatch::new(gateway, &told, left)));
     }
     kicks
 }
@@ -67,7 +69,7 @@ pub(super) async fn located(
     located
 }
 
-/// A directory in the Redis at this URL, once it is read.
+/// Opens a directory in the Redis at this URL, and waits until it is read.
 pub(super) async fn open(url: &str, policy: DevicePolicy) -> Arc<RedisDirectory> {
     let options = RedisOptions::parse(url).unwrap();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -91,6 +93,7 @@ pub(super) async fn finds(directory: &dyn SessionDirectory, account: &str, expec
 
 #[derive(Clone, Copy)]
 enum Kind {
+    Plain,
     Replicated,
     Redis,
     RedisCluster,
@@ -105,10 +108,10 @@ struct Ground {
 
 impl Ground {
     async fn open(kind: Kind, policy: DevicePolicy) -> Self {
+        let alone = |fed| Self { fed, view: None, _redis: None };
         let redis = match kind {
-            Kind::Replicated => {
-                return Self { fed: Arc::new(Replicated::new(policy)), view: None, _redis: None };
-            }
+            Kind::Plain => return alone(Arc::new(plain::Plain(Replicated::new(policy)))),
+            Kind::Replicated => return alone(Arc::new(Replicated::new(policy))),
             Kind::Redis => RedisServer::start().await,
             Kind::RedisCluster => RedisServer::start_cluster().await,
         };
@@ -345,7 +348,7 @@ async fn a_single_session_is_left_of_any(kind: Kind) {
     let ground = Ground::open(kind, DevicePolicy::Single).await;
     let logins = [(["phone:1", "tablet:1"], true), (["phone:1", "phone:1"], true)];
     log_in_twice(&ground, &logins).await;
-    // An older login that is heard of later goes itself, and makes room for nobody by its end.
+    // An older login that is told later ends itself, and its end lets no other session in.
     let c = gateway("c", 1);
     sync(&*ground.fed, &c, &[]);
     let mut late = session(&c, 9, "ann-1", "watch:1");
@@ -358,6 +361,9 @@ async fn a_single_session_is_left_of_any(kind: Kind) {
 
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
+        mod plain_directory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Kind::Plain).await; })*
+        }
         mod replicated {
             $(#[tokio::test] async fn $name() { super::$name(super::Kind::Replicated).await; })*
         }

@@ -1,4 +1,4 @@
-//! The directory as a pure state machine, fed with what each gateway says of its sessions.
+//! The directory as a pure state machine. Its events are what gateways tell of their sessions.
 
 use std::sync::Arc;
 
@@ -9,17 +9,16 @@ use imago_proto::{Account, App, SessionId, ToldSession};
 
 use super::{
     DevicePolicy, Session,
-    accounts::{AccountHash, Accounts, Hasher, Key, Put},
+    accounts::{AccountHash, Accounts, Hasher, Inserted, Key},
     pack::Pack,
-    places::Place,
+    slab::Slot,
 };
 
-/// Sessions that room is made for before they are told. Overflow policy: the rest find room as
-/// they come.
+/// Sessions for which room is reserved before they are told. Overflow policy: the table grows as the rest
+/// arrive.
 const EXPECTED_MAX: usize = 1 << 16;
 
-/// A session that has to go because a later login of the same account took its place, which by the
-/// [`DevicePolicy`] only one of them may have.
+/// A session that ends because the [`DevicePolicy`] does not allow it beside a later login of its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kick {
     /// The older one.
@@ -32,30 +31,30 @@ pub struct Kick {
 #[derive(Debug, Default)]
 pub struct DirectoryCore {
     policy: DevicePolicy,
-    gateways: HashMap<PeerId, Held>,
+    gateways: HashMap<PeerId, GatewaySessions>,
     accounts: Accounts,
 }
 
-/// What one life of a gateway holds.
+/// The sessions of one incarnation of a gateway.
 #[derive(Debug, Default)]
-struct Held {
-    /// By their numbers, which lie in their places.
-    sessions: HashTable<Place>,
+struct GatewaySessions {
+    /// By their numbers, which lie in their slots.
+    sessions: HashTable<Slot>,
     sync: Option<Sync>,
-    /// A sync has come to its end: all sessions are known.
+    /// A sync has ended: all sessions are known.
     is_told: bool,
 }
 
 /// A sync in progress.
 #[derive(Debug, Default)]
 struct Sync {
-    /// Known at the begin and not told since: gone at the end.
+    /// Sessions known at the begin and not told since. They end with the sync.
     untold: HashSet<SessionId>,
-    /// Ended since the begin: the stream may still tell them as living.
+    /// Sessions ended since the begin. The stream may still tell them as alive.
     ended: HashSet<SessionId>,
 }
 
-/// A session with what it is found by.
+/// A session that was told, with its key.
 struct Keyed<'a> {
     id: SessionId,
     key: Key<'a>,
@@ -65,29 +64,28 @@ struct Keyed<'a> {
 // === impl Keyed ===
 
 impl<'a> Keyed<'a> {
-    /// A session that was told, whose account has this hash.
+    /// Creates it from a session whose account has this hash.
     fn new(told: &ToldSession<'a>, hash: AccountHash) -> Self {
         let key = Key::new(hash, told.app, told.account);
         Self { id: SessionId(told.id), key, device: told.device }
     }
 }
 
-/// The hash of the number of the session in this place.
-fn hash_of(accounts: &Accounts, place: Place) -> u64 {
-    accounts.id(place).map_or(0, |id| accounts.hasher().hash(id))
+/// Returns the hash of the number of the session in this slot.
+fn hash_of(accounts: &Accounts, slot: Slot) -> u64 {
+    accounts.id(slot).map_or(0, |id| accounts.hasher().hash(id))
 }
 
-// === impl Held ===
+// === impl GatewaySessions ===
 
-impl Held {
-    /// A session lives: inserts it, where it is not known. Gives it with those that it cannot live
-    /// beside, where there are any.
+impl GatewaySessions {
+    /// Inserts a session, unless it is known. Returns it with its rivals, where it has any.
     fn up(
         &mut self,
         accounts: &mut Accounts,
         policy: DevicePolicy,
         told: &Keyed<'_>,
-        insert: impl FnOnce(&mut Accounts) -> Option<Put>,
+        insert: impl FnOnce(&mut Accounts) -> Option<Inserted>,
     ) -> Vec<Arc<Session>> {
         let Keyed { id, ref key, device } = *told;
         if let Some(sync) = &mut self.sync {
@@ -97,19 +95,19 @@ impl Held {
             sync.untold.remove(&id);
         }
         let hash = accounts.hasher().hash(id);
-        let known = |place: &Place| accounts.id(*place) == Some(id);
-        let entry = self.sessions.entry(hash, known, |place| hash_of(accounts, *place));
+        let known = |slot: &Slot| accounts.id(*slot) == Some(id);
+        let entry = self.sessions.entry(hash, known, |slot| hash_of(accounts, *slot));
         let Entry::Vacant(vacant) = entry else { return Vec::new() };
-        let Some(put) = insert(accounts) else { return Vec::new() };
-        vacant.insert(put.place);
-        if !put.may_have_others {
+        let Some(inserted) = insert(accounts) else { return Vec::new() };
+        vacant.insert(inserted.slot);
+        if !inserted.may_have_others {
             return Vec::new();
         }
         let device = str::from_utf8(device).unwrap_or_default();
         let rivals =
-            accounts.of(key).filter(|it| policy.place(it.device()) == policy.place(device));
+            accounts.of(key).filter(|it| policy.scope(it.device()) == policy.scope(device));
         let rivals: Vec<_> = rivals.cloned().collect();
-        // Itself is one of them.
+        // One of them is the session itself.
         if rivals.len() > 1 { rivals } else { Vec::new() }
     }
 }
@@ -117,37 +115,37 @@ impl Held {
 // === impl DirectoryCore ===
 
 impl DirectoryCore {
-    /// A directory with nobody in it.
+    /// Creates an empty directory.
     pub fn new(policy: DevicePolicy) -> Self {
         Self { policy, ..Self::default() }
     }
 
-    /// What hashes accounts for [`sessions_up`](Self::sessions_up).
+    /// Returns the hasher of accounts for [`sessions_up`](Self::sessions_up).
     pub(super) fn hasher(&self) -> &Hasher {
         self.accounts.hasher()
     }
 
-    /// A gateway begins to stream all of its sessions.
+    /// Begins a sync: the gateway streams all of its sessions.
     pub fn sync_begin(&mut self, gateway: &PeerId) {
         let held = self.gateways.entry(gateway.clone()).or_default();
-        let untold = held.sessions.iter().filter_map(|place| self.accounts.id(*place)).collect();
+        let untold = held.sessions.iter().filter_map(|slot| self.accounts.id(*slot)).collect();
         held.sync = Some(Sync { untold, ended: HashSet::default() });
     }
 
-    /// A gateway is about to tell of so many sessions: room for them is made at once, and for as
-    /// many of each other gateway whose sync goes on.
+    /// Reserves room for `sessions` that a gateway is about to tell, and for as many of each other gateway
+    /// whose sync goes on.
     pub fn expect(&mut self, gateway: &PeerId, sessions: u64) {
         let syncs = self.gateways.values().filter(|held| held.sync.is_some()).count();
         let Some(held) = self.gateways.get_mut(gateway) else { return };
         let expected = usize::try_from(sessions).unwrap_or(usize::MAX).min(EXPECTED_MAX);
         let known = held.sync.as_ref().map_or(0, |sync| sync.untold.len());
         let new = expected.saturating_sub(known);
-        held.sessions.reserve(new, |place| hash_of(&self.accounts, *place));
+        held.sessions.reserve(new, |slot| hash_of(&self.accounts, *slot));
         self.accounts.reserve((new * syncs).min(EXPECTED_MAX));
     }
 
-    /// A session lives. Says who has to go for it, or that it has to go itself. Gateways that are
-    /// gone, or never began a sync, have none: what a dying link still tells is ignored.
+    /// Adds a session. Returns the sessions that end for it, or itself if it ends for another one. A session
+    /// of a gateway that is gone, or that never began a sync, is ignored.
     pub fn session_up(&mut self, session: impl Into<Arc<Session>>) -> Vec<Kick> {
         let session = session.into();
         let Some(held) = self.gateways.get_mut(&session.gateway) else { return Vec::new() };
@@ -155,11 +153,11 @@ impl DirectoryCore {
         let told = Keyed { id: session.id, key, device: session.device().as_bytes() };
         let insert = |accounts: &mut Accounts| accounts.insert(&told.key, session.clone());
         let rivals = held.up(&mut self.accounts, self.policy, &told, insert);
-        self.settle(rivals)
+        self.resolve(rivals)
     }
 
-    /// Some sessions of a gateway live, which are in a pack in this order, with the hashes of their
-    /// accounts. Says of each what [`session_up`](Self::session_up) says.
+    /// Adds sessions of a gateway, which lie in a pack in this order, with the hashes of their accounts.
+    /// Returns what [`session_up`](Self::session_up) returns of each.
     pub(super) fn sessions_up(
         &mut self,
         gateway: &PeerId,
@@ -170,7 +168,7 @@ impl DirectoryCore {
         let (packed, pack) = (pack.len(), self.accounts.add_pack(pack));
         let (mut kicks, mut each) = (Vec::new(), sessions.iter().zip(hashes));
         let (mut inserted, mut start) = (0, 0);
-        // Mostly none has rivals: then the gateway is looked for once.
+        // Mostly no session has rivals, and the gateway is looked up once.
         while let Some(held) = self.gateways.get_mut(gateway) {
             let rivals = each.by_ref().map(|(session, hash)| {
                 let told = Keyed::new(session, *hash);
@@ -185,20 +183,19 @@ impl DirectoryCore {
                 rivals
             });
             let Some(rivals) = rivals.into_iter().find(|rivals| !rivals.is_empty()) else { break };
-            kicks.extend(self.settle(rivals));
+            kicks.extend(self.resolve(rivals));
         }
-        self.accounts.let_go(pack, packed - inserted);
+        self.accounts.release(pack, packed - inserted);
         kicks
     }
 
-    /// Of sessions in one place, the one that [outranks](Session::outranks) the others stays.
+    /// Ends all rivals except the one that [outranks](Session::outranks) the others.
     ///
-    /// No wall clocks are compared: stamps of logins follow their order, where one is known (see
-    /// `Links::login_stamp` in the container), and so all servers keep the same session, in whatever
-    /// order they hear of them. A session outranks the one that it names although its stamp is lower
-    /// only where no server that knew of the earlier login told of it in time. A third session with a
-    /// stamp between the two, within that same moment, is then judged by who hears of it when.
-    fn settle(&mut self, rivals: Vec<Arc<Session>>) -> Vec<Kick> {
+    /// No wall clocks are compared. Stamps of logins follow the order of the logins, where one is known (see
+    /// `Links::login_stamp` in the container), so that all servers keep the same session, in any order of
+    /// events. A session names one with a higher stamp only if no server that knew of the earlier login told
+    /// of it in time. A third session with a stamp between the two may then win on some servers.
+    fn resolve(&mut self, rivals: Vec<Arc<Session>>) -> Vec<Kick> {
         let first =
             rivals.iter().reduce(|one, other| if other.outranks(one) { other } else { one });
         let Some(winner) = first.cloned() else { return Vec::new() };
@@ -210,7 +207,7 @@ impl DirectoryCore {
         kicks
     }
 
-    /// A session has ended. Gives it where it was known.
+    /// Removes a session. Returns it if it was known.
     pub fn session_down(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
         if let Some(sync) = self.gateways.get_mut(gateway).and_then(|held| held.sync.as_mut()) {
             sync.ended.insert(id);
@@ -218,7 +215,7 @@ impl DirectoryCore {
         self.remove(gateway, id)
     }
 
-    /// All sessions have been streamed: the others are gone. Gives those.
+    /// Ends a sync. Removes and returns the sessions that were not told.
     pub fn sync_end(&mut self, gateway: &PeerId) -> Vec<Arc<Session>> {
         let Some(held) = self.gateways.get_mut(gateway) else { return Vec::new() };
         let Some(sync) = held.sync.take() else { return Vec::new() };
@@ -226,65 +223,65 @@ impl DirectoryCore {
         sync.untold.into_iter().filter_map(|id| self.remove(gateway, id)).collect()
     }
 
-    /// A life of a gateway is over.
+    /// Removes an incarnation of a gateway, with its sessions.
     pub fn gateway_gone(&mut self, gateway: &PeerId) {
         let Some(held) = self.gateways.remove(gateway) else { return };
-        for place in held.sessions {
-            self.accounts.remove(place);
+        for slot in held.sessions {
+            self.accounts.remove(slot);
         }
     }
 
     fn remove(&mut self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
         let hash = self.accounts.hasher().hash(id);
-        let known = |place: &Place| self.accounts.id(*place) == Some(id);
+        let known = |slot: &Slot| self.accounts.id(*slot) == Some(id);
         let held = self.gateways.get_mut(gateway)?;
-        let (place, _) = held.sessions.find_entry(hash, known).ok()?.remove();
-        self.accounts.remove(place)
+        let (slot, _) = held.sessions.find_entry(hash, known).ok()?.remove();
+        self.accounts.remove(slot)
     }
 
-    /// All sessions of an account.
+    /// Returns all sessions of an account.
     pub fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
         let key = self.accounts.hasher().key(app.as_str().as_bytes(), account.as_str().as_bytes());
         self.accounts.of(&key).cloned().collect()
     }
 
-    /// A session by its number.
+    /// Returns a session by its number.
     pub fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
         let hash = self.accounts.hasher().hash(id);
-        let known = |place: &Place| self.accounts.id(*place) == Some(id);
-        let place = self.gateways.get(gateway)?.sessions.find(hash, known)?;
-        self.accounts.get(*place).cloned()
+        let known = |slot: &Slot| self.accounts.id(*slot) == Some(id);
+        let slot = self.gateways.get(gateway)?.sessions.find(hash, known)?;
+        self.accounts.get(*slot).cloned()
     }
 
-    /// All sessions of a gateway.
+    /// Returns all sessions of a gateway.
     pub fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
         let Some(held) = self.gateways.get(gateway) else { return Vec::new() };
-        held.sessions.iter().filter_map(|place| self.accounts.get(*place).cloned()).collect()
+        held.sessions.iter().filter_map(|slot| self.accounts.get(*slot).cloned()).collect()
     }
 
-    /// Gateways that have told all of their sessions.
+    /// Returns the gateways that have told all of their sessions.
     pub fn told(&self) -> Vec<PeerId> {
         let told = self.gateways.iter().filter(|(_, held)| held.is_told);
         told.map(|(gateway, _)| gateway.clone()).collect()
     }
 
-    /// Whether this life of a gateway has told all of its sessions.
+    /// Returns whether this incarnation of a gateway has told all of its sessions.
     pub fn is_told(&self, gateway: &PeerId) -> bool {
         self.gateways.get(gateway).is_some_and(|held| held.is_told)
     }
 
-    /// Packs that are held, and bytes in them.
+    /// Returns the number of packs, and the bytes in them.
     #[cfg(test)]
     pub(super) fn packed(&self) -> (usize, usize) {
         self.accounts.packed()
     }
 
-    /// How many sessions are known.
+    /// Returns the number of known sessions.
     pub fn len(&self) -> usize {
         self.gateways.values().map(|held| held.sessions.len()).sum()
     }
 
-    /// Whether nobody is connected.
+    /// Returns whether no session is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,21 +1,21 @@
-//! Who is connected where: every logic server is told of all sessions of all gateways.
+//! The directory of sessions: every logic server is told of all sessions of all gateways.
 
 mod accounts;
 #[cfg(test)]
 mod conformance;
 mod core;
 mod pack;
-mod places;
 mod policy;
 mod redis;
 mod replicated;
 mod session;
+mod slab;
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use imago_container::PeerId;
-use imago_proto::{Account, App, SessionId, ToldSession};
+use imago_container::{PeerId, SyncBatch};
+use imago_proto::{Account, App, SessionId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -26,53 +26,56 @@ pub use self::{
     session::Session,
 };
 
-/// Finds sessions by account and by number. Links feed it: the calls of one gateway come in the
-/// order of its link, and none may block.
+/// Finds sessions by account and by number. The calls for one gateway are made in the order of its link, and
+/// must not block.
 #[async_trait]
 pub trait SessionDirectory: Send + Sync + 'static {
-    /// A gateway begins to stream all of its sessions.
+    /// Begins a sync: the gateway streams all of its sessions.
     fn sync_begin(&self, gateway: &PeerId);
 
-    /// A session lives. Says who has to go for it, or that it has to go itself.
+    /// Adds a session. Returns the sessions that end for it, or itself if it ends for another one.
     fn session_up(&self, session: Session) -> Vec<Kick>;
 
-    /// Some sessions of a gateway's sync live, of about `left` that are still to be told, with
-    /// these. Says of each what [`session_up`](Self::session_up) says.
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick>;
+    /// Adds sessions of a gateway's sync. Returns what [`session_up`](Self::session_up) returns of each.
+    fn sessions_up(&self, batch: SyncBatch<'_>) -> Vec<Kick> {
+        let gateway = batch.gateway();
+        let sessions = batch.sessions().map(|session| Session::from_link(gateway, &session));
+        sessions.flat_map(|session| self.session_up(session)).collect()
+    }
 
-    /// A session has ended.
+    /// Removes a session.
     fn session_down(&self, gateway: &PeerId, id: SessionId);
 
-    /// All sessions have been streamed: what was not told since the begin is gone.
+    /// Ends a sync: sessions that were not told since its begin are removed.
     fn sync_end(&self, gateway: &PeerId);
 
-    /// A life of a gateway is over, and all of its sessions with it.
+    /// Removes an incarnation of a gateway, with its sessions.
     fn gateway_gone(&self, gateway: &PeerId);
 
-    /// A session of a gateway that is linked with this server, by its number.
+    /// Returns a session, by its number, of a gateway that is linked with this server.
     fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>>;
 
-    /// All sessions of a gateway that is linked with this server.
+    /// Returns all sessions of a gateway that is linked with this server.
     fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>>;
 
-    /// How many sessions the links have told of.
+    /// Returns the number of sessions that links have told.
     fn len(&self) -> usize;
 
-    /// Whether the links have told of nobody.
+    /// Returns whether links have told no session.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All sessions of an account, of every device.
+    /// Returns all sessions of an account.
     async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
         self.locate_all(app, std::slice::from_ref(account)).await
     }
 
-    /// All sessions of many accounts of one app, in one go.
+    /// Returns all sessions of several accounts of one app.
     async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>>;
 }
 
-/// Where the directory is.
+/// Where the directory is kept.
 #[derive(Clone, Debug)]
 pub enum DirectoryKind {
     /// In the memory of each server.
@@ -94,7 +97,7 @@ impl DirectoryKind {
     }
 }
 
-/// The URL as it may be shown: without user and password.
+/// Shows the URL without user and password.
 impl fmt::Display for DirectoryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,17 +107,17 @@ impl fmt::Display for DirectoryKind {
     }
 }
 
-/// What a logic server is told about its directory.
+/// The configuration of a directory.
 #[derive(Clone, Debug)]
 pub struct DirectoryConfig {
-    /// Where it is.
+    /// Where it is kept.
     pub kind: DirectoryKind,
-    /// How many sessions an account may have.
+    /// Which sessions of an account exclude each other.
     pub devices: DevicePolicy,
 }
 
-/// Opens the directory of a cluster. One in Redis runs among `tasks` until `stop`, whether Redis is
-/// there yet or not.
+/// Opens the directory of a cluster. A directory in Redis runs among `tasks` until `stop`, and need not reach
+/// Redis to be opened.
 pub(crate) fn open(
     config: DirectoryConfig,
     cluster: &str,

@@ -1,5 +1,5 @@
-//! Sessions as a sync told them. Most wait long until somebody asks for them, so each stays packed
-//! until then: a server that has to learn of all of them before it serves makes nothing of them first.
+//! Sessions as a sync told them. Each stays packed until its first use: a server has to learn of all
+//! sessions before it serves, and most of them are used much later.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,18 +9,18 @@ use imago_proto::{App, ToldSession};
 
 use super::Session;
 
-/// Some sessions of one gateway that were told together.
+/// Sessions of one gateway that were told together.
 #[derive(Debug)]
 pub(super) struct Pack {
     gateway: PeerId,
-    /// The app of the first one: mostly that of all.
+    /// The app of the first session, which mostly is that of all.
     app: App,
-    /// Each behind its length.
+    /// The sessions, each after its length.
     bytes: Box<[u8]>,
     sessions: usize,
-    /// When they were told, on the gateway's clock. Unix nanoseconds; 0 where it did not say.
+    /// When they were told, by the gateway's clock. Unix nanoseconds; 0 where it is unknown.
     told_at: i64,
-    /// The same on this server's clock.
+    /// When they were told, by this server's clock.
     heard_at: i64,
     unpacked: AtomicUsize,
 }
@@ -28,7 +28,7 @@ pub(super) struct Pack {
 // === impl Pack ===
 
 impl Pack {
-    /// Packs what was told now.
+    /// Packs sessions that are told now.
     pub(super) fn new(gateway: &PeerId, sessions: &[ToldSession<'_>]) -> Self {
         let first = sessions.first();
         let mut bytes = Vec::with_capacity(sessions.iter().map(|it| it.encoded.len()).sum());
@@ -44,26 +44,26 @@ impl Pack {
         }
     }
 
-    /// How many sessions were packed.
+    /// Returns the number of sessions that were packed.
     pub(super) fn len(&self) -> usize {
         self.sessions
     }
 
-    /// The session that begins here. Whoever keeps it counts it.
+    /// Unpacks the session at this offset. Callers that keep it [count](Self::count) it.
     pub(super) fn unpack(&self, start: usize) -> Session {
         let bytes = self.bytes.get(start..).unwrap_or_default();
-        // It was read before, when it was told.
+        // It decodes: it was read when it was told.
         let told = ToldSession::first(bytes, self.told_at).unwrap_or_default().view();
         let app = if told.app == self.app.as_str() { self.app.clone() } else { told.app.into() };
         Session::from_view(&self.gateway, &told, app, self.heard_at)
     }
 
-    /// A session was unpacked for good, and is not asked for again.
+    /// Counts a session that was unpacked and is kept by the caller.
     pub(super) fn count(&self) {
         self.unpacked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Frees what nobody can ask for any more.
+    /// Frees the bytes once all sessions are unpacked.
     pub(super) fn tidy(&mut self) {
         if *self.unpacked.get_mut() >= self.sessions {
             self.bytes = Box::default();

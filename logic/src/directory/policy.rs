@@ -1,9 +1,8 @@
-//! How many sessions an account may have at once: one a device, one a class of devices, or one.
+//! The number of sessions that an account may have: one a device, one a class of devices, or one.
 
-/// Which sessions of an account stand in each other's way; of those the newest login stays.
+/// Which sessions of an account exclude each other. Of those, the newest login stays.
 ///
-/// All logic servers of a cluster must have the same policy: each decides by itself, and comes to
-/// the same end.
+/// All logic servers of a cluster must have the same policy: each decides by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DevicePolicy {
     /// Any number of devices, one session each.
@@ -11,15 +10,15 @@ pub enum DevicePolicy {
     Unlimited,
     /// One session for each class of devices: the class of `phone:8f3a` is `phone`.
     Class,
-    /// One session, whatever the device.
+    /// One session.
     Single,
 }
 
 impl DevicePolicy {
-    /// The names in the configuration, in the order of the variants.
+    /// Names in the configuration, in the order of the variants.
     pub const NAMES: [&str; 3] = ["unlimited", "class", "single"];
 
-    /// The policy of a name in the configuration.
+    /// Returns the policy of a name in the configuration.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "unlimited" => Self::Unlimited,
@@ -29,8 +28,8 @@ impl DevicePolicy {
         })
     }
 
-    /// The part of a device's name that only one session of an account may have.
-    pub fn place(self, device: &str) -> &str {
+    /// Returns the scope of a device, in which an account may have only one session.
+    pub fn scope(self, device: &str) -> &str {
         match self {
             Self::Unlimited => device,
             Self::Class => device.split_once(':').map_or(device, |(class, _)| class),
@@ -52,9 +51,9 @@ mod tests {
             ("", ""),
             (":8f3a", ""),
         ] {
-            assert_eq!(DevicePolicy::Class.place(device), class);
-            assert_eq!(DevicePolicy::Unlimited.place(device), device);
-            assert_eq!(DevicePolicy::Single.place(device), "");
+            assert_eq!(DevicePolicy::Class.scope(device), class);
+            assert_eq!(DevicePolicy::Unlimited.scope(device), device);
+            assert_eq!(DevicePolicy::Single.scope(device), "");
         }
     }
 

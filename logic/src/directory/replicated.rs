@@ -1,22 +1,23 @@
-//! The directory in this server's memory, which the links feed: locating costs no round trip.
+//! The directory in this server's memory, fed by links. Locating a session costs no round trip.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use imago_container::PeerId;
+use imago_container::{PeerId, SyncBatch};
 use imago_proto::{Account, App, SessionId, ToldSession};
+use parking_lot::RwLock;
 
 use super::{
     DevicePolicy, DirectoryCore, Kick, Session, SessionDirectory, accounts::Hasher, pack::Pack,
 };
 
-/// Accounts looked up at a time, so that changes need not wait for long.
-const LOOK_AT_ONCE: usize = 500;
+/// Accounts looked up under one lock, so that changes do not wait for long.
+const LOOK_UP_AT_ONCE: usize = 500;
 
-/// The directory that the links feed.
+/// A directory in memory.
 #[derive(Debug)]
 pub struct Replicated {
-    /// That of the core: what it is told is hashed before everybody waits for it.
+    /// The hasher of the core. Accounts are hashed before the core is locked.
     hasher: Hasher,
     core: RwLock<DirectoryCore>,
 }
@@ -30,20 +31,21 @@ impl Default for Replicated {
 }
 
 impl Replicated {
-    /// A directory with nobody in it.
+    /// Creates an empty directory.
     pub fn new(policy: DevicePolicy) -> Self {
         let core = DirectoryCore::new(policy);
         Self { hasher: core.hasher().clone(), core: RwLock::new(core) }
     }
 
-    /// Changes the directory. A panic while it was locked leaves it whole: its parts change by
-    /// single inserts and removals.
+    /// Changes the directory. A panic in `change` leaves it usable: its parts change by single inserts and
+    /// removals.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut DirectoryCore) -> T) -> T {
-        change(&mut self.core.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.core.write())
     }
 
-    pub(super) fn look<T>(&self, look: impl FnOnce(&DirectoryCore) -> T) -> T {
-        look(&self.core.read().unwrap_or_else(PoisonError::into_inner))
+    /// Reads the directory.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&DirectoryCore) -> T) -> T {
+        read(&self.core.read())
     }
 }
 
@@ -57,12 +59,13 @@ impl SessionDirectory for Replicated {
         self.change(|core| core.session_up(session))
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, batch: SyncBatch<'_>) -> Vec<Kick> {
+        let (gateway, sessions) = (batch.gateway(), batch.packed());
         let pack = Pack::new(gateway, sessions);
         let hash = |told: &ToldSession<'_>| self.hasher.account(told.app, told.account);
         let hashes: Vec<_> = sessions.iter().map(hash).collect();
         self.change(|core| {
-            core.expect(gateway, left);
+            core.expect(gateway, batch.left());
             core.sessions_up(gateway, pack, sessions, &hashes)
         })
     }
@@ -80,25 +83,25 @@ impl SessionDirectory for Replicated {
     }
 
     fn session(&self, gateway: &PeerId, id: SessionId) -> Option<Arc<Session>> {
-        self.look(|core| core.session(gateway, id))
+        self.read(|core| core.session(gateway, id))
     }
 
     fn sessions_of(&self, gateway: &PeerId) -> Vec<Arc<Session>> {
-        self.look(|core| core.sessions_of(gateway))
+        self.read(|core| core.sessions_of(gateway))
     }
 
     fn len(&self) -> usize {
-        self.look(DirectoryCore::len)
+        self.read(DirectoryCore::len)
     }
 
     async fn locate(&self, app: &App, account: &Account) -> Vec<Arc<Session>> {
-        self.look(|core| core.locate(app, account))
+        self.read(|core| core.locate(app, account))
     }
 
     async fn locate_all(&self, app: &App, accounts: &[Account]) -> Vec<Arc<Session>> {
         let mut sessions = Vec::new();
-        for some in accounts.chunks(LOOK_AT_ONCE) {
-            self.look(|core| {
+        for some in accounts.chunks(LOOK_UP_AT_ONCE) {
+            self.read(|core| {
                 sessions.extend(some.iter().flat_map(|account| core.locate(app, account)));
             });
         }

@@ -1,4 +1,4 @@
-//! A session as the directory holds it: in few pieces of memory, for there may be a million of them.
+//! A session as the directory holds it: in few pieces of memory, as there may be a million of them.
 
 use imago_container::PeerId;
 use imago_kit::unix_nanos;
@@ -11,23 +11,23 @@ use crate::store::Device;
 pub struct Session {
     /// The gateway that holds the connection.
     pub gateway: PeerId,
-    /// Its number there.
+    /// Its number at the gateway.
     pub id: SessionId,
-    /// Whose it is.
+    /// Its account.
     pub account: Account,
     /// Tenant.
     pub app: App,
-    /// Unix nanoseconds, on the gateway's clock: information only.
+    /// Time of the login by the gateway's clock, in Unix nanoseconds. For information only.
     pub login_time: i64,
-    /// The stamp of its login: of two sessions in one place, the one with the higher stamp stays.
+    /// The stamp of its login. Of two sessions in one scope, the one with the higher stamp stays.
     pub order: Stamp,
-    /// The login on this server's clock. Unix nanoseconds.
+    /// Time of the login by this server's clock, in Unix nanoseconds.
     pub since: i64,
     texts: Texts,
     tags: Box<[Box<str>]>,
 }
 
-/// Texts that are seldom asked for, one behind the other.
+/// Texts that are rarely read, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Texts {
     all: Box<str>,
@@ -38,18 +38,18 @@ struct Texts {
 // === impl Session ===
 
 impl Session {
-    /// A session as its gateway tells it now.
+    /// Creates a session that its gateway tells now.
     pub fn from_link(gateway: &PeerId, told: &link::Session) -> Self {
         let app = App::from(told.app.as_str());
         Self::from_view(gateway, &SessionView::of(told), app, unix_nanos())
     }
 
-    /// A session out of a batch that its gateway tells now.
+    /// Creates a session of a batch that its gateway tells now.
     pub(super) fn told(gateway: &PeerId, told: &SessionView<'_>) -> Self {
         Self::from_view(gateway, told, told.app.into(), unix_nanos())
     }
 
-    /// A session that was told at `now`, of this app.
+    /// Creates a session of this app that was told at `now`.
     pub(super) fn from_view(gateway: &PeerId, told: &SessionView<'_>, app: App, now: i64) -> Self {
         let since = match told.age {
             0 => told.login_time,
@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    /// The session as links tell it, without an age: nobody knows when it will be read.
+    /// Returns the session as links tell it, without an age, because it may be read at any later time.
     pub(super) fn to_link(&self) -> link::Session {
         link::Session {
             id: self.id.0,
@@ -95,38 +95,38 @@ impl Session {
         }
     }
 
-    /// Its name on the client's wire, an [`imago_proto::ChannelId`].
+    /// Returns its name on the client's wire, an [`imago_proto::ChannelId`].
     pub fn channel(&self) -> &str {
         self.texts.get(0)
     }
 
-    /// Which of the account's devices, or empty.
+    /// Returns the name of the device, or an empty text.
     pub fn device(&self) -> &str {
         self.texts.get(1)
     }
 
-    /// Zone that the client named.
+    /// Returns the zone that the client named.
     pub fn zone(&self) -> &str {
         self.texts.get(2)
     }
 
-    /// Network provider that the client named.
+    /// Returns the network provider that the client named.
     pub fn isp(&self) -> &str {
         self.texts.get(3)
     }
 
-    /// Address the client connected from.
+    /// Returns the address that the client connected from.
     pub fn remote(&self) -> &str {
         self.texts.get(4)
     }
 
-    /// The channel that its client had before, or empty: that session loses against this one.
+    /// Returns the channel that its client had before, or an empty text. That session loses against this one.
     pub fn replaces(&self) -> &str {
         self.texts.get(5)
     }
 
-    /// Whether it stays, and another session in the same place goes: it names the other one, or is not
-    /// named by it and its login is the later one. Ties break by channel id, the same everywhere.
+    /// Returns whether it stays, and another session in the same scope ends: it names the other one, or is not
+    /// named by it and has the later login. Ties are broken by channel id, alike on all servers.
     pub(super) fn outranks(&self, other: &Self) -> bool {
         let names = |one: &Self, other: &Self| {
             !one.replaces().is_empty() && one.replaces() == other.channel()
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    /// Tags that the client named.
+    /// Iterates over the tags that the client named.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(|tag| &**tag)
     }

@@ -9,8 +9,8 @@ use imago_proto::{
 use super::limits::{CURSORS_MAX, at_most};
 use crate::{Context, Reject, store::Given};
 
-/// Answers `chat.talk.ack`: by sequence where the client knows them, and cumulative by message id,
-/// which the gateway has translated into what the session was given up to that message.
+/// Answers `chat.talk.ack`: by sequence, where the client knows sequences, or by message id. The gateway has
+/// translated the id into the parts that the session was given up to that message.
 pub(super) async fn ack(ctx: Context, req: MessageAckReq) -> Result<(), Reject> {
     at_most("cursors", req.cursors.len(), CURSORS_MAX)?;
     let mut given = acknowledged_by(ctx.request());
@@ -22,7 +22,7 @@ pub(super) async fn ack(ctx: Context, req: MessageAckReq) -> Result<(), Reject> 
     acknowledge(&ctx, given).await
 }
 
-/// What a request's message id acknowledges.
+/// Returns the parts that a request's message id acknowledges.
 pub(super) fn acknowledged_by(request: &Forward) -> Vec<Given> {
     let acked = request.acked.iter().map(|acked| Given {
         conversation: ConversationId::from(acked.conversation.as_str()),
@@ -32,7 +32,7 @@ pub(super) fn acknowledged_by(request: &Forward) -> Vec<Given> {
     acked.collect()
 }
 
-/// Moves the cursors of the calling device, and tells its gateway where they are.
+/// Moves the cursors of the calling device, and notes them for its gateway.
 pub(super) async fn acknowledge(ctx: &Context, given: Vec<Given>) -> Result<(), Reject> {
     if given.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Groups: making them, changing who is in them, and looking at them.
+//! Commands of groups: creating them, changing their members, and reading them.
 
 use imago_proto::{
     Account, GroupId, Status, command,
@@ -22,7 +22,7 @@ use crate::{
     store::{Denied, Group, MemberChange, NewGroup, StoreError},
 };
 
-/// Answers `chat.group.create`. The owner is the caller, whatever the request says.
+/// Answers `chat.group.create`. The caller is the owner, even if the request names another one.
 pub(super) async fn create(ctx: Context, req: GroupCreateReq) -> Result<GroupCreateResp, Reject> {
     within("name", &req.name, GROUP_NAME_MAX)?;
     within("avatar", &req.avatar, AVATAR_MAX)?;
@@ -48,14 +48,14 @@ pub(super) async fn create(ctx: Context, req: GroupCreateReq) -> Result<GroupCre
     let members = created.members.iter().map(ToString::to_string).collect();
     let mut notify = GroupCreateNotify { group_id: group_id.clone(), members };
     if notify.encoded_len() > ANSWER_MAX {
-        // They have to ask who is in it.
+        // Receivers ask for the members themselves.
         notify.members.clear();
     }
     ctx.push_to_accounts(command::CHAT_GROUP_CREATE, &group_id, created.members, &notify);
     Ok(GroupCreateResp { group_id })
 }
 
-/// Answers `chat.group.join`. Nobody hears of a late repeat for somebody who has left since.
+/// Answers `chat.group.join`. A late repeat, after the account has left again, is not pushed.
 pub(super) async fn join(ctx: Context, req: GroupJoinReq) -> Result<(), Reject> {
     let change = change(&ctx, req.account, &req.group_id, &req.client_message_id)?;
     let (group, account) = (change.group.clone(), change.account.clone());
@@ -68,8 +68,8 @@ pub(super) async fn join(ctx: Context, req: GroupJoinReq) -> Result<(), Reject> 
     Ok(())
 }
 
-/// Answers `chat.group.quit`. Who has left hears of it too: somebody else may have asked for it.
-/// Nobody hears of it where it changes nothing, or else strangers could call all members.
+/// Answers `chat.group.quit`. The push goes to the account that left, too, because the owner may have removed
+/// it. A request that changes nothing is not pushed: otherwise strangers could reach all members.
 pub(super) async fn quit(ctx: Context, req: GroupQuitReq) -> Result<(), Reject> {
     let change = change(&ctx, req.account, &req.group_id, &req.client_message_id)?;
     let (group, account) = (change.group.clone(), change.account.clone());
@@ -101,7 +101,7 @@ fn change(
         caller: ctx.session().account.clone(),
         account: Account::from(account),
         group: GroupId::from(group_id),
-        // A quit under the id of a join is another request.
+        // A join and a quit with one id are different requests.
         request: format!("{} {}", ctx.command(), ctx.request_key(client_message_id)),
     })
 }
@@ -128,14 +128,14 @@ pub(super) async fn detail(ctx: Context, req: GroupGetReq) -> Result<GroupGetRes
     })
 }
 
-/// Answers `chat.group.members`: who is in it, and nothing else.
+/// Answers `chat.group.members`: the members alone.
 pub(super) async fn members(ctx: Context, req: GroupGetReq) -> Result<GroupGetResp, Reject> {
     let group = visible(&ctx, &req.group_id).await?;
     let (members, more) = page(&group, req.skip);
     Ok(GroupGetResp { id: group.id.to_string(), members, more, ..GroupGetResp::default() })
 }
 
-/// A group that the caller may look at: its own, or an open one.
+/// Returns a group that the caller may read: one of its own, or an open one.
 async fn visible(ctx: &Context, group_id: &str) -> Result<Group, Reject> {
     named("group_id", group_id, GROUP_ID_MAX)?;
     let session = ctx.session();
@@ -148,7 +148,7 @@ async fn visible(ctx: &Context, group_id: &str) -> Result<Group, Reject> {
     Ok(group)
 }
 
-/// As many members behind the first `skip` as fit into an answer, and whether there are more.
+/// Returns the members past the first `skip` that fit into an answer, and whether more follow.
 fn page(group: &Group, skip: u32) -> (Vec<Member>, bool) {
     let rest = group.members.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX));
     let mut members: Vec<Member> = rest

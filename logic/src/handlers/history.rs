@@ -1,4 +1,4 @@
-//! Conversations for people to look at.
+//! Histories and lists of conversations.
 
 use imago_proto::{
     Account, ConversationId, GroupId, Seq, Status,
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     Context, Reject,
-    store::{Activity, History, Overview, Place, Range, Target},
+    store::{Activity, ConversationRef, History, Overview, Range, Target},
 };
 
-/// Entries in one answer.
+/// Limits of the entries in one answer.
 const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
 
@@ -30,14 +30,15 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
         (0, after) => Range::After(Seq(after)),
         _ => return Err(Reject::invalid("before, after: expected one of them, got both")),
     };
-    let place = place(&req)?;
-    let is_with_somebody = matches!(place, Place::With(_));
+    let conversation = conversation_ref(&req)?;
+    let is_direct = matches!(conversation, ConversationRef::With(_));
     let session = ctx.session();
-    let found = ctx.store().history(&session.app, &session.account, place, range, limit).await?;
+    let found =
+        ctx.store().history(&session.app, &session.account, conversation, range, limit).await?;
     let found = match found {
         Some(found) => found,
-        // Anybody may be talked to: nothing was said yet.
-        None if is_with_somebody => History::default(),
+        // Any account may be talked to: this conversation has no messages yet.
+        None if is_direct => History::default(),
         None => return Err(Reject::new(Status::Unauthorized, "no such conversation of yours")),
     };
     let mut given: Vec<_> =
@@ -62,19 +63,19 @@ pub(super) async fn history(ctx: Context, req: HistoryReq) -> Result<HistoryResp
     Ok(HistoryResp { messages, more: found.more || cut > 0 })
 }
 
-fn place(req: &HistoryReq) -> Result<Place, Reject> {
+fn conversation_ref(req: &HistoryReq) -> Result<ConversationRef, Reject> {
     match (req.conversation.as_str(), req.peer.as_str(), req.group.as_str()) {
         (id, "", "") if !id.is_empty() => {
             within("conversation", id, GROUP_ID_MAX)?;
-            Ok(Place::Conversation(ConversationId::from(id)))
+            Ok(ConversationRef::Conversation(ConversationId::from(id)))
         }
         ("", peer, "") if !peer.is_empty() => {
             within("peer", peer, ACCOUNT_MAX)?;
-            Ok(Place::With(Account::from(peer)))
+            Ok(ConversationRef::With(Account::from(peer)))
         }
         ("", "", group) if !group.is_empty() => {
             within("group", group, GROUP_ID_MAX)?;
-            Ok(Place::Group(GroupId::from(group)))
+            Ok(ConversationRef::Group(GroupId::from(group)))
         }
         _ => Err(Reject::invalid("conversation, peer, group: expected exactly one of them")),
     }
@@ -124,7 +125,7 @@ fn conversation_of(overview: &Overview) -> Conversation {
     }
 }
 
-/// A page begins behind something that happened.
+/// Parses the event before which a page begins.
 fn page_of(Activity { at, tie }: Activity) -> String {
     format!("{at}.{tie}")
 }

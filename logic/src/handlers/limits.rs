@@ -1,4 +1,4 @@
-//! How long texts may be, in characters (client wire, section 6), and how many may be listed.
+//! Limits of texts, in characters, and of lists (docs/wire.md, "Groups").
 
 use imago_proto::Limits;
 
@@ -11,14 +11,14 @@ pub(super) const GROUP_ID_MAX: usize = 30;
 pub(super) const GROUP_NAME_MAX: usize = 50;
 pub(super) const AVATAR_MAX: usize = 200;
 pub(super) const INTRODUCTION_MAX: usize = 300;
-/// A client's own id of a request.
+/// Characters of a client's own id of a request.
 pub(super) const CLIENT_ID_MAX: usize = 64;
 /// Cursors in one request.
 pub(super) const CURSORS_MAX: usize = 1000;
-/// Bytes of an answer, so that it and its header fit into one frame.
+/// Bytes of an answer that fit into one frame with its header.
 pub(super) const ANSWER_MAX: usize = Limits::OUTBOUND_PAYLOAD - 4096;
 
-/// A field within its limit.
+/// Checks the limit of a field.
 pub(super) fn within(field: &str, text: &str, limit: usize) -> Result<(), Reject> {
     let len = text.chars().count();
     if len > limit {
@@ -29,7 +29,7 @@ pub(super) fn within(field: &str, text: &str, limit: usize) -> Result<(), Reject
     Ok(())
 }
 
-/// A field that may not be empty, within its limit.
+/// Checks the limit of a field that must not be empty.
 pub(super) fn named(field: &str, text: &str, limit: usize) -> Result<(), Reject> {
     if text.is_empty() {
         return Err(Reject::invalid(format!(
@@ -39,7 +39,7 @@ pub(super) fn named(field: &str, text: &str, limit: usize) -> Result<(), Reject>
     within(field, text, limit)
 }
 
-/// A list within its limit.
+/// Checks the limit of a list.
 pub(super) fn at_most(field: &str, len: usize, limit: usize) -> Result<(), Reject> {
     if len > limit {
         return Err(Reject::invalid(format!("{field}: expected at most {limit}, got {len}")));
@@ -47,7 +47,7 @@ pub(super) fn at_most(field: &str, len: usize, limit: usize) -> Result<(), Rejec
     Ok(())
 }
 
-/// How many somebody wants, where 0 leaves it to us.
+/// Returns the wanted number of entries; 0 asks for the default.
 pub(super) fn wanted(
     field: &str,
     number: u32,

@@ -1,4 +1,4 @@
-//! Login and logout. The gateway has checked the token and told the session before.
+//! Login and logout. The gateway has checked the token and told the session already.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Answers `login.signin`. Older sessions of the same device are ended by the directory.
 ///
-/// A login that the store does not answer succeeds all the same: its session has no mark, so that
-/// everything that its device has not acknowledged counts as missing where pushes may be.
+/// A login succeeds even if the store does not answer. Its session then has no mark, so that everything its
+/// device has not acknowledged counts as missing.
 pub(super) async fn sign_in(ctx: Context, _: LoginReq) -> Result<LoginResp, Reject> {
     if let Some(mark) = enter(&ctx).await {
         ctx.note(|notes| notes.mark = Some(mark));

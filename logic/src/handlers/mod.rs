@@ -1,4 +1,4 @@
-//! The commands that every cluster answers.
+//! The built-in commands.
 
 mod ack;
 mod group;
@@ -19,7 +19,7 @@ use crate::{
     store::{Denied, Envelope, Need, StoreError, StoreState, Stored, Target},
 };
 
-/// The built-in commands, recovered and timed. Add your own with [`Router::handle`].
+/// Returns a router with the built-in commands, recovered and timed. Add your own with [`Router::handle`].
 pub fn router() -> Router {
     Router::new()
         .layer(Recover)
@@ -41,10 +41,10 @@ pub fn router() -> Router {
         .handle(command::CHAT_CONVERSATIONS, history::conversations)
 }
 
-/// What a request needs of the message store.
+/// Returns what a request needs of the message store.
 pub(crate) fn store_need(request: &link::Forward) -> Need {
     match request.command.as_str() {
-        // It acknowledges what it names.
+        // With a message id, it acknowledges.
         command::CHAT_OFFLINE_INDEX if !request.acked.is_empty() => Need::Writing,
         command::CHAT_OFFLINE_INDEX
         | command::CHAT_OFFLINE_CONTENT
@@ -58,7 +58,7 @@ pub(crate) fn store_need(request: &link::Forward) -> Need {
     }
 }
 
-/// The answer to a request whose need the store lacks.
+/// Returns the refusal of a request that the store cannot serve.
 pub(crate) fn store_lacks(need: Need, store: &StoreState) -> Reject {
     if need == Need::Writing && !store.lacks(Need::Reading) {
         return Reject::failed("the message store cannot be written, try again later");
@@ -67,7 +67,7 @@ pub(crate) fn store_lacks(need: Need, store: &StoreState) -> Reject {
 }
 
 impl From<StoreError> for Reject {
-    /// The caller learns whether to retry; the log, not the caller, learns what failed.
+    /// Tells the caller whether to retry, and the log what has failed.
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::failed("busy, try again later"),
@@ -89,11 +89,11 @@ impl From<StoreError> for Reject {
     }
 }
 
-/// A stored message as clients get it.
+/// Returns a stored message as clients get it.
 pub(crate) fn push_of(stored: Stored) -> MessagePush {
     let Stored { envelope, content } = stored;
     let (peer, group) = match &envelope.other {
-        // Clients know a message of the other side by its sender.
+        // Clients tell messages of the other side by their sender.
         Target::Account(other) if *other == envelope.sender => (String::new(), String::new()),
         Target::Account(other) => (other.to_string(), String::new()),
         Target::Group(group) => (String::new(), group.to_string()),
@@ -112,7 +112,7 @@ pub(crate) fn push_of(stored: Stored) -> MessagePush {
     }
 }
 
-/// Where a stored message is, for one whose predecessor's commit is not known.
+/// Returns the position of a stored message; the commit of its predecessor is unknown.
 pub(crate) fn place_of(envelope: &Envelope) -> link::Place {
     link::Place {
         conversation: envelope.conversation.to_string(),
@@ -122,15 +122,15 @@ pub(crate) fn place_of(envelope: &Envelope) -> link::Place {
     }
 }
 
-/// What an answer with this message gives.
+/// Returns the part that an answer with this message gives.
 fn given_of(envelope: &Envelope) -> link::Given {
     let link::Place { conversation, seq, message_id, .. } = place_of(envelope);
     link::Given { conversation, from: seq, to: seq, message_id }
 }
 
-/// How many of these, from the first on, fit into one answer: one at least, if there is one.
+/// Returns how many of the first entries fit into one answer: at least one, unless the list is empty.
 fn fitting<'a, T: Message + 'a>(entries: impl IntoIterator<Item = &'a T>) -> usize {
-    /// Tag and length of an entry in a list.
+    /// Bytes of the tag and length of an entry.
     const OVERHEAD: usize = 8;
     let mut bytes = 0;
     let fit = entries.into_iter().enumerate().take_while(|(position, entry)| {

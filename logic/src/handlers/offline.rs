@@ -1,4 +1,4 @@
-//! What came while the client was away.
+//! Messages that arrived while the client was offline.
 
 use std::mem;
 
@@ -21,11 +21,11 @@ use crate::{
     store::{Content, Given, Listing, Page, Target},
 };
 
-/// Ids in one content request (client wire, section 6).
+/// Ids in one content request (docs/wire.md, "Acknowledgement and sync").
 const CONTENTS_MAX: usize = 200;
 
-/// Answers `chat.offline.index`: what the device has not acknowledged. A message id acknowledges what
-/// the session was given up to that message; a negative one asks for everything that is kept.
+/// Answers `chat.offline.index` with the messages that the device has not acknowledged. A message id
+/// acknowledges what the session was given up to that message; a negative one asks for all messages.
 pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageIndexResp, Reject> {
     let page = match req.message_id {
         ..0 => Page::Everything,
@@ -49,8 +49,8 @@ pub(super) async fn index(ctx: Context, req: MessageIndexReq) -> Result<MessageI
     Ok(MessageIndexResp { indexes: indexes.collect() })
 }
 
-/// What an index gives, by its messages: with each of them what is before it in its conversation and not
-/// listed, such as own messages.
+/// Returns the part that each message of a listing gives: the message, and those before it in its conversation
+/// that are not listed, such as own messages.
 fn given_by(listing: &Listing) -> Vec<link::Given> {
     let mut rest = listing.given.clone();
     let given = listing.messages.iter().filter_map(|message| {
@@ -65,7 +65,7 @@ fn given_by(listing: &Listing) -> Vec<link::Given> {
     given.collect()
 }
 
-/// Answers `chat.offline.content`: in the order asked, an entry for each id.
+/// Answers `chat.offline.content` with an entry for each id, in the order of the request.
 pub(super) async fn content(
     ctx: Context,
     req: MessageContentReq,

@@ -1,4 +1,4 @@
-//! What a client has not got yet, in one command.
+//! All messages past a client's sequences, in one command.
 
 use imago_proto::{
     ConversationId, Seq,
@@ -22,12 +22,12 @@ pub(super) async fn sync(ctx: Context, req: SyncReq) -> Result<SyncResp, Reject>
     let cursors = req.cursors.into_iter();
     let cursors =
         cursors.map(|cursor| (ConversationId::from(cursor.conversation), Seq(cursor.seq)));
-    // One more tells whether there are more.
+    // One message more tells whether others follow.
     let found = ctx.store().sync(&ctx.device(), cursors.collect(), limit + 1).await?;
     let some = found.len();
     let mut messages: Vec<MessagePush> = found.into_iter().take(limit).map(push_of).collect();
     let fit = super::fitting(&messages);
     messages.truncate(fit);
-    // Clients that know this command acknowledge positions: the gateway need not keep what it gives.
+    // Clients that know this command acknowledge by sequence: the gateway need not record what it gives.
     Ok(SyncResp { more: messages.len() < some, messages })
 }

@@ -1,4 +1,4 @@
-//! Messages from one account to another, or to a group.
+//! Messages to an account or to a group.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::{
     store::{Content, Envelope, NewMessage, Stored, Target},
 };
 
-/// Answers `chat.user.talk` once the message is durable, then pushes it. A repeat is answered with
-/// the first result, and pushed again: the first try may have died in between.
+/// Answers `chat.user.talk` once the message is durable, then pushes it. A repeat gets the first result, and is
+/// pushed again, because the first try may have failed in between.
 pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
     check(&ctx, &req, ACCOUNT_MAX)?;
     let target = Target::Account(Account::from(ctx.dest()));
     let Said { stored, place, .. } = append(&ctx, req, target).await?;
     let answer = answer(&stored.envelope);
     let sender = stored.envelope.sender.clone();
-    // Only a key that was used for a group before gives another target than the one asked for.
+    // The target differs only if the key was used for a group before.
     let Target::Account(receiver) = stored.envelope.other.clone() else { return Ok(answer) };
     let mut push = push_of(stored);
     let peer = std::mem::take(&mut push.peer);
@@ -38,8 +38,8 @@ pub(super) async fn user_talk(ctx: Context, req: MessageReq) -> Result<MessageRe
     Ok(answer)
 }
 
-/// Answers `chat.group.talk` as [`user_talk`] does its command: all members get the message, on
-/// every device but the calling one.
+/// Answers `chat.group.talk`, as [`user_talk`] does. All devices of all members get the message, except the
+/// calling one.
 pub(super) async fn group_talk(ctx: Context, req: MessageReq) -> Result<MessageResp, Reject> {
     check(&ctx, &req, GROUP_ID_MAX)?;
     let target = Target::Group(GroupId::from(ctx.dest()));
@@ -65,14 +65,14 @@ fn check(ctx: &Context, req: &MessageReq, dest_max: usize) -> Result<(), Reject>
 
 /// A message that is stored.
 struct Said {
-    /// As it was stored the first time.
+    /// The message as the first request stored it.
     stored: Stored,
     place: Arc<link::Place>,
     /// Version of the group's members.
     members: u64,
 }
 
-/// Stores the message once. The gateway is told that it is the session's own.
+/// Stores the message once, and notes for the gateway that it is the session's own.
 async fn append(ctx: &Context, req: MessageReq, target: Target) -> Result<Said, Reject> {
     let sender = ctx.session().account.clone();
     let content = Content { kind: req.r#type, body: req.body, extra: req.extra };

@@ -45,7 +45,7 @@ fn world() -> World {
     world
 }
 
-/// What an account's unnamed device has not acknowledged.
+/// Returns the messages that an account's unnamed device has not acknowledged.
 async fn listed(world: &World, account: &str) -> Vec<Envelope> {
     let device = Device { app: "kim".into(), account: account.into(), name: "".into() };
     world.store.index(&device, Page::Unacknowledged).await.unwrap().messages
@@ -117,11 +117,11 @@ async fn a_message_to_oneself_goes_to_the_other_devices_only() {
 }
 
 #[tokio::test]
-async fn a_message_to_nobody_known_is_stored() {
+async fn a_message_to_an_unknown_account_is_stored() {
     let (world, a) = (world(), gateway("a"));
     let answer: MessageResp =
-        world.success((&a, 1), command::CHAT_USER_TALK, "nobody", &text("hi")).await;
-    assert_eq!(listed(&world, "nobody").await[0].message_id, answer.message_id);
+        world.success((&a, 1), command::CHAT_USER_TALK, "unknown", &text("hi")).await;
+    assert_eq!(listed(&world, "unknown").await[0].message_id, answer.message_id);
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_repeat_with_the_clients_own_id_is_answered_the_same_and_pushed_again(
     let again: MessageResp = world.success((&a, 1), command::CHAT_USER_TALK, "bob", &request).await;
     assert_eq!(again, first);
     assert_eq!(world.pushes().await.len(), 2 * before);
-    // Even under another destination, nobody but the first receiver gets it.
+    // Even under another destination, only the first receiver gets it.
     let elsewhere: MessageResp =
         world.success((&a, 1), command::CHAT_USER_TALK, "cid", &request).await;
     assert_eq!(elsewhere, first);
@@ -300,7 +300,7 @@ async fn one_to_two_hundred_contents_may_be_asked_for_as_far_as_they_fit_into_a_
 }
 
 #[tokio::test]
-async fn where_the_store_fails_the_sender_hears_of_it_and_nobody_else() {
+async fn a_failure_of_the_store_is_told_to_the_sender_alone() {
     let folder = tempfile::tempdir().unwrap();
     let world =
         World::on(Arc::<Broken>::default(), folder, handlers::router(), WorkLimits::default());

@@ -1,24 +1,22 @@
 //! A logic server's role in its container: requests, the directory, redelivery.
 
-mod debts;
 mod outlet;
 mod queues;
 mod redelivery;
 mod running;
+mod unpushed;
 
-use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use imago_container::{LogicRole, PeerId};
+use imago_container::{LogicRole, PeerId, SyncBatch};
 use imago_proto::{
-    LogicPacket, SessionId, ToldSession, command,
+    LogicPacket, SessionId, command,
     link::{self, Forward},
     msg::KickoutNotify,
 };
+use parking_lot::RwLock;
 use prost::Message;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -54,25 +52,24 @@ impl Default for WorkLimits {
     }
 }
 
-/// What the work is done with.
-pub(crate) struct Means {
-    /// The way to the gateways.
+/// What the service is built on.
+pub(crate) struct Dependencies {
+    /// Sends to gateways.
     pub(crate) outlet: Arc<dyn Outlet>,
-    /// Who is connected where.
+    /// Finds sessions.
     pub(crate) directory: Arc<dyn SessionDirectory>,
-    /// Where messages are.
+    /// Keeps messages.
     pub(crate) store: Arc<dyn MessageStore>,
-    /// Whether they can be reached.
+    /// Tells whether the store works.
     pub(crate) store_state: Arc<StoreState>,
 }
 
-/// What a container calls.
+/// The logic server as its container calls it.
 pub(crate) struct LogicService {
     outlet: Arc<dyn Outlet>,
     directory: Arc<dyn SessionDirectory>,
-    /// Held from a session's removal until its notice is on the way: nobody is told that a session
-    /// is unknown before it is told why.
-    /// Any number may be removed at a time.
+    /// Read-locked from a session's removal until its notice is queued, and write-locked before a request
+    /// is refused: a client gets the notice before it hears that its session is unknown.
     kicking: RwLock<()>,
     queues: Arc<Queues>,
     redelivery: Redelivery,
@@ -83,7 +80,7 @@ pub(crate) struct LogicService {
 impl LogicService {
     pub(crate) fn new(
         router: Router,
-        Means { outlet, directory, store, store_state }: Means,
+        Dependencies { outlet, directory, store, store_state }: Dependencies,
         limits: WorkLimits,
         groups: GroupRules,
         tasks: &TaskTracker,
@@ -115,16 +112,12 @@ impl LogicService {
         Self { outlet, directory, kicking, queues: Arc::new(queues), redelivery }
     }
 
-    fn kicking(&self) -> RwLockReadGuard<'_, ()> {
-        self.kicking.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells the metrics of a change.
+    /// Updates the metrics.
     fn changed(&self) {
         metrics::sessions(self.directory.len());
     }
 
-    /// Tells the gateway of a session that a newer login took its place.
+    /// Sends a session the notice that a newer login has replaced it.
     fn kick(&self, kick: &Kick) {
         let Kick { loser, winner } = kick;
         metrics::kicked();
@@ -145,16 +138,16 @@ impl LogicRole for LogicService {
 
     fn session_up(&self, gateway: &PeerId, session: link::Session) {
         let session = Session::from_link(gateway, &session);
-        let _kicking = self.kicking();
+        let _kicking = self.kicking.read();
         for kick in self.directory.session_up(session) {
             self.kick(&kick);
         }
         self.changed();
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) {
-        let _kicking = self.kicking();
-        for kick in self.directory.sessions_up(gateway, sessions, left) {
+    fn sessions_up(&self, batch: SyncBatch<'_>) {
+        let _kicking = self.kicking.read();
+        for kick in self.directory.sessions_up(batch) {
             self.kick(&kick);
         }
         self.changed();
@@ -179,8 +172,8 @@ impl LogicRole for LogicService {
         match self.directory.session(gateway, SessionId(request.session)) {
             Some(session) => self.queues.enqueue(Job { session, request, body }),
             None => {
-                // Whoever is being kicked out is told first.
-                drop(self.kicking.write().unwrap_or_else(PoisonError::into_inner));
+                // The notice of a session that is being kicked out goes first.
+                drop(self.kicking.write());
                 self.queues.refuse_unknown(gateway.clone(), request);
             }
         }

@@ -1,4 +1,4 @@
-//! What goes out to gateways: the seam that tests replace, and the packets.
+//! The outlet to gateways, which tests replace, and the packets that go out.
 
 use std::{collections::HashMap, iter, sync::Arc};
 
@@ -14,7 +14,7 @@ use imago_proto::{
 
 use crate::{Reject, Session, metrics, notes::Notes};
 
-/// The container, as the service uses it: see [`LogicHandle`].
+/// The part of the container that the service uses: see [`LogicHandle`].
 #[async_trait]
 pub(crate) trait Outlet: Send + Sync + 'static {
     async fn reply(&self, gateway: &PeerId, reply: Reply, packet: Bytes);
@@ -52,7 +52,7 @@ impl Outlet for LogicHandle {
     }
 }
 
-/// One link, for a redelivery: see [`Redelivery`].
+/// The link of a redelivery: see [`Redelivery`].
 #[async_trait]
 pub(crate) trait RedeliveryWay: Send + Sync + 'static {
     async fn push(&self, push: Push, packet: Bytes) -> bool;
@@ -70,7 +70,7 @@ impl RedeliveryWay for Redelivery {
     }
 }
 
-/// The answer to a request, as the gateway and as the client get it.
+/// Returns the answer to a request, for the gateway and for the client.
 pub(super) fn answer(
     channel: &str,
     request: &Forward,
@@ -95,7 +95,7 @@ pub(super) fn answer(
         }
     };
     let (mut status, mut response) = packet(answer);
-    // A larger frame would end the link, and all other requests on it.
+    // A larger frame would end the link.
     if response.encoded_len() > Limits::OUTBOUND_PAYLOAD {
         tracing::warn!(command = request.command, "answer is too large to be sent");
         (status, response) = packet(Err(Reject::failed("the answer is too large")));
@@ -114,8 +114,7 @@ pub(super) fn answer(
     (reply, response.encode())
 }
 
-/// One frame for each gateway, whatever the number of sessions there. `place` is set where it is a
-/// message of a conversation.
+/// Pushes a packet to sessions, in one frame for each gateway. `place` is the position of a stored message.
 pub(super) fn push<'a>(
     outlet: &dyn Outlet,
     sessions: impl IntoIterator<Item = &'a Session>,
@@ -138,7 +137,7 @@ pub(super) fn push<'a>(
     }
 }
 
-/// Numbers of sessions on each gateway.
+/// Groups the numbers of sessions by gateway.
 pub(super) fn by_gateway<'a>(
     sessions: impl IntoIterator<Item = &'a Session>,
 ) -> HashMap<&'a PeerId, Vec<u64>, RandomState> {

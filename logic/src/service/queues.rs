@@ -1,4 +1,4 @@
-//! Requests in the order of each session: one worker for each session that has any.
+//! Queues of requests, in the order of each session. A session with requests has a worker.
 
 use std::{
     collections::VecDeque,
@@ -22,9 +22,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     WorkLimits,
-    debts::Debts,
     outlet::{self, Outlet},
     running::{Handled, Running},
+    unpushed::UnpushedGroups,
 };
 use crate::{
     Reject, Session,
@@ -35,11 +35,11 @@ use crate::{
     store::Members,
 };
 
-/// Refusals that may wait for room in their link's queue. Overflow policy: no answer; the gateway
-/// answers the request itself when its time is over.
+/// Refusals that may wait for room in their link's queue. Overflow policy: no answer. The gateway answers the
+/// request itself after its time limit.
 const REFUSALS_MAX: usize = 4096;
 
-/// A session, as requests name it.
+/// The key of a session in requests.
 type SessionKey = (PeerId, SessionId);
 
 /// A request of a known session.
@@ -53,7 +53,7 @@ pub(super) struct Job {
 enum Next {
     /// Begins this request.
     Begin(Job),
-    /// Waits for those that have begun.
+    /// Waits for running requests.
     Wait,
     /// Nothing is left.
     End,
@@ -63,23 +63,22 @@ enum Next {
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
-    /// Of the session's worker, while it could begin another request.
+    /// Wakes the session's worker, while that could begin another request.
     worker: Option<Waker>,
 }
 
-/// Works on requests.
+/// Runs the requests of all sessions.
 pub(super) struct Queues {
     outlet: Arc<dyn Outlet>,
     routes: Routes,
     services: Arc<Services>,
     limits: WorkLimits,
-    /// Requests that wait behind those that are worked on, by session; an entry stands for a running
-    /// worker.
+    /// Waiting requests by session. Each entry has a running worker.
     waiting: DashMap<SessionKey, Waiting, RandomState>,
     in_flight: AtomicUsize,
-    settled: Notify,
+    idle: Notify,
     refusals: Arc<Semaphore>,
-    debts: Debts,
+    unpushed: UnpushedGroups,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -93,23 +92,24 @@ impl Queues {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let debts = Debts::new(outlet.clone(), services.clone(), tasks.clone(), stop.clone());
+        let unpushed =
+            UnpushedGroups::new(outlet.clone(), services.clone(), tasks.clone(), stop.clone());
         Self {
             outlet,
-            debts,
+            unpushed,
             routes,
             services,
             limits,
             waiting: DashMap::default(),
             in_flight: AtomicUsize::new(0),
-            settled: Notify::new(),
+            idle: Notify::new(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tasks,
             stop,
         }
     }
 
-    /// Puts a request behind the others of its session.
+    /// Queues a request behind the others of its session.
     pub(super) fn enqueue(self: &Arc<Self>, job: Job) {
         if self.begin() > self.limits.in_flight {
             metrics::refused("server_busy");
@@ -144,17 +144,17 @@ impl Queues {
         self.refuse(session.gateway.clone(), session.channel().into(), request, busy);
     }
 
-    /// Answers a request of a session that is not known: kicked out, or gone meanwhile. The
-    /// gateway knows whether anybody still waits.
+    /// Refuses a request of an unknown session, which was kicked out or has ended. The gateway knows whether
+    /// its client still waits.
     pub(super) fn refuse_unknown(self: &Arc<Self>, gateway: PeerId, request: Forward) {
         metrics::refused("session_unknown");
         let unknown = Reject::new(Status::SessionNotFound, "");
-        // Old clients know this answer without a body (client wire, section 2).
+        // Old clients know this answer without a body (docs/wire.md, "Test vectors").
         let unknown = Reject { body: Some(Bytes::new()), ..unknown };
         self.refuse(gateway, ChannelId::from(""), request, unknown);
     }
 
-    /// Answers beside the session's queue, so that nobody waits for a full link.
+    /// Refuses a request in a task of its own, so that a full link does not block the caller.
     fn refuse(
         self: &Arc<Self>,
         gateway: PeerId,
@@ -187,29 +187,29 @@ impl Queues {
         let in_flight = self.in_flight.fetch_sub(1, Ordering::SeqCst) - 1;
         metrics::in_flight(in_flight);
         if in_flight == 0 {
-            self.settled.notify_waiters();
+            self.idle.notify_waiters();
         }
     }
 
-    /// Requests being worked on or waiting.
+    /// Returns the number of requests that run or wait.
     #[cfg(test)]
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Resolves when no request is being worked on.
+    /// Resolves once no request runs or waits.
     pub(super) async fn idle(&self) {
         loop {
-            let mut settled = pin!(self.settled.notified());
-            settled.as_mut().enable();
+            let mut idle = pin!(self.idle.notified());
+            idle.as_mut().enable();
             if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            settled.await;
+            idle.await;
         }
     }
 
-    /// Works on a session's requests, in their order, until there is none.
+    /// Runs a session's requests, in their order, until none is left.
     async fn work(self: Arc<Self>, key: SessionKey, first: Job) {
         let mut running = Running::default();
         let mut first = Some(first);
@@ -236,8 +236,8 @@ impl Queues {
         }
     }
 
-    /// Begins what may be begun, and gives what is handled first; `None` once there is nothing more,
-    /// and the session has no worker.
+    /// Begins the requests that may begin, and polls for the oldest one. Returns `None` once none is left, and
+    /// the session's entry is removed.
     fn poll_next(
         &self,
         key: &SessionKey,
@@ -257,8 +257,8 @@ impl Queues {
         running.begin(job, &self.routes, &self.services, self.limits.handler_timeout, cx);
     }
 
-    /// What to do with the request that has waited longest. The end of a session's worker takes its
-    /// entry away: the next request has another one.
+    /// Returns what the worker does next. At its end, the session's entry is removed, so that the next request
+    /// starts another worker.
     fn take(&self, key: &SessionKey, running: &Running, cx: &TaskContext<'_>) -> Next {
         let Entry::Occupied(mut entry) = self.waiting.entry(key.clone()) else { return Next::End };
         let waiting = entry.get_mut();
@@ -276,7 +276,7 @@ impl Queues {
         Next::Wait
     }
 
-    /// The server stops: requests that are left get no answer.
+    /// Drops the remaining requests without an answer, because the server stops.
     fn abandon(&self, key: &SessionKey, running: &Running) {
         let waiting = self.waiting.remove(key).map_or(0, |(_, waiting)| waiting.jobs.len());
         for _ in 0..running.len() + waiting {
@@ -336,7 +336,8 @@ impl Queues {
         }
     }
 
-    /// The message is stored and answered: where its receivers cannot be read, it is owed to them.
+    /// Returns the members that see a message. Where they cannot be read, the message, which is stored and
+    /// answered, is pushed later.
     async fn members(&self, app: &App, group: &GroupId, version: u64) -> Option<Arc<Members>> {
         let Services { members, store, .. } = &*self.services;
         match members.at(&**store, app, group, version).await {
@@ -344,7 +345,7 @@ impl Queues {
             Err(error) => {
                 metrics::fan_out_failed();
                 tracing::warn!(%group, %error, "cannot read a group's members, its message is pushed later");
-                self.debts.remember(app, group);
+                self.unpushed.remember(app, group);
                 None
             }
         }

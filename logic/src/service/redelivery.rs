@@ -1,4 +1,4 @@
-//! Pushes to sessions what they miss, when their gateway asks for it.
+//! Redelivery: pushes the messages that sessions miss, when their gateway asks for them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
     store::{Device, Given, MessageStore, Stored, Target},
 };
 
-/// Sessions of one gateway that wait. Overflow policy: dropped; the gateway asks again.
+/// Waiting sessions of one gateway. Overflow policy: dropped. The gateway asks again.
 const WAITING_MAX: usize = 100_000;
-/// Messages of one session read at a time. Others have their turn before the next ones, so that the
-/// session's client can take them: it is cut off where its queue at the gateway fills up.
+/// Messages of one session read at a time. Other sessions are served before the next page, so that the client
+/// can keep up: a gateway cuts off a client whose queue is full.
 const PAGE: usize = 100;
-/// Pause before the next round of those that have more.
+/// Pause before the next round of pages.
 const PAGE_PAUSE: Duration = Duration::from_millis(100);
 /// Messages and bytes pushed before a short pause, in which the link's queue empties.
 const BURST_MESSAGES: usize = 500;
@@ -33,40 +33,40 @@ const BURST_PAUSE: Duration = Duration::from_millis(10);
 /// Pause after a failed read.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Redelivers for each gateway by a task of its own.
+/// Redelivers messages, with one task for each gateway.
 #[derive(Clone)]
 pub(super) struct Redelivery {
     outlet: Arc<dyn Outlet>,
     directory: Arc<dyn SessionDirectory>,
     store: Arc<dyn MessageStore>,
-    /// Sessions that wait, by gateway; an entry stands for a running task.
-    waiting: Arc<DashMap<PeerId, VecDeque<Turn>>>,
+    /// Waiting sessions by gateway. Each entry has a running task.
+    waiting: Arc<DashMap<PeerId, VecDeque<Progress>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// A session, and how far it has been served.
-struct Turn {
+/// A session, and the progress of its redelivery.
+struct Progress {
     session: SessionId,
-    /// What was committed then is not missing.
+    /// Messages that this covers are not missing.
     since: Mark,
     have: Vec<Given>,
-    /// Of the first read: everything that it covers has been pushed when the last page has.
+    /// The mark of the first page. Everything it covers has been pushed with the last page.
     mark: Option<Mark>,
-    /// The link that it was asked over.
+    /// The link of the question.
     way: Arc<dyn RedeliveryWay>,
 }
 
-/// What a task has pushed since its last pause.
+/// The messages that a task has pushed since its last pause.
 #[derive(Default)]
 struct Burst {
     messages: usize,
     bytes: usize,
 }
 
-// === impl Turn ===
+// === impl Progress ===
 
-impl Turn {
+impl Progress {
     fn new(missing: Missing, way: Arc<dyn RedeliveryWay>) -> Self {
         let have = missing.have.into_iter().map(|have| Given {
             conversation: ConversationId::from(have.conversation),
@@ -86,7 +86,7 @@ impl Turn {
         self.way.done(Redelivered { session: self.session.0, mark }).await;
     }
 
-    /// A message was pushed: all before it in its conversation has been, or is not missing.
+    /// Records a pushed message: those before it in its conversation are not missing any more.
     fn pushed(&mut self, conversation: &ConversationId, to: Seq) {
         let from_start = |have: &&mut Given| have.from == Seq(0);
         let mut of = self.have.iter_mut().filter(|have| have.conversation == *conversation);
@@ -113,18 +113,19 @@ impl Redelivery {
         Self { outlet, directory, store, waiting: Arc::default(), tasks, stop }
     }
 
-    /// Has what these sessions miss pushed to them.
+    /// Starts the redelivery to these sessions.
     pub(super) fn ask(&self, gateway: &PeerId, missing: Vec<Missing>) {
-        // Lost meanwhile: the gateway asks again.
+        // After a loss of the link, the gateway asks again.
         let Some(way) = self.outlet.redelivery(gateway) else { return };
-        let turns = missing.into_iter().map(|missing| Turn::new(missing, way.clone()));
+        let waiting_sessions =
+            missing.into_iter().map(|missing| Progress::new(missing, way.clone()));
         match self.waiting.entry(gateway.clone()) {
             Entry::Occupied(mut waiting) => {
                 let room = WAITING_MAX.saturating_sub(waiting.get().len());
-                waiting.get_mut().extend(turns.take(room));
+                waiting.get_mut().extend(waiting_sessions.take(room));
             }
             Entry::Vacant(entry) => {
-                entry.insert(turns.take(WAITING_MAX).collect());
+                entry.insert(waiting_sessions.take(WAITING_MAX).collect());
                 let (redelivery, gateway) = (self.clone(), gateway.clone());
                 self.tasks.spawn(async move {
                     redelivery.stop.clone().run_until_cancelled(redelivery.run(&gateway)).await;
@@ -137,9 +138,9 @@ impl Redelivery {
     async fn run(&self, gateway: &PeerId) {
         let (mut burst, mut unfinished) = (Burst::default(), Vec::new());
         loop {
-            while let Some(mut turn) = self.next(gateway) {
-                if self.page(gateway, &mut turn, &mut burst).await {
-                    unfinished.push(turn);
+            while let Some(mut progress) = self.next(gateway) {
+                if self.page(gateway, &mut progress, &mut burst).await {
+                    unfinished.push(progress);
                 }
                 burst.pause().await;
             }
@@ -153,49 +154,50 @@ impl Redelivery {
         }
     }
 
-    fn next(&self, gateway: &PeerId) -> Option<Turn> {
+    fn next(&self, gateway: &PeerId) -> Option<Progress> {
         self.waiting.get_mut(gateway)?.pop_front()
     }
 
-    /// Pushes a session's next page. Says whether there may be more.
-    async fn page(&self, gateway: &PeerId, turn: &mut Turn, burst: &mut Burst) -> bool {
-        // One that is not known is about to be told, or to end: its gateway asks again.
-        let Some(session) = self.directory.session(gateway, turn.session) else {
-            turn.done(None).await;
+    /// Pushes a session's next page. Returns whether more messages may be missing.
+    async fn page(&self, gateway: &PeerId, progress: &mut Progress, burst: &mut Burst) -> bool {
+        // The gateway asks again for a session that is not told yet.
+        let Some(session) = self.directory.session(gateway, progress.session) else {
+            progress.done(None).await;
             return false;
         };
         let device = Device::from(&*session);
-        let owed = match self.store.owed(&device, &turn.since, turn.have.clone(), PAGE).await {
-            Ok(owed) => owed,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read what a session misses");
-                sleep(FAILURE_PAUSE).await;
-                turn.done(None).await;
-                return false;
-            }
-        };
-        let mark = turn.mark.get_or_insert(owed.mark).clone();
+        let owed =
+            match self.store.owed(&device, &progress.since, progress.have.clone(), PAGE).await {
+                Ok(owed) => owed,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read what a session misses");
+                    sleep(FAILURE_PAUSE).await;
+                    progress.done(None).await;
+                    return false;
+                }
+            };
+        let mark = progress.mark.get_or_insert(owed.mark).clone();
         let has_more = owed.messages.len() >= PAGE;
         metrics::redelivered(owed.messages.len());
         for message in owed.messages {
-            turn.pushed(&message.envelope.conversation, message.envelope.seq);
-            let (push, packet) = again(&session, message);
+            progress.pushed(&message.envelope.conversation, message.envelope.seq);
+            let (push, packet) = push_again(&session, message);
             burst.bytes += packet.len();
             burst.messages += 1;
-            if !turn.way.push(push, packet).await {
-                // The gateway has seen its link go, and asks another server.
+            if !progress.way.push(push, packet).await {
+                // The gateway has noticed the loss of its link, and asks another server.
                 return false;
             }
         }
         if !has_more {
-            turn.done(Some(mark)).await;
+            progress.done(Some(mark)).await;
         }
         has_more
     }
 }
 
-/// A stored message as it is pushed to a session that missed it.
-fn again(session: &Session, message: Stored) -> (Push, Bytes) {
+/// Returns the push of a stored message to a session that missed it.
+fn push_again(session: &Session, message: Stored) -> (Push, Bytes) {
     let place = handlers::place_of(&message.envelope);
     let (command, dest) = match &message.envelope.other {
         Target::Account(_) => (command::CHAT_USER_TALK, session.account.to_string()),

@@ -1,4 +1,4 @@
-//! The requests of one session that are being worked on: begun, and finished, in their order.
+//! The running requests of one session. They begin, and are answered, in their order.
 
 use std::{
     collections::VecDeque,
@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use super::queues::Job;
 use crate::{Context, Reject, context::Services, handlers, metrics, router::Routes, store::Chains};
 
-/// Requests of one session that are worked on at a time, where their handlers overlap.
+/// Requests of one session that run at the same time, if their handlers overlap.
 const OVERLAPPING_MAX: usize = 64;
 
-/// How long a handler may take before it is watched whether the store it waits for is away.
+/// How long a handler runs before a loss of the store it needs ends it.
 const PROMPT: Duration = Duration::from_millis(250);
 
-/// A handled request, whose answer is to be sent.
+/// A handled request whose answer is not sent yet.
 pub(super) struct Handled {
     pub(super) ctx: Context,
     pub(super) answer: Result<Bytes, Reject>,
@@ -38,7 +38,7 @@ enum State {
     Handled(Handled),
 }
 
-/// Requests of one session.
+/// The running requests of one session.
 #[derive(Default)]
 pub(super) struct Running {
     requests: VecDeque<Request>,
@@ -48,15 +48,14 @@ pub(super) struct Running {
 // === impl Running ===
 
 impl Running {
-    /// Whether a request of this kind may begin now: nothing else is being worked on, or all of it
-    /// overlaps.
+    /// Returns whether a request may begin: no other is running, or it overlaps with all that are.
     pub(super) fn takes(&self, overlaps: bool) -> bool {
         let mut requests = self.requests.iter();
         self.requests.len() < OVERLAPPING_MAX
             && (self.requests.is_empty() || (overlaps && requests.all(|it| it.overlaps)))
     }
 
-    /// Begins a request: when this returns, its handler has waited once, or is done.
+    /// Begins a request. When this returns, its handler has first waited, or is done.
     pub(super) fn begin(
         &mut self,
         job: Job,
@@ -79,7 +78,7 @@ impl Running {
         self.requests.push_back(request);
     }
 
-    /// The request that was begun first, once it is handled. Pending for ever where there is none.
+    /// Polls for the oldest request, once it is handled. Without requests, it stays pending.
     pub(super) fn poll_next(&mut self, cx: &mut TaskContext<'_>) -> Poll<Handled> {
         for request in &mut self.requests {
             request.poll(cx);
@@ -91,7 +90,7 @@ impl Running {
         }
     }
 
-    /// How many are being worked on.
+    /// Returns the number of running requests.
     pub(super) fn len(&self) -> usize {
         self.requests.len()
     }
@@ -107,7 +106,7 @@ impl Request {
     }
 }
 
-/// Handles a request within the time there is for it.
+/// Handles a request within a time limit.
 async fn handle(
     handler: impl Future<Output = Result<Bytes, Reject>>,
     ctx: Context,
@@ -118,7 +117,7 @@ async fn handle(
     Handled { ctx, answer }
 }
 
-/// The handler's answer, or the one in its place.
+/// Returns the handler's answer, or a refusal.
 async fn answer(
     handler: impl Future<Output = Result<Bytes, Reject>>,
     ctx: &Context,
@@ -129,7 +128,7 @@ async fn answer(
         ctx.chain().break_off();
         return Err(handlers::store_lacks(need, store));
     }
-    // Whatever the layers are: a panic must not end the session's worker.
+    // A panic must not end the session's worker, with any layers.
     let mut handled = pin!(AssertUnwindSafe(handler).catch_unwind());
     let failed = |_| Err(Reject::failed("the server failed on this request"));
     let prompt = limit.min(PROMPT);

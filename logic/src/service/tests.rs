@@ -235,7 +235,7 @@ async fn a_refusal_pushes_nothing() {
     assert!(world.pushes().await.is_empty());
 }
 
-/// As in the vector "kickout push" of the client wire, section 2.
+/// As in the vector "kickout push" (docs/wire.md, "Test vectors").
 #[tokio::test]
 async fn the_older_login_gets_its_notice() {
     let (world, a, b) = (World::new(), gateway("a"), gateway("b"));

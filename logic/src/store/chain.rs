@@ -1,4 +1,4 @@
-//! Messages of one sender to one receiver that are on their way to the store at the same time.
+//! The order of messages of one sender to one receiver that are stored at the same time.
 
 use std::{
     hash::BuildHasher,
@@ -10,8 +10,8 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-/// Keeps the order of messages that do not wait for each other: once one of them has failed, those
-/// that come after it are not stored either, or they would overtake its next try.
+/// Keeps the order of messages that do not wait for each other. Once one of them has failed, later ones are
+/// not stored either, because they would overtake its retry.
 ///
 /// A store asks [`is_broken`](Self::is_broken) when it is about to write a message, and calls
 /// [`break_off`](Self::break_off) when one has failed, before it writes any later one.
@@ -19,7 +19,7 @@ use foldhash::fast::RandomState;
 pub struct Chain(Arc<AtomicBool>);
 
 impl PartialEq for Chain {
-    /// All are alike: a chain is no part of what a message says.
+    /// All chains are equal: a chain is no part of a message's content.
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -28,17 +28,17 @@ impl PartialEq for Chain {
 impl Eq for Chain {}
 
 impl Chain {
-    /// Whether a message has failed.
+    /// Returns whether a message has failed.
     pub fn is_broken(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// A message has failed.
+    /// Records that a message has failed.
     pub fn break_off(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Breaks the chain off when it is dropped, unless the message was stored.
+    /// Returns a guard that breaks the chain off when it is dropped, unless the message was stored.
     #[must_use]
     pub(crate) fn watch(&self) -> Watch {
         Watch { chain: self.clone(), stored: false }
@@ -53,7 +53,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// The message was stored.
+    /// Records that the message was stored.
     pub(crate) fn stored(mut self) {
         self.stored = true;
     }
@@ -67,17 +67,17 @@ impl Drop for Watch {
     }
 }
 
-/// The chains of one session, by the hash of command and destination: two that have one hash share a
-/// chain, which keeps more order than is asked for.
+/// The chains of one session, by the hash of command and destination. Destinations with an equal hash share
+/// a chain, which only keeps more order.
 #[derive(Debug, Default)]
 pub(crate) struct Chains {
     hasher: RandomState,
-    /// Few: as many as a session has requests under way.
+    /// Few entries: as many as a session has requests under way.
     chains: Vec<(u64, Chain)>,
 }
 
 impl Chains {
-    /// The chain of a request.
+    /// Returns the chain of a request.
     pub(crate) fn of(&mut self, command: &str, dest: &str) -> Chain {
         let hash = self.hasher.hash_one((command, dest));
         if let Some((_, chain)) = self.chains.iter().find(|(of, _)| *of == hash) {
@@ -88,7 +88,7 @@ impl Chains {
         chain
     }
 
-    /// Nothing is under way any more.
+    /// Removes all chains. Callers have no requests under way.
     pub(crate) fn clear(&mut self) {
         self.chains.clear();
     }

@@ -1,48 +1,47 @@
-//! What a store knows of the devices of an account: how far each has acknowledged.
+//! Devices of an account, and what each has acknowledged or misses.
 
 use imago_proto::{Account, App, ConversationId, Seq, link::Mark};
 
 use super::{Envelope, Stored};
 
-/// A device of an account. Sessions that name none share the unnamed one.
+/// A device of an account. Sessions that name no device share the unnamed one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Device {
     /// Tenant.
     pub app: App,
-    /// Whose it is.
+    /// Its account.
     pub account: Account,
-    /// What its sessions call it; empty for the unnamed one.
+    /// The name that its sessions give; empty for the unnamed device.
     pub name: Box<str>,
 }
 
-/// Part of a conversation that a device was given: the sequences `from..=to`.
+/// A part of a conversation that a device was given: the sequences `from..=to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// Which conversation.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// The first one; 0 where the device has everything before `to`, as clients say that know
-    /// positions.
+    /// The first sequence; 0 where the device has everything before `to`, which clients report that know
+    /// sequences.
     pub from: Seq,
-    /// The last one.
+    /// The last sequence.
     pub to: Seq,
 }
 
-/// Messages from others that a device has not acknowledged, without what they say.
+/// Messages from others that a device has not acknowledged, without their contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Of each conversation in the order of its sequences; across conversations by message id as far
-    /// as that allows.
+    /// The messages, ordered as in [`MessageStore::sync`](super::MessageStore::sync).
     pub messages: Vec<Envelope>,
-    /// What a device that has the list was given with it: of each conversation in the list all from
-    /// the device's cursor on up to the last one listed, the account's own messages included.
+    /// The parts that a device is given by the list: of each conversation, everything from the device's
+    /// cursor up to the last message listed, the account's own messages included.
     pub given: Vec<Given>,
 }
 
 /// Messages that a device misses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owed {
-    /// Of each conversation in the order of its sequences; own ones too.
+    /// The messages, ordered as in [`MessageStore::sync`](super::MessageStore::sync).
     pub messages: Vec<Stored>,
-    /// What was committed before these were read.
+    /// The mark of everything committed before these were read.
     pub mark: Mark,
 }

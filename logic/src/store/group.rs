@@ -1,110 +1,110 @@
-//! What a store knows of groups.
+//! Groups, as a store knows them.
 
 use std::sync::Arc;
 
 use imago_proto::{Account, App, GroupId, Seq};
 
-/// A group that somebody wants made.
+/// A group to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewGroup {
     /// Tenant of all members.
     pub app: App,
-    /// Who makes it, its first member.
+    /// Its creator and first member.
     pub owner: Account,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// URL of a picture.
     pub avatar: String,
-    /// What it is about.
+    /// Its description.
     pub introduction: String,
-    /// The other members. The owner, and whoever is named twice, counts once.
+    /// The other members. Repeated names, and the owner's, count once.
     pub members: Vec<Account>,
-    /// Anybody may join.
+    /// Any account may join.
     pub open: bool,
-    /// Key under which a repeat of the same request of this owner is known.
+    /// Idempotency key: requests of this owner with an equal key are repeats.
     pub request: String,
 }
 
-/// A group as it was made; a repeat gets the first one.
+/// The result of creating a group; a repeat gets the first one's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
     /// Its id.
     pub group: GroupId,
-    /// Who is in it now, in the order of joining.
+    /// Its members now, in the order of joining.
     pub members: Vec<Account>,
 }
 
-/// Somebody is to join a group, or to leave it.
+/// A request to add an account to a group, or to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberChange {
     /// Tenant.
     pub app: App,
-    /// Who asks for it.
+    /// The account that asks for it.
     pub caller: Account,
-    /// Who joins or leaves.
+    /// The account that joins or leaves.
     pub account: Account,
-    /// Which group.
+    /// The group.
     pub group: GroupId,
-    /// Key under which a repeat of the same request of this caller is known.
+    /// Idempotency key: requests of this caller with an equal key are repeats.
     pub request: String,
 }
 
-/// What is known of a group.
+/// A group with its members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Its id.
     pub id: GroupId,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// URL of a picture.
     pub avatar: String,
-    /// What it is about.
+    /// Its description.
     pub introduction: String,
-    /// Who made it.
+    /// The account that created it.
     pub owner: Account,
-    /// Anybody may join.
+    /// Any account may join.
     pub open: bool,
-    /// Unix seconds.
+    /// When it was created, in Unix seconds.
     pub created_at: i64,
-    /// In the order of joining.
+    /// Its members, in the order of joining.
     pub members: Vec<Member>,
 }
 
-/// Somebody in a group.
+/// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
+    /// Its account.
     pub account: Account,
-    /// Unix seconds.
+    /// When it joined, in Unix seconds.
     pub joined_at: i64,
 }
 
-/// Who gets the messages of a group.
+/// The members that get the messages of a group.
 ///
-/// The version rises with every change, in the same transaction, and every message is stored with
-/// the version that it met. So whoever keeps a list knows at each message whether it is good: no
-/// stale one is ever used, and no server has to tell the others of changes.
+/// The version rises in the transaction of each change, and each message is stored with the version at that
+/// time. A server that caches a list compares the two at each message, so that no stale list is used and
+/// servers need not tell each other of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
-    /// Number of changes so far.
+    /// The number of changes so far.
     pub version: u64,
-    /// Each member with the sequence after which it is one.
+    /// Each member, with the sequence past which it sees messages.
     pub since: Arc<[(Account, Seq)]>,
 }
 
-/// Why a group's request is not carried out.
+/// Why a request for a group is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// There is no such group in the caller's app.
+    /// The caller's app has no such group.
     #[error("no such group")]
     UnknownGroup,
-    /// Only members may.
+    /// The caller is no member.
     #[error("not a member of the group")]
     NotMember,
-    /// Only the owner, or the account itself, may.
+    /// The caller is neither the owner nor the account itself.
     #[error("not the owner of the group")]
     NotOwner,
-    /// It has as many members as it may have.
+    /// The group has as many members as it may have.
     #[error("the group is full")]
     Full,
 }

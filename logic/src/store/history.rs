@@ -1,21 +1,21 @@
-//! What a store tells of conversations to people who look at them.
+//! Histories and lists of conversations.
 
 use imago_proto::{Account, ConversationId, GroupId, Seq};
 
 use super::{Stored, Target};
 
-/// Names a conversation of somebody.
+/// Names a conversation of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// By its id.
+pub enum ConversationRef {
+    /// The conversation with this id.
     Conversation(ConversationId),
-    /// The one with this account.
+    /// The direct conversation with this account.
     With(Account),
-    /// That of a group.
+    /// The conversation of this group.
     Group(GroupId),
 }
 
-/// Which messages of a conversation.
+/// A range of messages in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// The newest before this sequence.
@@ -29,7 +29,7 @@ pub enum Range {
 pub struct History {
     /// Ascending by sequence.
     pub messages: Vec<Stored>,
-    /// There are more in that direction.
+    /// More messages follow in the direction of the range.
     pub more: bool,
 }
 
@@ -38,30 +38,30 @@ pub struct History {
 pub struct Overview {
     /// Its id.
     pub conversation: ConversationId,
-    /// With whom.
+    /// The other side.
     pub other: Target,
-    /// Name of the group; empty where it is none.
+    /// Name of the group; empty for a direct conversation.
     pub name: String,
     /// Newest sequence that the member may see.
     pub head: Seq,
-    /// How far the member has acknowledged.
+    /// Last sequence that the member has read.
     pub cursor: Seq,
     /// Messages from others past the cursor, at most [`UNREAD_MAX`].
     pub unread: u32,
-    /// The newest message, unless it was removed or there is none.
+    /// The newest message, unless it was removed.
     pub last: Option<Stored>,
-    /// What the list is sorted by, and pages begin behind: the latest first.
+    /// The key of the list, the latest first, and of its pages.
     pub active: Activity,
 }
 
-/// Most unread messages that are counted.
+/// Largest number of unread messages that is counted.
 pub const UNREAD_MAX: u32 = 1000;
 
-/// When something last happened in a conversation.
+/// The last event in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Activity {
     /// Unix nanoseconds: id of the newest message, or the time of joining.
     pub at: i64,
-    /// Tells apart what happened at the same time.
+    /// Breaks ties of events at the same time.
     pub tie: i64,
 }

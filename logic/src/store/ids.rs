@@ -1,4 +1,4 @@
-//! Names, keys and ids that every SQL store gives alike.
+//! Names, keys and ids that all SQL stores share.
 
 use std::fmt::Write;
 
@@ -7,13 +7,13 @@ use imago_proto::{Account, App, ConversationId, GroupId, Seq};
 /// Bytes of a conversation's id.
 const ID_MAX: usize = 21;
 
-/// Bytes that lengths take at the end of a key.
+/// Bytes of the lengths at the end of a key.
 const LENGTHS_MAX: usize = 12;
 
-/// Smallest message id (client wire, section 3).
+/// Smallest message id (docs/wire.md, "Messages").
 pub(super) const FIRST_ID: i64 = 10_001;
 
-/// What a conversation is of.
+/// The kind of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Direct,
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// From whether a conversation's `a` is empty: that of a group is.
+    /// Returns the kind by whether the column `a` is empty, as it is for a group.
     pub(super) fn of(a_is_empty: bool) -> Self {
         if a_is_empty { Self::Group } else { Self::Direct }
     }
@@ -33,13 +33,13 @@ impl Kind {
         }
     }
 
-    /// The id of the group whose conversation that row is.
+    /// Returns the id of the group whose conversation has this row.
     pub(super) fn group(self, row: i64) -> Option<GroupId> {
         (self == Self::Group).then(|| group_id(row))
     }
 }
 
-/// A conversation as clients name it; that of a group has the group's id.
+/// Returns the id by which clients name a conversation. The conversation of a group has the group's id.
 pub(super) fn conversation_id(kind: Kind, row: i64) -> ConversationId {
     let mut id = String::with_capacity(ID_MAX);
     id.push(kind.letter());
@@ -48,12 +48,12 @@ pub(super) fn conversation_id(kind: Kind, row: i64) -> ConversationId {
     ConversationId::from(id)
 }
 
-/// The id of the group whose conversation that row is.
+/// Returns the id of the group whose conversation has this row.
 pub(super) fn group_id(row: i64) -> GroupId {
     GroupId::from(conversation_id(Kind::Group, row).as_str())
 }
 
-/// The row that a client's name of a conversation stands for.
+/// Parses a client's id of a conversation into its row.
 pub(super) fn conversation_row(id: &str) -> Option<(Kind, i64)> {
     let kind = match id.chars().next()? {
         'd' => Kind::Direct,
@@ -61,26 +61,27 @@ pub(super) fn conversation_row(id: &str) -> Option<(Kind, i64)> {
         _ => return None,
     };
     let row = id.get(1..)?.parse().ok()?;
-    // One name for each row.
+    // Each row has exactly one id.
     (conversation_id(kind, row).as_str() == id).then_some((kind, row))
 }
 
-/// The row of a group's conversation.
+/// Returns the row of a group's conversation.
 pub(super) fn group_row(group: &GroupId) -> Option<i64> {
     conversation_row(group.as_str()).filter(|(kind, _)| *kind == Kind::Group).map(|(_, row)| row)
 }
 
-/// The two sides of a direct conversation in the order in which they are stored.
+/// Returns the two sides of a direct conversation in the order in which they are stored.
 pub(super) fn sides<'a>(one: &'a Account, other: &'a Account) -> (&'a Account, &'a Account) {
     if one <= other { (one, other) } else { (other, one) }
 }
 
-/// No two requests share a key, whatever characters the names have: the lengths at the end tell the
-/// parts. The request comes first: gateways count theirs, and clients' ids mostly begin with the time
-/// (UUID version 7), so that keys of the same moment are neighbours in an index.
+/// Returns the key of a request. Different requests have different keys, for any characters in the names,
+/// because the lengths of the parts stand at the end. The request comes first, so that keys of the same
+/// moment are neighbours in an index: gateways count their requests, and clients' ids mostly begin with the
+/// time (UUID version 7).
 pub(super) fn request_key(app: &App, caller: &Account, request: &str) -> String {
     let (app, caller) = (app.as_str(), caller.as_str());
-    // One piece of memory, large enough from the start.
+    // Allocates once.
     let mut key = String::with_capacity(request.len() + app.len() + caller.len() + LENGTHS_MAX);
     key.extend([request, app, caller]);
     // Writing to a string never fails.
@@ -88,12 +89,12 @@ pub(super) fn request_key(app: &App, caller: &Account, request: &str) -> String 
     key
 }
 
-/// A sequence as databases hold it.
+/// Converts a sequence to the type of databases.
 pub(super) fn signed(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }
 
-/// A sequence out of a database.
+/// Converts a sequence from the type of databases.
 pub(super) fn seq(number: i64) -> Seq {
     Seq(number.unsigned_abs())
 }

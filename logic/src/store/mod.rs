@@ -1,5 +1,6 @@
-//! Where accepted messages are: the trait, and what goes through it.
+//! The message store: its trait, and the types of its methods.
 
+mod atomic_instant;
 mod chain;
 mod device;
 mod group;
@@ -8,7 +9,6 @@ mod ids;
 pub mod null;
 mod options;
 pub mod postgres;
-mod pulse;
 pub mod sqlite;
 mod watch;
 
@@ -25,14 +25,14 @@ pub use self::{
     chain::Chain,
     device::{Device, Given, Listing, Owed},
     group::{Created, Denied, Group, Member, MemberChange, Members, NewGroup},
-    history::{Activity, History, Overview, Place, Range, UNREAD_MAX},
+    history::{Activity, ConversationRef, History, Overview, Range, UNREAD_MAX},
     options::StoreOptions,
 };
 
-/// Most entries that one index answer holds (client wire, section 6).
+/// Largest number of entries in a [`Listing`] (docs/wire.md, "Acknowledgement and sync").
 pub const INDEX_MAX: usize = 2000;
 
-/// Whom a message is for.
+/// The receiver of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// One account.
@@ -44,26 +44,26 @@ pub enum Target {
 /// A message that a sender wants stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Tenant of all who are concerned.
+    /// Tenant of sender and receivers.
     pub app: App,
-    /// Who sends it.
+    /// The sender.
     pub sender: Account,
-    /// On which of its devices, as [`Device::name`] says it.
+    /// The [name](Device::name) of the sender's device.
     pub device: Box<str>,
-    /// Whom it is for.
+    /// The receiver.
     pub target: Target,
-    /// Whoever is not a member of the group may send too.
+    /// Accounts that are not members of the group may send, too.
     pub open_talk: bool,
-    /// Key under which a repeat of the same request of this sender is known.
+    /// Idempotency key: requests of this sender with an equal key are repeats.
     pub request: String,
-    /// What it says.
+    /// The content.
     pub content: Content,
-    /// Those of the same sender to the same receiver that may be on their way at the same time, in
+    /// Links it to other messages of its sender to the same receiver that may be stored at the same time, in
     /// the order of the calls of [`append`](MessageStore::append).
     pub chain: Chain,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     /// 1 text, 2 image, 3 voice, 4 video.
@@ -77,8 +77,8 @@ pub struct Content {
 /// The result of storing a message; a repeat gets the first one's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Unique and positive, and not below its send time. Where several servers write, ids need not
-    /// rise with sequences.
+    /// Unique, positive, and not below the send time. With several servers, ids need not rise with
+    /// sequences.
     pub message_id: i64,
     /// Unix nanoseconds.
     pub send_time: i64,
@@ -86,25 +86,25 @@ pub struct Appended {
     pub conversation: ConversationId,
     /// Position in it.
     pub seq: Seq,
-    /// Commit of the message before it in its conversation, as [`Mark`] counts: 0 where there is
-    /// none, [`COMMIT_UNKNOWN`](imago_proto::COMMIT_UNKNOWN) for a repeat.
+    /// Commit of the message before it in its conversation, as [`Mark`] counts: 0 for a first message,
+    /// [`COMMIT_UNKNOWN`](imago_proto::COMMIT_UNKNOWN) for a repeat.
     pub after: u64,
     /// Version of the group's [`Members`]; 0 for a message to an account.
     pub members: u64,
-    /// The request had been stored before, as this.
+    /// For a repeat, what the first request has stored.
     pub repeat_of: Option<First>,
 }
 
-/// What the first of several equal requests stored, whatever the later ones say.
+/// What the first of several requests with one key has stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct First {
-    /// Whom it is for.
+    /// The receiver.
     pub target: Target,
-    /// What it says.
+    /// The content.
     pub content: Content,
 }
 
-/// A message without what it says.
+/// A message without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// See [`Appended::message_id`].
@@ -115,7 +115,7 @@ pub struct Envelope {
     pub conversation: ConversationId,
     /// Position in it.
     pub seq: Seq,
-    /// Who sent it.
+    /// The sender.
     pub sender: Account,
     /// The other side of the conversation as the reader sees it: an account, or the group.
     pub other: Target,
@@ -124,18 +124,18 @@ pub struct Envelope {
 /// A message as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Who sent it when, and where it belongs.
+    /// Sender, time, and position.
     pub envelope: Envelope,
-    /// What it says.
+    /// The content.
     pub content: Content,
 }
 
-/// Which messages from others an index lists.
+/// Which messages from others a [`Listing`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
     /// Those that the device has not acknowledged.
     Unacknowledged,
-    /// Everything that is kept.
+    /// All that the store keeps.
     Everything,
 }
 
@@ -151,22 +151,22 @@ pub enum StoreError {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// More is waiting than the store takes: try again.
+    /// The store's queue is full. The caller may try again.
     #[error("store is busy")]
     Busy,
-    /// An earlier message of the same [`Chain`] has failed: try again, in order.
+    /// An earlier message of the same [`Chain`] has failed. The caller may try again, in order.
     #[error("an earlier message of the conversation failed")]
     Overtaking,
     /// The database failed.
     #[error("store failed: {0}")]
     Failed(String),
-    /// The caller may not do this. The store is as it was.
+    /// The caller may not do this. The store is unchanged.
     #[error(transparent)]
     Denied(#[from] Denied),
 }
 
 impl StoreError {
-    /// What is wrong, without the URL of the store.
+    /// Returns the reason, without the URL of the store.
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::Open { reason, .. } => reason.clone(),
@@ -175,38 +175,40 @@ impl StoreError {
     }
 }
 
-/// Result of a store operation.
+/// The result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// Keeps messages and cursors. Accounts of different apps never meet in it.
+/// Keeps messages, groups and cursors. Apps are isolated from each other.
 #[async_trait]
 pub trait MessageStore: Send + Sync + 'static {
-    /// Stores a message once. When this returns, the message is durable. Messages of one [`Chain`]
-    /// are stored in the order in which the futures of their calls are first polled.
+    /// Stores a message once. The message is durable when this returns. Messages of one [`Chain`] are stored
+    /// in the order in which the futures of their calls are first polled.
     ///
     /// # Errors
-    /// [`Denied`] for a group that is not there, or that the sender is not in;
+    /// [`Denied`] for an unknown group, or one in which the sender is no member;
     /// [`StoreError::Overtaking`] where the message's chain is broken.
     async fn append(&self, message: NewMessage) -> Result<Appended>;
 
-    /// A session of a device begins: from now on the device is known. A new one has acknowledged what
-    /// its account has read, as has one that is not known. Gives what was committed before: it covers
-    /// all that a new device has acknowledged.
+    /// Begins a session of a device, and makes the device known. The cursors of a new device, as of an
+    /// unknown one, are the read marks of its account. Returns the mark of everything committed before, which
+    /// covers all that a new device has acknowledged.
     async fn enter(&self, device: &Device) -> Result<Mark>;
 
-    /// A device acknowledges what it was given; one that is not known becomes known. Its cursor in a
-    /// conversation moves over a part that begins at most one past it, never back nor past the newest
-    /// message, and over what the account may see of it. Parts of one conversation may come in any order.
-    /// The account's read mark follows. Conversations of others are ignored. Gives the device's cursor,
-    /// as it is then, of each conversation named that it has: the last one where the account was in a
-    /// group several times.
+    /// Acknowledges what a device was given, and makes the device known.
+    ///
+    /// The cursor of a conversation moves to the end of a part that begins at most one past the cursor. It
+    /// never moves back, nor past the newest message that the account may see. Parts of one conversation may
+    /// come in any order. The account's read mark follows. Conversations of other accounts are ignored.
+    ///
+    /// Returns the cursor of each conversation that was named: of several memberships in a group, that of the
+    /// last one.
     async fn ack(&self, device: &Device, given: Vec<Given>) -> Result<Vec<(ConversationId, Seq)>>;
 
-    /// Messages from others to a device's account, at most [`INDEX_MAX`].
+    /// Lists messages from others to a device's account, at most [`INDEX_MAX`].
     async fn index(&self, device: &Device, page: Page) -> Result<Listing>;
 
-    /// Messages by their ids, in the order asked; `None` for one that is missing or not for
-    /// `account` to see.
+    /// Returns messages by their ids, in the order of `ids`; `None` for a message that is missing or that
+    /// `account` may not see.
     async fn contents(
         &self,
         app: &App,
@@ -214,9 +216,9 @@ pub trait MessageStore: Send + Sync + 'static {
         ids: Vec<i64>,
     ) -> Result<Vec<Option<Stored>>>;
 
-    /// Messages, own ones too, past these sequences and, of conversations that are not named, past
-    /// the device's cursors, at most `limit`. In each conversation without a hole from there on, by
-    /// sequence; across conversations by message id as far as that allows.
+    /// Returns at most `limit` messages past `cursors`, the account's own included. Conversations that are not
+    /// named begin at the device's cursors. The messages of each conversation have no gaps, and are in the
+    /// order of their sequences; across conversations the order is by message id as far as that allows.
     async fn sync(
         &self,
         device: &Device,
@@ -224,9 +226,9 @@ pub trait MessageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Stored>>;
 
-    /// Messages, those of its account's other devices too, that the device has not acknowledged, that
-    /// `mark` does not cover, and that are not among those which it has, at most `limit`. Those that
-    /// the device itself sent are left out. Ordered as in [`sync`](Self::sync).
+    /// Returns at most `limit` messages that a device misses: it has not acknowledged them, `mark` does not
+    /// cover them, and they are not in `have`. Messages of the account's other devices are included, those of
+    /// the device itself are not. The order is that of [`sync`](Self::sync).
     async fn owed(
         &self,
         device: &Device,
@@ -235,17 +237,18 @@ pub trait MessageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Owed>;
 
-    /// Messages of one conversation, at most `limit`; `None` where the account has no such one.
+    /// Returns at most `limit` messages of one conversation; `None` where the account has no such
+    /// conversation.
     async fn history(
         &self,
         app: &App,
         account: &Account,
-        place: Place,
+        conversation: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>>;
 
-    /// Conversations of an account, the latest active first, those before `before`.
+    /// Returns the conversations of an account that were last active before `before`, the latest first.
     async fn conversations(
         &self,
         app: &App,
@@ -254,48 +257,48 @@ pub trait MessageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Overview>>;
 
-    /// Makes a group once.
+    /// Creates a group once.
     ///
     /// # Errors
     /// [`Denied::Full`] with more than `members_max` members.
     async fn create_group(&self, group: NewGroup, members_max: usize) -> Result<Created>;
 
-    /// Adds an account to a group; one that is in it already is a success. It sees what is sent
-    /// from now on, and what it saw when it was a member before. Members may add anybody, others
-    /// themselves to an open group.
+    /// Adds an account to a group, and succeeds if it is a member already. The account sees what is sent from
+    /// now on, and what it saw in earlier memberships. Members may add any account, others may add themselves
+    /// to an open group.
     ///
     /// # Errors
     /// [`Denied`] with the reason.
     async fn join_group(&self, change: MemberChange, members_max: usize) -> Result<()>;
 
-    /// Removes an account from a group; one that is not in it is a success. It keeps seeing what
-    /// was sent while it was a member. Owners may remove anybody, others themselves.
+    /// Removes an account from a group, and succeeds if it is no member. The account keeps seeing what was sent
+    /// while it was a member. The owner may remove any account, others may remove themselves.
     ///
     /// # Errors
     /// [`Denied`] with the reason.
     async fn quit_group(&self, change: MemberChange) -> Result<()>;
 
-    /// A group with its members; `None` where there is none in this app.
+    /// Returns a group with its members; `None` where the app has no such group.
     async fn group(&self, app: &App, group: &GroupId) -> Result<Option<Group>>;
 
-    /// Who gets the messages of a group now; `None` where there is none in this app.
+    /// Returns the members of a group; `None` where the app has no such group.
     async fn members(&self, app: &App, group: &GroupId) -> Result<Option<Members>>;
 
-    /// Writes something small, durable when this returns, and reads it again, without trying twice.
-    /// Messages, groups and cursors stay as they are.
+    /// Probes the store: writes a small value durably and reads it, without a retry. Messages, groups and
+    /// cursors are not changed.
     async fn probe(&self) -> Result<()>;
 
-    /// Reads something small, without trying twice. Needs nothing to be written.
+    /// Probes reading alone: reads a small value, without a retry and without a write.
     async fn probe_reading(&self) -> Result<()>;
 
-    /// When a message was last stored; `None` where that is not known.
+    /// Returns when a message was last stored; `None` where that is unknown.
     fn last_write(&self) -> Option<Instant> {
         None
     }
 
-    /// Removes some of the messages with ids below this one, and of the devices that have not been
-    /// there since then (Unix nanoseconds), with their cursors; says how many. 0: none are left. When a
-    /// device was there may be known to the day: it may stay for one more.
+    /// Removes some of the messages with ids below `below`, and some of the devices that have not entered since
+    /// that time (Unix nanoseconds), with their cursors. Returns the number of both, and 0 once none are left.
+    /// A device may stay for a day longer, because stores may record its time by the day.
     async fn prune(&self, below: i64) -> Result<usize>;
 }
 

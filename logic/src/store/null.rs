@@ -1,4 +1,4 @@
-//! A store that keeps nothing: shows what everything but storage costs.
+//! A store that keeps nothing, to measure the cost of everything but storage.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -7,13 +7,13 @@ use imago_kit::unix_nanos;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
 
 use super::{
-    Activity, Appended, Created, Denied, Device, Given, Group, History, Listing, MemberChange,
-    Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result,
+    Activity, Appended, ConversationRef, Created, Denied, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
     Stored, Target,
 };
 
-/// Accepts every message to an account and forgets it: a repeat is a new message, messages have no
-/// conversation and no position, and there are no groups. For measurements alone.
+/// Accepts every message to an account and drops it. A repeat is a new message, messages have no
+/// conversation and no sequence, and groups do not exist. For measurements only.
 #[derive(Debug, Default)]
 pub struct NullStore {
     last_id: AtomicI64,
@@ -78,7 +78,7 @@ impl MessageStore for NullStore {
         &self,
         _: &App,
         _: &Account,
-        _: Place,
+        _: ConversationRef,
         _: Range,
         _: usize,
     ) -> Result<Option<History>> {

@@ -1,4 +1,4 @@
-//! Which store a URL names, and how it is used.
+//! The URL of a store, and its options.
 
 use std::{fmt, sync::Arc};
 
@@ -11,14 +11,14 @@ use super::{
     sqlite::{SqliteOptions, SqliteStore},
 };
 
-/// Where messages are, and how the store is used.
+/// The kind of a store, with its options.
 #[derive(Clone, Debug)]
 pub enum StoreOptions {
-    /// In a SQLite file.
+    /// A SQLite file.
     Sqlite(SqliteOptions),
-    /// In a PostgreSQL database.
+    /// A PostgreSQL database.
     Postgres(Box<PostgresOptions>),
-    /// Nowhere: see [`NullStore`].
+    /// No storage: see [`NullStore`].
     Null,
 }
 
@@ -26,7 +26,7 @@ impl StoreOptions {
     /// Reads `sqlite://…`, `postgres://…` or `null://`.
     ///
     /// # Errors
-    /// When the URL names no store; the text does not repeat a password.
+    /// When the URL names no store. The text never has a password.
     pub fn parse(url: &str) -> Result<Self> {
         if postgres::is_url(url) {
             PostgresOptions::parse(url).map(|options| Self::Postgres(Box::new(options)))
@@ -42,10 +42,10 @@ impl StoreOptions {
         }
     }
 
-    /// Checks what opening the store needs of this machine: the files that the URL names.
+    /// Checks the files that the URL names.
     ///
     /// # Errors
-    /// When such a file cannot be read, or does not hold what it is for.
+    /// When a file cannot be read, or has no usable content.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Postgres(options) => options.check(),
@@ -54,7 +54,7 @@ impl StoreOptions {
         }
     }
 
-    /// Sets how much is written in one go, how much may wait, and how many read at once.
+    /// Sets the writes of one commit, the writes that may wait, and the number of readers.
     pub fn bound(&mut self, batch: usize, queue: usize, readers: usize) {
         let (own_batch, own_queue, own_readers) = match self {
             Self::Sqlite(options) => (&mut options.batch, &mut options.queue, &mut options.readers),
@@ -87,7 +87,7 @@ impl StoreOptions {
     }
 }
 
-/// The URL as it may be shown: without user and password.
+/// Shows the URL without user and password.
 impl fmt::Display for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

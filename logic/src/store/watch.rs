@@ -1,4 +1,4 @@
-//! Watches whether the message store can be used, and tells of each change.
+//! Watches whether the message store works, and reports each change.
 
 use std::{
     pin::pin,
@@ -20,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 use super::{MessageStore, Result, StoreError};
 use crate::metrics;
 
-/// Pause between two probes of a store to which nothing is written.
+/// Pause between two probes. A store that has just written is not probed.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// How well a message store does.
+/// The health of a message store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Health {
-    /// It is read and written.
+    /// Reads and writes succeed.
     #[default]
     Well,
-    /// It is read only: a full disk, a lock that another process keeps, a standby.
+    /// Only reads succeed: a full disk, a lock that another process keeps, a standby.
     Unwritable,
-    /// It is neither read nor written.
+    /// Neither reads nor writes succeed.
     Away,
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum Need {
     Writing,
 }
 
-/// How well the message store does, as the last probes found.
+/// The health of the message store by the last probes.
 #[derive(Debug, Default)]
 pub(crate) struct StoreState {
     /// A [`Health`].
@@ -58,7 +58,7 @@ pub(crate) struct StoreState {
 // === impl StoreState ===
 
 impl StoreState {
-    /// Whether the store cannot do this.
+    /// Returns whether the store cannot serve this need.
     pub(crate) fn lacks(&self, need: Need) -> bool {
         let health = self.health.load(Ordering::Relaxed);
         match need {
@@ -68,7 +68,7 @@ impl StoreState {
         }
     }
 
-    /// Resolves once the store cannot do this.
+    /// Resolves once the store cannot serve this need.
     pub(crate) async fn lost(&self, need: Need) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -86,29 +86,29 @@ impl StoreState {
     }
 }
 
-/// Hears whether the server can do its work: see [`LogicHandle::set_trouble`].
+/// Takes the trouble of a server: see [`LogicHandle::set_trouble`].
 #[async_trait]
-pub(crate) trait Hearer: Send + Sync + 'static {
+pub(crate) trait TroubleSink: Send + Sync + 'static {
     async fn set_trouble(&self, trouble: Option<Trouble>);
 }
 
 #[async_trait]
-impl Hearer for LogicHandle {
+impl TroubleSink for LogicHandle {
     async fn set_trouble(&self, trouble: Option<Trouble>) {
         Self::set_trouble(self, trouble).await;
     }
 }
 
-/// What is watched of a store: see [`MessageStore`].
+/// The part of a [`MessageStore`] that is watched.
 #[async_trait]
-pub(crate) trait Watched: Send + Sync {
+pub(crate) trait Probed: Send + Sync {
     async fn probe(&self) -> Result<()>;
     async fn probe_reading(&self) -> Result<()>;
     fn last_write(&self) -> Option<Instant>;
 }
 
 #[async_trait]
-impl<S: MessageStore + ?Sized> Watched for S {
+impl<S: MessageStore + ?Sized> Probed for S {
     async fn probe(&self) -> Result<()> {
         MessageStore::probe(self).await
     }
@@ -122,50 +122,50 @@ impl<S: MessageStore + ?Sized> Watched for S {
     }
 }
 
-/// The watch over a store.
+/// Watches a store.
 pub(crate) struct StoreWatch<S: ?Sized> {
     pub(crate) store: Arc<S>,
     pub(crate) state: Arc<StoreState>,
     /// How long the store may fail before it counts as away, and how long a probe may take.
     pub(crate) patience: Duration,
-    pub(crate) hearer: Arc<dyn Hearer>,
+    pub(crate) sink: Arc<dyn TroubleSink>,
 }
 
 // === impl StoreWatch ===
 
-impl<S: Watched + ?Sized> StoreWatch<S> {
+impl<S: Probed + ?Sized> StoreWatch<S> {
     /// Probes until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut judge = Judge::new(self.patience, Instant::now());
         let mut before = Health::Well;
         loop {
-            let looked = async {
+            let probed = async {
                 sleep(INTERVAL).await;
-                self.look().await
+                self.probe().await
             };
-            let Some(seen) = stop.run_until_cancelled(looked).await else { return };
-            let (health, trouble) = judge.on(seen, self.store.last_write(), Instant::now());
+            let Some(result) = stop.run_until_cancelled(probed).await else { return };
+            let (health, trouble) = judge.on(result, self.store.last_write(), Instant::now());
             if health != before {
                 self.change(health, trouble.as_ref());
             }
             if health.max(before) > Health::Well {
-                self.hearer.set_trouble(trouble).await;
+                self.sink.set_trouble(trouble).await;
             }
             before = health;
         }
     }
 
-    /// A write that has just succeeded says as much as a probe.
-    async fn look(&self) -> Seen {
+    /// Probes the store, unless a write has just succeeded.
+    async fn probe(&self) -> ProbeResult {
         if self.store.last_write().is_some_and(|last| last.elapsed() < INTERVAL) {
-            return Seen { written: Ok(()), read: Ok(()) };
+            return ProbeResult { written: Ok(()), read: Ok(()) };
         }
         let late = |_| Err(StoreError::Failed(format!("no answer within {:?}", self.patience)));
         let (written, read) = tokio::join!(
             timeout(self.patience, self.store.probe()),
             timeout(self.patience, self.store.probe_reading()),
         );
-        Seen { written: written.unwrap_or_else(late), read: read.unwrap_or_else(late) }
+        ProbeResult { written: written.unwrap_or_else(late), read: read.unwrap_or_else(late) }
     }
 
     fn change(&self, health: Health, trouble: Option<&Trouble>) {
@@ -187,9 +187,9 @@ impl<S: Watched + ?Sized> StoreWatch<S> {
     }
 }
 
-/// How probes of a store ended.
+/// The outcome of a probe.
 #[derive(Debug)]
-struct Seen {
+struct ProbeResult {
     written: Result<()>,
     read: Result<()>,
 }
@@ -198,7 +198,7 @@ struct Seen {
 #[derive(Debug)]
 struct Judge {
     patience: Duration,
-    /// When it was last well.
+    /// When the store last wrote.
     good: Instant,
 }
 
@@ -209,11 +209,11 @@ impl Judge {
         Self { patience, good: now }
     }
 
-    /// Takes what was seen and when something was last written. Tells the trouble of a store that could
-    /// not be written for longer than the patience.
+    /// Takes the result of a probe and the time of the last write. Returns the health, with the trouble of a
+    /// store that could not be written for longer than the patience.
     fn on(
         &mut self,
-        Seen { written, read }: Seen,
+        ProbeResult { written, read }: ProbeResult,
         last_write: Option<Instant>,
         now: Instant,
     ) -> (Health, Option<Trouble>) {

@@ -1,20 +1,19 @@
 //! A store that fails.
 
-use std::sync::{Mutex, PoisonError};
-
 use async_trait::async_trait;
 use imago_proto::{Account, App, ConversationId, GroupId, Seq, link::Mark};
+use parking_lot::Mutex;
 
 use crate::store::{
-    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored,
+    Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
+    StoreError, Stored,
 };
 
-/// A store whose disk is full, and which fails whatever it is asked.
+/// A store whose disk is full: every call fails.
 #[derive(Default)]
 pub(crate) struct Broken {
-    /// But for the members of each group, once these are set.
+    /// The members of every group, once they are set.
     pub(crate) members: Mutex<Option<Members>>,
 }
 
@@ -54,7 +53,7 @@ impl MessageStore for Broken {
         &self,
         _: &App,
         _: &Account,
-        _: Place,
+        _: ConversationRef,
         _: Range,
         _: usize,
     ) -> Result<Option<History>> {
@@ -82,7 +81,7 @@ impl MessageStore for Broken {
         broken()
     }
     async fn members(&self, _: &App, _: &GroupId) -> Result<Option<Members>> {
-        match &*self.members.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.members.lock() {
             Some(members) => Ok(Some(members.clone())),
             None => broken(),
         }

@@ -16,8 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imago_kit::{LogLimit, Redacted};
-use rand::RngExt;
+use imago_kit::{Backoff, LogLimit, Redacted};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -111,7 +110,7 @@ impl Shared {
     }
 
     /// A subscription that starts with what was read, or with what was published meanwhile; true
-    /// where nobody follows the service yet.
+    /// where the service has no watch yet.
     fn join(&self, service: &str, read: &[Instance], index: u64) -> (Subscription, bool) {
         let published = self.published();
         let newer = published.get(service).filter(|published| {
@@ -122,7 +121,7 @@ impl Shared {
         self.hub.subscribe(service, first.to_vec())
     }
 
-    /// Forgets a service that nobody subscribes to, and says so.
+    /// Forgets a service without subscribers, and returns whether it has.
     fn retire(&self, service: &str) -> bool {
         let mut published = self.published();
         let is_retired = self.hub.retire(service);
@@ -214,10 +213,10 @@ impl Read {
         if is_other {
             return Some("consul shows another registration under this id".to_owned());
         }
-        let lists_nobody = self.instances.is_empty() && self.skipped.is_empty();
-        Some(match (self.is_filtered, lists_nobody) {
+        let lists_none = self.instances.is_empty() && self.skipped.is_empty();
+        Some(match (self.is_filtered, lists_none) {
             (true, _) => format!("consul leaves out what the token may not read: {NEEDED}"),
-            (_, true) => format!("consul lists nobody; where it has ACLs, {NEEDED}"),
+            (_, true) => format!("consul lists no instance; where it has ACLs, {NEEDED}"),
             _ => "consul lists others, and not this one".to_owned(),
         })
     }
@@ -236,15 +235,10 @@ fn critical(instance: &Instance) -> Option<(String, SystemTime)> {
     }
 }
 
-/// Full jitter between 0 and a cap that doubles from 0.1 to 10 s.
-fn jittered(cap: &mut Duration) -> Duration {
-    let delay = cap.mul_f64(rand::rng().random::<f64>());
-    *cap = (*cap * 2).min(Duration::from_secs(10));
-    delay
+/// Waits between failed reads of a service.
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(10))
 }
-
-/// The first cap of [`jittered`].
-const FIRST_CAP: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl Naming for Consul {
@@ -262,10 +256,6 @@ impl Naming for Consul {
     async fn deregister(&self, service_id: &str) -> Result<()> {
         self.shared.registered().remove(service_id);
         self.shared.api.deregister(service_id).await
-    }
-
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        Ok(crate::passing(self.shared.read(service, None).await?.instances, tags))
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {

@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use imago_kit::{check_reachable, split_authority};
-use url::Url;
 
-use crate::{Error, Result, location::host_of, params::Params};
+use crate::{Error, RegistryUrl, Result};
+
+/// Why an address cannot be used by a socket of the other family.
+const EXPECTED_FAMILY: &str = "expected an address of the family that is listened on, IPv4 or IPv6";
 
 /// How a member joins.
 #[derive(Clone, Debug)]
@@ -22,25 +24,27 @@ pub struct GossipOptions {
 
 impl GossipOptions {
     /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
-    pub(crate) fn parse(url: &Url) -> Result<Self> {
-        let host = host_of(url, "0.0.0.0")?;
+    pub(crate) fn read(url: &RegistryUrl) -> Result<Self> {
+        let mut parts = url.parts()?;
+        let host = parts.host("0.0.0.0")?;
         let ip = host.parse().map_err(|_| {
-            Error::Url(format!(
-                "host {host}: expected an IP address to listen on, such as 0.0.0.0 or [::]"
-            ))
+            let expected = "host: expected an IP address to listen on, such as 0.0.0.0 or [::]";
+            Error::Url(expected.to_owned())
         })?;
-        let mut params = Params::of(url)?;
-        let advertise = params.text("advertise")?.map(|text| advertised(&text)).transpose()?;
+        let listen = SocketAddr::new(ip, parts.listen_port());
+        let advertise = parts.text("advertise")?;
+        let advertise = advertise.map(|text| advertised(&text, listen)).transpose()?;
         let options = Self {
-            listen: SocketAddr::new(ip, url.port().unwrap_or(0)),
+            listen,
             advertise,
-            seeds: params.all("seed"),
-            cluster: params.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
+            seeds: parts.all("seed"),
+            cluster: parts.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
         };
         for seed in &options.seeds {
-            options.check_seed(seed).map_err(|why| Error::Url(format!("seed={seed:?}: {why}")))?;
+            // Its text is not repeated: it may hold a secret by mistake.
+            options.check_seed(seed).map_err(|why| Error::Url(format!("seed: {why}")))?;
         }
-        params.finish("seed, advertise or cluster")?;
+        parts.finish()?;
         Ok(options)
     }
 
@@ -49,20 +53,19 @@ impl GossipOptions {
         check_reachable(host)?;
         // A socket of one family sends nothing to the other. A name may have addresses of both.
         match host.parse::<IpAddr>() {
-            Ok(ip) if ip.is_ipv4() != self.listen.is_ipv4() => {
-                Err("expected an address of the family that is listened on, IPv4 or IPv6")
-            }
+            Ok(ip) if ip.is_ipv4() != self.listen.is_ipv4() => Err(EXPECTED_FAMILY),
             _ => Ok(()),
         }
     }
 }
 
-fn advertised(text: &str) -> Result<SocketAddr> {
+fn advertised(text: &str, listen: SocketAddr) -> Result<SocketAddr> {
     let address: Option<SocketAddr> = text.parse().ok();
     let address = address.filter(|at| at.port() > 0 && !at.ip().to_canonical().is_unspecified());
-    address.ok_or_else(|| {
-        let expected =
-            "expected the IP:PORT that others reach, as in 10.0.0.5:7946 or [fd00::5]:7946";
-        Error::Url(format!("advertise={text:?}: {expected}"))
-    })
+    let expected = match address {
+        Some(address) if address.is_ipv4() == listen.is_ipv4() => return Ok(address),
+        Some(_) => EXPECTED_FAMILY,
+        None => "expected the IP:PORT that others reach, as in 10.0.0.5:7946 or [fd00::5]:7946",
+    };
+    Err(Error::Url(format!("advertise: {expected}")))
 }

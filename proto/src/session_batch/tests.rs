@@ -206,7 +206,7 @@ fn a_made_channel_id_is_told_in_nine_bytes() {
     }
 }
 
-/// Whether this field is among those that are whole.
+/// Returns whether this field is among those that are whole.
 fn has_field(mut bytes: &[u8], number: u32) -> bool {
     use prost::encoding::{DecodeContext, decode_key, skip_field};
     while let Ok((tag, wire)) = decode_key(&mut bytes) {

@@ -24,7 +24,7 @@ impl World {
         request.cursors.into_iter().map(|cursor| (cursor.conversation, cursor.seq)).collect()
     }
 
-    /// Somebody has left a group of ours.
+    /// An account has left a group of ours.
     fn left(&mut self, account: &str) {
         let notify = GroupQuitNotify { group_id: "g1".into(), account: account.into() };
         let body = notify.encode_to_vec().into();
@@ -39,11 +39,11 @@ impl World {
         let waited = Duration::from_secs(30);
         let leave = Call {
             lane: Lane::Group("g1".into()),
-            command: command::CHAT_GROUP_QUIT,
+            command: command::CHAT_GROUP_QUIT.into(),
             dest: String::new(),
             body: Bytes::new(),
             text: None,
-            id: Some("leave".into()),
+            repeat: Repeat::Under("leave".into()),
             deadline: self.now + waited,
             waited,
             tries: 0,

@@ -15,7 +15,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Somebody else sends; the push is lost, or waits to be delivered as often as it says.
+    /// Another account sends; the push is lost, or waits to be delivered as often as it says.
     Other { conversation: usize, copies: usize },
     /// We send; the receipt comes or is lost, another device's copy is pushed or not.
     Own { conversation: usize, receipt: bool, copy: bool },
@@ -53,7 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What a conversation on the server holds: who sent each message, and our cursor.
 #[derive(Default)]
 struct Log {
-    /// Position among all messages, and whether it is from somebody else.
+    /// Position among all messages, and whether another account sent it.
     messages: Vec<(usize, bool)>,
     cursor: u64,
 }

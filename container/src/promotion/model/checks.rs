@@ -1,4 +1,4 @@
-//! The invariants of `promotion.md`, I1 to I4, and those of fitness and isolation.
+//! The invariants I1 to I4 (docs/promotion.md, "Invariants"), and those of fitness and isolation.
 
 use super::*;
 use crate::promotion::{GatewayPhase, LogicPhase};

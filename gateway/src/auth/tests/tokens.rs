@@ -175,8 +175,8 @@ fn sign(header: &str, claims: &str) -> String {
     format!("{message}.{}", signature.unwrap())
 }
 
-async fn verdict(rules: Rules, token: &str) -> Result<Identity, Unauthorized> {
-    jwt(rules).authenticate(&login(token)).await.and_then(Identity::checked)
+async fn verdict(rules: Rules, token: &str) -> Result<Identity, AuthError> {
+    check(&jwt(rules), &login(token)).await.and_then(Identity::checked)
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn each_token_has_its_verdict_and_each_refusal_names_its_reason() {
         let given = verdict(rules, &token).await;
         let is_right = match (&given, word) {
             (Ok(_), None) => true,
-            (Err(Unauthorized(words)), Some(word)) => {
+            (Err(AuthError::Unauthorized(words)), Some(word)) => {
                 // The words go into a close frame, and into a log.
                 words.contains(word) && words.len() <= 123 && !words.contains(JWT_SECRET)
             }
@@ -225,7 +225,7 @@ async fn a_token_has_the_three_parts_of_a_signed_one() {
             "alg",
         ),
     ] {
-        let words = verdict(Default, &token).await.unwrap_err().0;
+        let words = verdict(Default, &token).await.unwrap_err().to_string();
         assert!(words.contains(word), "{why}: {words}");
         assert!(token.is_empty() || !words.contains(&token), "{why}: {words}");
     }

@@ -6,12 +6,12 @@ use crate::memory::Holder;
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_a_login_gives_its_place_to_another_and_is_told_so() {
     for half in [false, true] {
-        let mut pair = Pair::new(Transport::WebSocket);
+        let mut pair = Pair::new(Framing::WebSocket);
         if half {
             pair.client.send_bytes(b"\x82\xfe\x10\x00abcd").await;
         }
-        soon(|| pair.shared.strangers.len() == 1).await;
-        assert!(pair.shared.strangers.evict());
+        soon(|| pair.slots.len() == 1).await;
+        assert!(pair.slots.evict());
         pair.client.expect_close(1013).await;
         pair.connection.await.unwrap();
         assert_eq!(pair.begun.elapsed(), Duration::ZERO);
@@ -20,20 +20,20 @@ async fn a_connection_without_a_login_gives_its_place_to_another_and_is_told_so(
 
 #[tokio::test(start_paused = true)]
 async fn an_evicted_connection_does_not_linger() {
-    let mut pair = Pair::new(Transport::WebSocket);
+    let mut pair = Pair::new(Framing::WebSocket);
     pair.client.request("chat.user.talk", "").await;
     assert_eq!(pair.client.recv_refusal().await.0, 103);
     assert_eq!(pair.client.recv().await, Received::Close(Some(1008)));
     // The client does not hang up.
-    soon(|| pair.shared.strangers.evict()).await;
+    soon(|| pair.slots.evict()).await;
     pair.connection.await.unwrap();
     assert_eq!(pair.begun.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_has_logged_in_needs_no_place_among_strangers() {
-    let (mut pair, session) = Pair::online(Transport::WebSocket, 1 << 20).await;
-    assert!(pair.shared.strangers.is_empty());
+    let (mut pair, session) = Pair::online(Framing::WebSocket, 1 << 20).await;
+    assert!(pair.slots.is_empty());
     session.outbox.push(answer("still here"));
     assert_eq!(pair.client.recv_logic().await.body, "still here");
 }
@@ -41,7 +41,7 @@ async fn who_has_logged_in_needs_no_place_among_strangers() {
 #[tokio::test(start_paused = true)]
 async fn half_a_packet_is_accounted_whether_in_one_frame_or_in_pieces() {
     for first in [0x82, 0x02] {
-        let (mut pair, session) = Pair::online(Transport::WebSocket, 1 << 20).await;
+        let (mut pair, session) = Pair::online(Framing::WebSocket, 1 << 20).await;
         let held = || {
             let waiting = session.outbox.footprint().input();
             (200_000..600_000).contains(&waiting)

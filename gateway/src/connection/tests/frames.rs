@@ -1,4 +1,4 @@
-//! What a client may send once it has logged in: a table by RFC 6455 §5, §7 and §8. Numbers in brackets
+//! What a client may send, mostly once it has logged in: a table by RFC 6455 §5, §7 and §8. Numbers in brackets
 //! are those of the cases of the Autobahn test suite; those of texts that are echoed and of compression
 //! do not apply, for a message here is a packet, and no extension is agreed on.
 
@@ -156,7 +156,7 @@ const LENGTHS: &[(&str, &[u8], u16)] = &[
 ];
 
 async fn online() -> Pair {
-    Pair::online(Transport::WebSocket, 1 << 20).await.0
+    Pair::online(Framing::WebSocket, 1 << 20).await.0
 }
 
 fn masked(frames: &[Sent]) -> Vec<u8> {
@@ -240,5 +240,14 @@ async fn a_close_code_is_one_that_may_be_sent() {
         pair.client.send_frame(Opcode::Close, code.to_be_bytes().to_vec()).await;
         assert_eq!(pair.client.recv().await, Received::Close(Some(answer)), "{code}");
         assert_eq!(pair.client.recv().await, Received::End, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_before_the_login_is_answered_at_once() {
+    for framing in [Framing::WebSocket, Framing::LengthPrefixed] {
+        let mut pair = Pair::new(framing);
+        pair.client.send_frame(Opcode::Ping, "").await;
+        assert_eq!(pair.client.recv().await, Received::Pong(Bytes::new()));
     }
 }

@@ -1,4 +1,4 @@
-//! A client of the wire's bytes, over either transport, and over anything that carries bytes.
+//! A client of the wire's bytes, in either framing, and over anything that carries bytes.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{LOGIN, PATIENCE, login_body, token};
-use crate::transport::Transport;
+use crate::transport::Framing;
 
 /// Anything that carries bytes.
 pub(crate) trait Pipe: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -24,7 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Pipe for T {}
 
 pub(crate) struct Client {
     pub(crate) stream: Box<dyn Pipe>,
-    transport: Transport,
+    framing: Framing,
     buffer: BytesMut,
     ws: ws::Decoder,
     tcp: tcp::Decoder,
@@ -43,11 +43,11 @@ pub(crate) enum Received {
 }
 
 impl Client {
-    pub(crate) fn over(stream: impl Pipe + 'static, transport: Transport) -> Self {
+    pub(crate) fn over(stream: impl Pipe + 'static, framing: Framing) -> Self {
         let limits = Limits { payload: 8 << 20 };
         Self {
             stream: Box::new(stream),
-            transport,
+            framing,
             buffer: BytesMut::new(),
             ws: ws::Decoder::new(ws::Peer::Server, limits),
             tcp: tcp::Decoder::new(limits),
@@ -56,7 +56,7 @@ impl Client {
     }
 
     pub(crate) async fn tcp(at: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(at).await.unwrap(), Transport::Tcp)
+        Self::over(TcpStream::connect(at).await.unwrap(), Framing::LengthPrefixed)
     }
 
     pub(crate) async fn ws(at: SocketAddr) -> Self {
@@ -70,7 +70,7 @@ impl Client {
             head.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
         }
         assert!(head.starts_with(b"HTTP/1.1 101 "));
-        Self::over(stream, Transport::WebSocket)
+        Self::over(stream, Framing::WebSocket)
     }
 
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
@@ -86,9 +86,9 @@ impl Client {
     pub(crate) fn frame(&self, opcode: Opcode, payload: impl Into<Bytes>) -> BytesMut {
         let frame = Frame { opcode, payload: payload.into() };
         let mut bytes = BytesMut::new();
-        match self.transport {
-            Transport::WebSocket => ws::encode_masked(&frame, [1, 2, 3, 4], &mut bytes),
-            Transport::Tcp => tcp::encode(&frame, &mut bytes).unwrap(),
+        match self.framing {
+            Framing::WebSocket => ws::encode_masked(&frame, [1, 2, 3, 4], &mut bytes),
+            Framing::LengthPrefixed => tcp::encode(&frame, &mut bytes).unwrap(),
         }
         bytes
     }
@@ -108,9 +108,9 @@ impl Client {
     /// As [`recv`](Self::recv), however long it takes.
     pub(crate) async fn recv_patiently(&mut self) -> Received {
         loop {
-            let decoded = match self.transport {
-                Transport::WebSocket => self.ws.decode(&mut self.buffer),
-                Transport::Tcp => self.tcp.decode(&mut self.buffer),
+            let decoded = match self.framing {
+                Framing::WebSocket => self.ws.decode(&mut self.buffer),
+                Framing::LengthPrefixed => self.tcp.decode(&mut self.buffer),
             };
             if let Some(frame) = decoded.unwrap() {
                 return match frame.opcode {
@@ -142,7 +142,7 @@ impl Client {
 
     /// The close frame, with its code where there is one, and then the end.
     pub(crate) async fn expect_close(&mut self, code: u16) {
-        let expected = (self.transport == Transport::WebSocket).then_some(code);
+        let expected = (self.framing == Framing::WebSocket).then_some(code);
         assert_eq!(self.recv().await, Received::Close(expected));
         assert_eq!(self.recv().await, Received::End);
     }
@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// A frame header of the TCP transport that announces so many bytes.
+/// Returns the header of a length-prefixed frame that announces `len` bytes.
 pub(crate) fn tcp_header(len: u32) -> BytesMut {
     let mut bytes = BytesMut::from(&[2_u8][..]);
     bytes.put_u32(len);

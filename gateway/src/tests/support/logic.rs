@@ -78,7 +78,7 @@ impl FakeLogic {
         forwards.iter().filter(|(forward, _)| forward.command == command).cloned().collect()
     }
 
-    /// Lets so many late answers go.
+    /// Lets this number of late answers go.
     pub(crate) fn release(&self, count: usize) {
         self.released.add_permits(count);
     }

@@ -1,4 +1,4 @@
-//! What the directory holds, whatever the order of events.
+//! The directory under events in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -160,11 +160,11 @@ fn accounts_of_two_apps_are_two() {
 }
 
 #[test]
-fn whatever_a_gateway_says_that_it_will_tell_room_is_made_for_so_many() {
+fn room_is_reserved_for_no_more_sessions_than_the_limit() {
     let a = gateway("a", 1);
     let mut core = DirectoryCore::default();
     core.expect(&a, u64::MAX);
-    assert_eq!(core.accounts.capacity(), 0, "nobody knows this gateway");
+    assert_eq!(core.accounts.capacity(), 0, "this gateway is unknown");
     core.sync_begin(&a);
     for _ in 0..3 {
         core.expect(&a, u64::MAX);
@@ -200,7 +200,7 @@ fn numbered(gateway: &PeerId, id: u64) -> Session {
     let devices = ["", "phone:1", "phone:2", "tablet"];
     let (account, device) = (["ann", "bob"][id as usize % 2], devices[id as usize / 2 % 4]);
     let mut told = told(gateway, id, account, device, seed % 4);
-    // One of its account, of whatever place; one that names a later one would be of a client whose
+    // A session of its account, of any scope; one that names a later one would be of a client whose
     // login was told apart by clocks.
     let named = format!("{}_{account}_{}", gateway.service_id, id.saturating_sub(2));
     if seed % 4 == 3 && told.channel_id > named {
@@ -334,9 +334,9 @@ proptest! {
                 .flat_map(|account| core.locate(&"kim".into(), &(*account).into()))
                 .collect();
             prop_assert_eq!(located.len(), core.len());
-            let place = |found: &Session| policy.place(found.device()).to_owned();
+            let scope = |found: &Session| policy.scope(found.device()).to_owned();
             let places: BTreeSet<_> =
-                located.iter().map(|found| (found.account.clone(), place(found))).collect();
+                located.iter().map(|found| (found.account.clone(), scope(found))).collect();
             prop_assert_eq!(places.len(), located.len());
             for found in &located {
                 let by_number = core.session(&found.gateway, found.id);
@@ -368,7 +368,7 @@ proptest! {
             let session = numbered(&gateways()[*gateway], *id);
             let place = (session.gateway.clone(), *id);
             let rank = (session.order, session.channel().to_owned());
-            let device = (session.account.clone(), policy.place(session.device()).to_owned());
+            let device = (session.account.clone(), policy.scope(session.device()).to_owned());
             let entry = best.entry(device).or_insert((rank.clone(), place.clone()));
             if rank > entry.0 {
                 *entry = (rank, place);

@@ -21,7 +21,7 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now + ARGV[3]) .. ARGV[2])
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])";
 
-/// Takes or renews the lease of a gateway: one that nobody has, or that its writer left. Key: the
+/// Takes or renews the lease of a gateway. A lease can be taken that is free, or that its writer has left. Key: the
 /// gateway's; arguments: incarnation, writer, time to live in milliseconds, and 1 where a lease of
 /// another incarnation is out of date.
 /// Gives 2: renewed, 1: taken, 0: another writer has it.
@@ -51,12 +51,12 @@ local rest = redis.call('PTTL', KEYS[1])
 if rest > 0 then redis.call('SET', KEYS[1], ARGV[1] .. ' ', 'PX', rest) end
 return 1";
 
-/// What a claim came to.
+/// The result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// It was ours before.
+    /// The lease is renewed.
     Renewed,
-    /// It is ours now: nobody can tell what is in Redis.
+    /// The lease is new, so that what Redis has is unknown.
     Taken,
     /// Another server writes the gateway's sessions.
     Others,
@@ -72,13 +72,12 @@ impl Claim {
     }
 }
 
-/// Whether a lease of another incarnation is believed.
+/// Whether a lease of another incarnation is respected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// The gateway has just told us its sessions: a new life outdates the old one, as a new link
-    /// replaces the old one.
+    /// The gateway has just told its sessions: its incarnation is newer than that of the lease.
     Fresh,
-    /// Our own link may be of an old life.
+    /// This server's link may be of an older incarnation.
     Old,
 }
 
@@ -122,12 +121,12 @@ pub(super) fn claim(
     claim
 }
 
-/// The gateway is gone.
+/// Ends the lease of a gateway that is gone.
 pub(super) fn release(keys: &Keys, gateway: &PeerId, writer: Incarnation) -> Cmd {
     give(RELEASE, keys, gateway, writer)
 }
 
-/// The writer is going.
+/// Leaves the lease to another writer.
 pub(super) fn leave(keys: &Keys, gateway: &PeerId, writer: Incarnation) -> Cmd {
     give(LEAVE, keys, gateway, writer)
 }

@@ -29,7 +29,7 @@ impl Ended {
         }
     }
 
-    /// It lives again: it had been kicked out for one that is gone since.
+    /// Forgets a session that is told again: the session it was kicked out for has ended since.
     pub(super) fn remove(&mut self, gateway: &PeerId, id: SessionId) {
         self.ended.remove(&(gateway.clone(), id));
     }

@@ -27,18 +27,18 @@ impl Keys {
         Self { prefix: format!("imago:{}", plain(cluster)) }
     }
 
-    /// Where the sessions of an account are.
+    /// Returns the key of an account's sessions.
     pub(super) fn account(&self, app: &App, account: &Account) -> String {
         format!("{}:sessions:{}:{}", self.prefix, plain(app.as_str()), plain(account.as_str()))
     }
 
-    /// Where the lease of a gateway is.
+    /// Returns the key of a gateway's lease.
     pub(super) fn gateway(&self, gateway: &ServiceId) -> String {
         format!("{}:gateway:{}", self.prefix, plain(gateway.as_str()))
     }
 }
 
-/// A name that cannot be taken for two, nor choose its own slot in a Redis cluster by braces.
+/// Escapes a name: it cannot be taken for two, nor choose its slot in a Redis cluster by braces.
 fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     for c in name.chars() {
@@ -53,12 +53,12 @@ fn plain(name: &str) -> String {
     plain
 }
 
-/// Name of a session's field.
+/// Returns the name of a session's field.
 pub(super) fn field(gateway: &PeerId, id: SessionId) -> String {
     format!("{}/{}/{id}", gateway.service_id, gateway.incarnation)
 }
 
-/// The session as it is written, behind the instant at which it expires.
+/// Encodes a session as it is written, after the instant at which it expires.
 pub(super) fn encode(session: &Session) -> Vec<u8> {
     session.to_link().encode_to_vec()
 }
@@ -74,7 +74,7 @@ pub(super) fn decode(field: &str, value: &[u8]) -> Option<Session> {
     (id.parse() == Ok(told.id)).then(|| Session::from_link(&gateway, &told))
 }
 
-/// Incarnation that a lease names.
+/// Returns the incarnation that a lease names.
 pub(super) fn incarnation(lease: &str) -> Option<Incarnation> {
     lease.split(' ').next()?.parse().ok()
 }

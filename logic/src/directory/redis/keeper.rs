@@ -1,4 +1,4 @@
-//! Keeps the gateways' leases, and writes the sessions of those whose lease this server has.
+//! The keeper of leases. It writes the sessions of the gateways whose lease this server holds.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,7 +25,7 @@ use crate::{Session, SessionDirectory as _, metrics};
 /// Commands that are sent in one go, and how long they may take.
 const BATCH: usize = 256;
 const BATCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Leases are renewed that many times before they would expire.
+/// Renewals of a lease within its time to live.
 const RENEWALS: u32 = 3;
 /// How many leases an entry outlives the last refresh, and how many rounds of renewal are between
 /// two: an entry counts only with its gateway's lease, so it may be refreshed seldom.
@@ -61,14 +61,14 @@ impl Change {
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     changes: mpsc::Receiver<Change>,
-    /// Name of this life of this server in the leases.
+    /// Name of this run of the server in leases.
     writer: Incarnation,
     link: Option<Link>,
-    /// Gateways that were claimed at least once: their links may be old.
+    /// Gateways that were claimed before: their links may be old.
     seen: HashSet<PeerId>,
     /// Gateways whose lease we have.
     held: HashSet<PeerId>,
-    /// What is to be written whether it has changed or not.
+    /// Sessions that are written even if they have not changed.
     backlog: VecDeque<Arc<Session>>,
 }
 
@@ -113,7 +113,7 @@ impl Keeper {
     async fn connected(&mut self, was_found: &mut bool) -> Result<(), Lost> {
         let link = Link::connect(&self.shared.options).await?;
         self.link = Some(link.clone());
-        // What Redis has kept meanwhile, nobody knows.
+        // What Redis has kept meanwhile is unknown.
         self.held.clear();
         self.backlog.clear();
         let mut rounds = interval(self.shared.options.lease / RENEWALS);
@@ -141,7 +141,7 @@ impl Keeper {
                     self.write_backlog(&link).await?;
                 }
                 () = self.shared.reader_lost.notified(), if *was_found => {
-                    // Unless that was a reader of before, whose loss is long made good.
+                    // The failure of a reader of an earlier connection is ignored.
                     if self.shared.reader().is_none() {
                         return Err(Lost::Reader);
                     }
@@ -158,7 +158,7 @@ impl Keeper {
     /// that are gone.
     async fn renew(&mut self, link: &Link) -> Result<(), Lost> {
         let Shared { keys, options, local, .. } = &*self.shared;
-        let told = local.look(|core| core.told());
+        let told = local.read(|core| core.told());
         let known: HashSet<&PeerId> = told.iter().collect();
         self.seen.retain(|gateway| known.contains(gateway));
         let gone: Vec<PeerId> = self.held.extract_if(|held| !known.contains(held)).collect();
@@ -195,7 +195,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Everything is to be written again, before it expires.
+    /// Queues everything to be written again, before it expires.
     fn refresh(&mut self) {
         let local = &self.shared.local;
         self.backlog = self.held.iter().flat_map(|gateway| local.sessions_of(gateway)).collect();
@@ -253,7 +253,7 @@ impl Keeper {
     }
 }
 
-/// Longest pause after that many failures in a row.
+/// Returns the longest pause after this number of failures in a row.
 fn pause(failures: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX)
 }

@@ -1,13 +1,13 @@
-//! The directory in Redis: what one logic server is told by a link, all of them can locate.
+//! The directory in Redis: all logic servers can locate the sessions that a link tells one of them.
 //!
-//! The links feed every logic server as they do without Redis, and what a link tells outranks what
-//! Redis says: a session that a link told of is located whether Redis has it yet or not, and one
-//! that a link said has ended is not located any more. Redis adds the sessions of gateways that
-//! this server has no link with, or whose link is behind. So a lost Redis takes away only that.
+//! Links feed every logic server as they do without Redis, and outrank it. A session that a link has told is
+//! located even if Redis does not have it yet, and one that a link has ended is not located even if Redis still
+//! has it. Redis adds the sessions of gateways with which this server has no link, or whose link is behind. A
+//! loss of Redis takes away only those.
 //!
-//! One server at a time, the holder of a gateway's lease, [writes](keeper) the gateway's sessions:
-//! each change is written once. Entries count as long as the lease names their gateway's
-//! incarnation; those that nobody refreshes go.
+//! One server at a time, the holder of a gateway's lease, [writes](keeper) the gateway's sessions, so that each
+//! change is written once. Entries count as long as the lease names their gateway's incarnation. Entries that
+//! are not refreshed expire.
 
 mod commands;
 mod ended;
@@ -19,12 +19,13 @@ mod shared;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use async_trait::async_trait;
-use imago_container::PeerId;
-use imago_proto::{Account, App, Incarnation, ServiceId, SessionId, ToldSession};
+use imago_container::{PeerId, SyncBatch};
+use imago_proto::{Account, App, Incarnation, ServiceId, SessionId};
+use parking_lot::{Mutex, MutexGuard};
 use redis::Value;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,13 +41,13 @@ use self::{
 use super::{DevicePolicy, Kick, Replicated, Session, SessionDirectory};
 use crate::metrics;
 
-/// Accounts that are read in one go.
+/// Accounts that are read by one pipeline.
 const READ_BATCH: usize = 256;
 
 /// The directory in Redis.
 pub struct RedisDirectory {
     shared: Arc<Shared>,
-    /// Overflow policy: dropped, counted, and made good by writing everything again.
+    /// Overflow policy: dropped and counted; then everything is written again.
     changes: mpsc::Sender<Change>,
     ended: Mutex<Ended>,
 }
@@ -54,8 +55,8 @@ pub struct RedisDirectory {
 // === impl RedisDirectory ===
 
 impl RedisDirectory {
-    /// Begins to keep the sessions of a cluster of ours in Redis, until `stop`. A Redis that is not
-    /// there yet is waited for, as one that is lost.
+    /// Starts to keep the sessions of a cluster in Redis, until `stop`. It connects, and connects again after a
+    /// loss, in the background.
     pub fn start(
         options: RedisOptions,
         policy: DevicePolicy,
@@ -70,19 +71,19 @@ impl RedisDirectory {
         Self { shared, changes, ended: Mutex::default() }
     }
 
-    /// Whether Redis holds all sessions, and is read.
+    /// Returns whether Redis has all sessions and can be read.
     pub fn is_up(&self) -> bool {
         self.shared.reader().is_some()
     }
 
     fn ended(&self) -> MutexGuard<'_, Ended> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ended.lock()
     }
 
-    /// Has a session written, or removed, as the links tell of it by then.
+    /// Queues a session to be written or removed, by what links tell at that time.
     fn touch(&self, session: &Session) {
-        // A gateway's first sync is written as a whole, at its end.
-        if !self.shared.local.look(|core| core.is_told(&session.gateway)) {
+        // A gateway's first sync is written at its end.
+        if !self.shared.local.read(|core| core.is_told(&session.gateway)) {
             return;
         }
         if self.changes.try_send(Change::of(session)).is_err() {
@@ -97,7 +98,7 @@ impl RedisDirectory {
         self.touch(session);
     }
 
-    /// Adds what Redis knows beyond the links.
+    /// Adds the sessions that only Redis knows.
     async fn add(
         &self,
         link: &Link,
@@ -148,7 +149,7 @@ impl RedisDirectory {
         Ok(found)
     }
 
-    /// The living incarnation of each gateway.
+    /// Returns the incarnation of each gateway by its lease.
     async fn leases(
         &self,
         link: &Link,
@@ -178,7 +179,7 @@ impl SessionDirectory for RedisDirectory {
     fn session_up(&self, session: Session) -> Vec<Kick> {
         let local = &self.shared.local;
         if local.session(&session.gateway, session.id).is_some() {
-            // Only its place in a sync is new.
+            // The sync has told a known session again.
             return local.session_up(session);
         }
         self.ended().remove(&session.gateway, session.id);
@@ -193,9 +194,10 @@ impl SessionDirectory for RedisDirectory {
         kicks
     }
 
-    fn sessions_up(&self, gateway: &PeerId, sessions: &[ToldSession<'_>], left: u64) -> Vec<Kick> {
+    fn sessions_up(&self, batch: SyncBatch<'_>) -> Vec<Kick> {
         let local = &self.shared.local;
-        if local.look(|core| core.is_told(gateway)) {
+        let (gateway, sessions) = (batch.gateway(), batch.packed());
+        if local.read(|core| core.is_told(gateway)) {
             let sessions = sessions.iter().map(|told| Session::told(gateway, &told.view()));
             return sessions.flat_map(|session| self.session_up(session)).collect();
         }
@@ -204,7 +206,7 @@ impl SessionDirectory for RedisDirectory {
             let mut ended = self.ended();
             sessions.iter().for_each(|session| ended.remove(gateway, SessionId(session.id)));
         }
-        let kicks = local.sessions_up(gateway, sessions, left);
+        let kicks = local.sessions_up(batch);
         for kick in &kicks {
             self.end(&kick.loser);
         }

@@ -15,7 +15,7 @@ const EXPECTED: &str =
 ///
 /// | parameter | default | meaning |
 /// | --- | --- | --- |
-/// | `lease` | `15s` | how long a gateway's entries count after nobody vouches for them |
+/// | `lease` | `15s` | how long a gateway's entries count after its lease was last renewed |
 /// | `timeout` | `250ms` | how long Redis may take for an answer before it counts as lost |
 /// | `queue` | `65536` | changes that may wait to be written |
 #[derive(Clone)]
@@ -24,12 +24,12 @@ pub struct RedisOptions {
     pub nodes: Vec<ConnectionInfo>,
     /// Whether it is a cluster.
     pub is_cluster: bool,
-    /// How long a gateway's entries count after nobody vouches for them, 1 s to 10 min.
+    /// How long a gateway's entries count after its lease was last renewed, 1 s to 10 min.
     pub lease: Duration,
     /// How long it may take for an answer, 10 ms to 10 s.
     pub timeout: Duration,
-    /// Changes that may wait to be written, 16 to 10,000,000. Overflow policy: dropped, counted,
-    /// and made good by writing everything again.
+    /// Changes that may wait to be written, 16 to 10,000,000. Overflow policy: dropped and counted; then
+    /// everything is written again.
     pub queue: usize,
 }
 
@@ -99,7 +99,7 @@ impl RedisOptions {
         Ok(options)
     }
 
-    /// The URL as it may be shown: without user and password.
+    /// Returns the URL without user and password.
     pub(crate) fn shown(&self) -> String {
         let nodes = self.nodes.iter().map(|node| match node.addr() {
             ConnectionAddr::Tcp(host, port) => authority(host, *port),
@@ -133,7 +133,7 @@ impl RedisOptions {
     }
 }
 
-/// A node as it may be shown: without the password.
+/// Returns a node without the password.
 fn shown(node: &ConnectionInfo) -> String {
     match node.addr() {
         ConnectionAddr::Tcp(host, port) => authority(host, *port),

@@ -1,10 +1,11 @@
 //! What the directory's callers and its keeper share: the links' view, and the way to Redis.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{
@@ -23,18 +24,18 @@ pub(super) struct Shared {
     pub(super) keys: Keys,
     /// What the links tell.
     pub(super) local: Replicated,
-    /// Changes were dropped since everything was last written.
+    /// Changes were dropped since everything was written.
     pub(super) overflowed: AtomicBool,
-    /// The gateways are not those that they were.
+    /// Notified when the set of gateways changes.
     pub(super) gateways_changed: Notify,
-    /// A reader has lost Redis.
+    /// Notified when a reader has lost Redis.
     pub(super) reader_lost: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// None while Redis is lost.
+    /// `None` while Redis is lost.
     reader: Option<Link>,
     /// Counts the readers, so that a late failure of an old one does not end the new one.
     generation: u64,
@@ -59,16 +60,16 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
-    /// The way to read Redis, unless it is lost.
+    /// Returns the link to Redis, unless it is lost.
     pub(super) fn reader(&self) -> Option<(Link, u64)> {
         let state = self.state();
         state.reader.clone().map(|reader| (reader, state.generation))
     }
 
-    /// Redis holds everything that is to be held there.
+    /// Records that Redis has all sessions.
     pub(super) fn found(&self, reader: Link) {
         let mut state = self.state();
         state.reader = Some(reader);
@@ -78,7 +79,7 @@ impl Shared {
         tracing::info!("session directory: Redis holds all sessions");
     }
 
-    /// Redis does not help: readers do without, and somebody is told, though not too often.
+    /// Records a loss of Redis. Readers do without it, and the log has a warning, at most once in a while.
     pub(super) fn lost(&self, why: &Lost) {
         metrics::directory_redis_error();
         metrics::directory_redis_up(false);
@@ -95,7 +96,7 @@ impl Shared {
         );
     }
 
-    /// A reader of this generation has failed.
+    /// Records the failure of a reader of this generation.
     pub(super) fn reader_failed(&self, generation: u64, why: &Lost) {
         let is_current = {
             let state = self.state();

@@ -140,7 +140,7 @@ async fn the_next_server_takes_over_from_a_writer_that_died_or_left() {
     finds(&*view, "bob", &["a 2"]).await;
     finds(&*view, "ann", &["a 1"]).await;
 
-    // One that leaves makes room: nobody waits for ten minutes.
+    // A server that leaves frees its leases: the next one need not wait for ten minutes.
     let b = gateway("b", 1);
     let (leaving, tasks, stop) = start(&url);
     up(&leaving).await;
@@ -150,7 +150,7 @@ async fn the_next_server_takes_over_from_a_writer_that_died_or_left() {
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    assert_eq!(located(&*view, "kim", "cid").await, ["b 3"], "nobody is lost in between");
+    assert_eq!(located(&*view, "kim", "cid").await, ["b 3"], "no session is lost in between");
     finds(&*view, "dan", &["b 4"]).await;
 }
 

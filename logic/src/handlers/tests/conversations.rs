@@ -1,4 +1,4 @@
-//! The list of somebody's conversations.
+//! The list of an account's conversations.
 
 use imago_proto::{
     Status, command,
@@ -20,7 +20,7 @@ async fn all(scene: &Scene, who: Device) -> Vec<Conversation> {
     found.conversations
 }
 
-/// With whom they are.
+/// Returns the other sides of conversations.
 fn names(found: &[Conversation]) -> Vec<&str> {
     found.iter().map(|one| if one.group.is_empty() { &*one.peer } else { &*one.name }).collect()
 }
@@ -68,7 +68,7 @@ async fn each_conversation_tells_with_whom_how_far_and_what_was_last() {
 }
 
 #[tokio::test]
-async fn whatever_happened_last_is_first() {
+async fn the_conversation_of_the_last_event_is_first() {
     let scene = Scene::new();
     assert!(all(&scene, ANN).await.is_empty());
     let one = named_group(&scene, ANN, "one", &["bob"]).await;
@@ -139,7 +139,7 @@ async fn what_happens_between_two_pages_hides_nothing_that_stayed_where_it_was()
 }
 
 #[tokio::test]
-async fn fifty_come_unless_somebody_wants_other_numbers_up_to_two_hundred() {
+async fn fifty_entries_are_the_default_and_two_hundred_the_limit() {
     let scene = Scene::new();
     for number in 0..201 {
         scene.tell(ANN, &format!("peer{number}"), "hi").await;

@@ -28,13 +28,13 @@ async fn open_group(scene: &Scene, owner: Device) -> String {
 }
 
 #[tokio::test]
-async fn whoever_makes_a_group_owns_it_and_all_others_in_it_hear_of_it_once() {
+async fn the_creator_of_a_group_owns_it_and_each_other_member_gets_one_push() {
     let scene = Scene::new();
     let new = GroupCreateReq {
         name: "hikers".to_owned(),
         avatar: "https://example.org/boots.png".to_owned(),
         introduction: "up".to_owned(),
-        // Whatever it says, and however often somebody is named.
+        // The request may name another owner, and a member several times.
         owner: "bob".to_owned(),
         members: strings(&["cid", "bob", "cid", "ann", "zoe"]),
         ..GroupCreateReq::default()
@@ -79,7 +79,7 @@ async fn a_group_of_one_is_a_group() {
 }
 
 #[tokio::test]
-async fn a_member_adds_somebody_and_all_devices_hear_of_it_once() {
+async fn a_member_adds_an_account_and_each_device_gets_one_push() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob"]).await;
     scene.join(BOB, "cid", &group).await;
@@ -93,7 +93,7 @@ async fn a_member_adds_somebody_and_all_devices_hear_of_it_once() {
 }
 
 #[tokio::test]
-async fn who_is_not_in_a_group_adds_nobody_to_it() {
+async fn an_account_outside_a_group_adds_no_member_to_it() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob"]).await;
     for account in ["dan", "cid", "ann"] {
@@ -105,7 +105,7 @@ async fn who_is_not_in_a_group_adds_nobody_to_it() {
 }
 
 #[tokio::test]
-async fn anybody_joins_an_open_group_but_brings_nobody_along() {
+async fn any_account_joins_an_open_group_but_adds_no_other() {
     let scene = Scene::new();
     let group = open_group(&scene, ANN).await;
     let asked = joining("cid", &group);
@@ -121,7 +121,7 @@ async fn anybody_joins_an_open_group_but_brings_nobody_along() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_gone_and_everybody_hears_of_it_once() {
+async fn a_member_that_leaves_is_gone_and_each_session_gets_one_push() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob", "cid"]).await;
     scene.quit(BOB, "bob", &group).await;
@@ -136,13 +136,13 @@ async fn who_leaves_is_gone_and_everybody_hears_of_it_once() {
     let asked = joining("bob", &group);
     let (status, _) = scene.refused(BOB, command::CHAT_GROUP_JOIN, "", &asked).await;
     assert_eq!(status, Status::Unauthorized);
-    // Whoever comes back is last in the order of joining.
+    // A member that comes back is last in the order of joining.
     scene.join(CID, "bob", &group).await;
     assert_eq!(scene.members(BOB, &group).await, ["ann", "cid", "bob"]);
 }
 
 #[tokio::test]
-async fn only_the_owner_removes_somebody_else_who_hears_of_it_too() {
+async fn only_the_owner_removes_another_member_which_gets_a_push_too() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob", "cid"]).await;
     for (who, account) in [(BOB, "cid"), (BOB, "ann"), (DAN, "bob")] {
@@ -172,11 +172,11 @@ async fn an_owner_who_has_left_still_removes_others_but_sees_nothing() {
 }
 
 #[tokio::test]
-async fn a_quit_of_nobody_in_the_group_is_a_success_of_which_nobody_hears() {
+async fn a_quit_of_an_account_outside_the_group_succeeds_without_a_push() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob"]).await;
     scene.quit(DAN, "dan", &group).await;
-    scene.quit(ANN, "nobody", &group).await;
+    scene.quit(ANN, "unknown", &group).await;
     assert!(scene.pushes().await.is_empty(), "a stranger talks to the members");
     assert_eq!(scene.members(ANN, &group).await, ["ann", "bob"]);
     // Nor does who was removed go on being heard.

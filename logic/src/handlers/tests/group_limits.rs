@@ -11,7 +11,7 @@ use super::{
 };
 use crate::GroupRules;
 
-/// That many characters of two bytes.
+/// Returns a text of characters of two bytes.
 fn long(characters: usize) -> String {
     "é".repeat(characters)
 }
@@ -77,7 +77,7 @@ async fn who_joins_or_leaves_is_named_within_the_limits() {
     assert_eq!(scene.members(ANN, &group_of(&scene).await).await.len(), 2);
 }
 
-/// The one group that ann is in.
+/// Returns the only group of ann.
 async fn group_of(scene: &Scene) -> String {
     let asked = imago_proto::msg::ConversationsReq::default();
     let found: imago_proto::msg::ConversationsResp =

@@ -34,7 +34,7 @@ async fn a_message_to_a_group_goes_to_all_devices_of_all_members_but_the_calling
         group: group.clone(),
     };
     assert_eq!(heard, expected);
-    // All find it at their next sync, whoever is not connected too.
+    // All members find it at their next sync, even if they were not connected.
     for who in [ANN, BOB, CID] {
         assert_eq!(scene.sync(who, &[], 0).await.messages, std::slice::from_ref(&expected));
     }
@@ -119,7 +119,7 @@ async fn who_leaves_keeps_what_was_said_before_and_gets_nothing_more() {
     assert_eq!(bodies(&scene.sync(CID, &[], 0).await.messages), ["again"]);
 }
 
-/// What cid reads of these messages.
+/// Returns the contents of these messages as cid reads them.
 async fn contents(scene: &Scene, ids: &[i64]) -> Vec<String> {
     let asked = MessageContentReq { message_ids: ids.to_vec() };
     let found: MessageContentResp = scene.ask(CID, command::CHAT_OFFLINE_CONTENT, "", &asked).await;
@@ -127,7 +127,7 @@ async fn contents(scene: &Scene, ids: &[i64]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_repeat_reaches_who_was_there_the_first_time_and_nobody_who_came_since() {
+async fn a_repeat_reaches_the_first_members_and_none_that_joined_since() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob"]).await;
     let talk = keyed("hi", "k");
@@ -142,7 +142,7 @@ async fn a_repeat_reaches_who_was_there_the_first_time_and_nobody_who_came_since
 }
 
 #[tokio::test]
-async fn sequences_of_a_group_have_no_gap_whoever_talks() {
+async fn sequences_of_a_group_have_no_gap_with_several_senders() {
     let scene = Scene::new();
     let (one, two) = (scene.group(ANN, &["bob", "cid"]).await, scene.group(ANN, &["bob"]).await);
     for seq in 1..=4 {

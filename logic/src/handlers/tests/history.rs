@@ -23,12 +23,12 @@ async fn read(scene: &Scene, who: Device, asked: &HistoryReq) -> HistoryResp {
     scene.ask(who, command::CHAT_HISTORY, "", asked).await
 }
 
-/// What an answer says, and whether there is more.
+/// Returns the texts of an answer, and whether more follow.
 fn said(found: &HistoryResp) -> (String, bool) {
     (bodies(&found.messages).join(" "), found.more)
 }
 
-/// A group of ann and bob in which the numbers from 1 on were said.
+/// Creates a group of ann and bob with the numbers from 1 on as messages.
 async fn counted(scene: &Scene, up_to: usize) -> String {
     let group = scene.group(ANN, &["bob"]).await;
     for number in 1..=up_to {
@@ -69,7 +69,7 @@ async fn a_conversation_is_found_by_its_id_by_the_other_side_and_by_the_group() 
 }
 
 #[tokio::test]
-async fn what_somebody_tells_oneself_is_found_by_the_own_name() {
+async fn messages_of_an_account_to_itself_are_found_by_its_own_name() {
     let scene = Scene::new();
     scene.tell(ANN, "ann", "note").await;
     assert_eq!(said(&read(&scene, ANN_PHONE, &with("ann")).await), ("note".to_owned(), false));
@@ -102,7 +102,7 @@ async fn parts_are_read_from_the_end_back_and_from_anywhere_forth() {
 }
 
 #[tokio::test]
-async fn fifty_come_unless_somebody_wants_other_numbers_up_to_two_hundred() {
+async fn fifty_entries_are_the_default_and_two_hundred_the_limit() {
     let scene = Scene::new();
     let group = counted(&scene, 201).await;
     for (limit, count) in [(0, 50), (1, 1), (200, 200)] {
@@ -196,7 +196,7 @@ async fn conversations_of_others_look_like_none_at_all() {
             assert_eq!(scene.refused(who, command::CHAT_HISTORY, "", &asked).await, none);
         }
     }
-    // With somebody to whom one has said nothing yet, there is nothing, and nothing wrong.
+    // The history with an account without messages is empty, and no error.
     for who in [DAN, OTHER_ANN] {
         assert_eq!(said(&read(&scene, who, &with("bob")).await), (String::new(), false));
     }

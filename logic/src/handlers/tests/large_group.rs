@@ -13,7 +13,7 @@ use crate::support::{gateway, session};
 
 const MOST: usize = 10_000;
 
-/// A name as long as names may be.
+/// Returns a name of the longest length.
 fn name(number: usize) -> String {
     format!("{number:0>60}")
 }
@@ -27,7 +27,7 @@ fn connect(scene: &Scene, names: &[String]) {
     scene.world.link(&gateway("d"), other);
 }
 
-/// How many devices hear of something, by gateway: one frame for each.
+/// Returns the number of receiving devices by gateway, which each get one frame.
 fn counts(pushes: &[Pushed]) -> Vec<(&str, usize)> {
     pushes.iter().map(|(to, sessions, _)| (to.as_str(), sessions.len())).collect()
 }
@@ -107,7 +107,7 @@ async fn a_list_of_members_that_fits_into_no_frame_comes_in_parts() {
     }
 }
 
-/// The one body of all these.
+/// Returns the body that all these pushes have.
 fn decoded<Body: prost::Message + Default>(pushes: &[Pushed]) -> Body {
     assert!(pushes.iter().all(|(_, _, packet)| packet == &pushes[0].2));
     Body::decode(pushes[0].2.body.clone()).unwrap()

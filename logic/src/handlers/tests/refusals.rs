@@ -95,7 +95,7 @@ async fn fields_that_the_server_does_not_know_are_skipped() {
 }
 
 #[tokio::test]
-async fn where_the_store_fails_the_caller_may_try_again_and_nobody_else_hears_of_it() {
+async fn a_failure_of_the_store_is_told_to_the_caller_alone_which_may_retry() {
     let scene = Scene::broken();
     let group =
         imago_proto::msg::GroupGetReq { group_id: "g1".to_owned(), skip: 0 }.encode_to_vec();
@@ -124,7 +124,7 @@ async fn where_the_store_fails_the_caller_may_try_again_and_nobody_else_hears_of
 }
 
 #[tokio::test]
-async fn commands_of_groups_that_nobody_knows_are_refused() {
+async fn unknown_commands_of_groups_are_refused() {
     let scene = Scene::new();
     for unknown in ["chat.group", "chat.group.", "chat.group.CREATE", "chat.sync.more", "chat"] {
         let refused = scene.refused(ANN, unknown, "", &()).await;

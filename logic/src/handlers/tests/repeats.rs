@@ -40,14 +40,14 @@ async fn a_group_is_made_once_for_each_id_device_account_and_app() {
         made.group_id
     };
     let first = create(ANN, "first", &["bob"]).await;
-    // Whatever the repeat says.
+    // The repeat may have other contents.
     assert_eq!(create(ANN, "again", &["bob", "cid"]).await, first);
     let detail = scene.detail(ANN, &first).await;
     assert_eq!((detail.name.as_str(), detail.members.len()), ("first", 2));
 
     let mut all = vec![first];
     for who in [ANN_PHONE, BOB, BOB_PHONE, OTHER_ANN] {
-        all.push(create(who, "of somebody else", &[]).await);
+        all.push(create(who, "of another owner", &[]).await);
     }
     let count = all.len();
     all.sort();
@@ -67,12 +67,12 @@ async fn without_an_id_each_request_of_a_client_is_another_one() {
 }
 
 #[tokio::test]
-async fn a_late_repeat_of_a_join_lets_nobody_in_again_and_nobody_hears_of_it() {
+async fn a_late_repeat_of_a_join_adds_no_member_and_is_not_pushed() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["cid"]).await;
     let join = join_once("bob", &group, "k");
     let () = scene.ask(ANN, command::CHAT_GROUP_JOIN, "", &join).await;
-    // As long as bob is in, whoever has not heard of it does.
+    // While bob is a member, a repeat is pushed.
     scene.pushes().await;
     let () = scene.ask(ANN, command::CHAT_GROUP_JOIN, "", &join).await;
     let to = [ANN_PHONE, BOB, BOB_PHONE, CID];
@@ -88,7 +88,7 @@ async fn a_late_repeat_of_a_join_lets_nobody_in_again_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
-async fn a_late_repeat_of_a_quit_removes_nobody_again_and_nobody_hears_of_it() {
+async fn a_late_repeat_of_a_quit_removes_no_member_and_is_not_pushed() {
     let scene = Scene::new();
     let group = scene.group(ANN, &["bob", "cid"]).await;
     let quit = quit_once("bob", &group, "k");
@@ -189,7 +189,7 @@ async fn a_message_to_a_group_is_stored_once_for_each_id_and_sender() {
     };
     let first = say(ANN, &group, "first").await;
     assert_eq!(say(ANN, &group, "again").await, first);
-    // Under another destination too, group or account: nobody else gets it.
+    // Under another destination too, group or account, the receivers are the first ones.
     scene.pushes().await;
     assert_eq!(say(ANN, &elsewhere, "elsewhere").await, first);
     let told: MessageResp = scene.ask(ANN, command::CHAT_USER_TALK, "cid", &keyed("x", "k")).await;

@@ -61,7 +61,7 @@ impl Scene {
         Self::of(World::ruled(Arc::new(store), folder, router, limits, groups))
     }
 
-    /// With a store that fails whatever it is asked.
+    /// Creates a scene whose store fails every call.
     pub(super) fn broken() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::of(World::on(
@@ -90,7 +90,7 @@ impl Scene {
         Self { world, heard: AtomicUsize::new(0) }
     }
 
-    /// The answer to a body as it is.
+    /// Returns the answer to a raw body.
     pub(super) async fn raw(
         &self,
         (at, number): Device,
@@ -102,7 +102,7 @@ impl Scene {
         self.world.answer(request).await
     }
 
-    /// A request that has to succeed.
+    /// Sends a request that must succeed.
     pub(super) async fn ask<Resp: Message + Default>(
         &self,
         who: Device,
@@ -116,7 +116,7 @@ impl Scene {
         Resp::decode(answer.body).unwrap()
     }
 
-    /// A request that has to be refused, and of which nobody hears.
+    /// Sends a request that must be refused, and must not be pushed.
     pub(super) async fn refused(
         &self,
         who: Device,
@@ -128,7 +128,7 @@ impl Scene {
         let answer = self.raw(who, command, dest, body.encode_to_vec().into()).await;
         let status = Status::from_code(answer.header.status).unwrap();
         assert_ne!(status, Status::Success, "{command} is not refused");
-        assert!(self.pushes().await.is_empty(), "somebody heard of a refused {command}");
+        assert!(self.pushes().await.is_empty(), "a refused {command} was pushed");
         (status, ErrorResp::decode(answer.body).unwrap().message)
     }
 
@@ -150,12 +150,12 @@ impl Scene {
         let () = self.ask(caller, command::CHAT_GROUP_QUIT, "", &change).await;
     }
 
-    /// A text to a group.
+    /// Sends a text to a group.
     pub(super) async fn say(&self, who: Device, group: &str, body: &str) -> MessageResp {
         self.ask(who, command::CHAT_GROUP_TALK, group, &text(body)).await
     }
 
-    /// A text to an account.
+    /// Sends a text to an account.
     pub(super) async fn tell(&self, who: Device, account: &str, body: &str) -> MessageResp {
         self.ask(who, command::CHAT_USER_TALK, account, &text(body)).await
     }
@@ -175,14 +175,14 @@ impl Scene {
         self.ask(who, command::CHAT_GROUP_DETAIL, "", &asked).await
     }
 
-    /// Who is in a group, in order of joining.
+    /// Returns the members of a group, in the order of joining.
     pub(super) async fn members(&self, who: Device, group: &str) -> Vec<String> {
         let asked = GroupGetReq { group_id: group.to_owned(), skip: 0 };
         let found: GroupGetResp = self.ask(who, command::CHAT_GROUP_MEMBERS, "", &asked).await;
         found.members.into_iter().map(|member| member.account).collect()
     }
 
-    /// What was pushed since this was last asked, sorted by gateway and sessions.
+    /// Returns what was pushed since the last call, sorted by gateway and sessions.
     pub(super) async fn pushes(&self) -> Vec<Pushed> {
         let all = self.world.pushes().await;
         let heard = self.heard.swap(all.len(), Ordering::SeqCst);
@@ -208,13 +208,13 @@ impl Scene {
             assert_eq!(seen, (command, dest, 2, 0));
             Body::decode(packet.body).unwrap()
         });
-        let body = bodies.next().expect("nobody hears of it");
+        let body = bodies.next().expect("it was not pushed");
         assert!(bodies.all(|other| other == body), "not all hear the same");
         body
     }
 }
 
-/// One frame for each gateway, with its sessions.
+/// Returns one frame for each gateway, with its sessions.
 fn frames(devices: &[Device]) -> Vec<(&'static str, Vec<u64>)> {
     let mut frames: Vec<(&'static str, Vec<u64>)> = Vec::new();
     let mut devices = devices.to_vec();
@@ -242,7 +242,7 @@ pub(super) fn quitting(account: &str, group: &str) -> GroupQuitReq {
     GroupQuitReq { account, group_id, ..GroupQuitReq::default() }
 }
 
-/// A text under the client's own id.
+/// Creates a text with the client's own id.
 pub(super) fn keyed(body: &str, key: &str) -> MessageReq {
     MessageReq { client_message_id: key.to_owned(), ..text(body) }
 }
@@ -251,7 +251,7 @@ pub(super) fn cursor(conversation: &str, seq: u64) -> Cursor {
     Cursor { conversation: conversation.to_owned(), seq }
 }
 
-/// What the messages of an answer say.
+/// Returns the bodies of the messages of an answer.
 pub(super) fn bodies(messages: &[imago_proto::msg::MessagePush]) -> Vec<&str> {
     messages.iter().map(|message| message.body.as_str()).collect()
 }

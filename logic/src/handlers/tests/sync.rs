@@ -89,7 +89,7 @@ async fn a_named_conversation_starts_at_the_clients_cursor_and_any_other_at_the_
     };
     assert_eq!(got(&[]).await, "g2 d3 g3");
     assert_eq!(got(&[cursor(&group, 2)]).await, "d3 g3");
-    // A device that has nothing asks from the start, whatever others acknowledged.
+    // A device without messages asks from the start, independent of other devices.
     assert_eq!(got(&[cursor(&direct, 0)]).await, "d1 d2 g2 d3 g3");
     assert_eq!(got(&[cursor(&direct, 0), cursor(&group, 0)]).await, "d1 g1 d2 g2 d3 g3");
     assert_eq!(got(&[cursor(&direct, 3), cursor(&group, 3)]).await, "");
@@ -216,7 +216,7 @@ async fn cursors_move_forward_only_and_not_past_the_newest_message() {
     let no_name = cursor(&group.replacen('g', "d", 1), 4);
     scene.acknowledge(ANN, 0, &[no_name]).await;
     assert_eq!(bodies(&scene.sync(ANN, &[], 0).await.messages), ["next"]);
-    // Nobody but she has acknowledged anything, and a stranger cannot.
+    // Only she has acknowledged messages, and a stranger cannot.
     scene.acknowledge(DAN, i64::MAX, &[cursor(&group, 4)]).await;
     assert_eq!(scene.sync(BOB, &[], 0).await.messages.len(), 4);
     assert!(scene.sync(DAN, &[cursor(&group, 0)], 0).await.messages.is_empty());

@@ -9,12 +9,12 @@ use crate::support::{Sent, World, gateway, session};
 
 /// The two come from links of two gateways, at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_told_that_its_session_is_unknown_before_it_is_told_why() {
+async fn the_notice_of_a_kickout_comes_before_the_refusal_of_its_session() {
     let world = Arc::new(World::new());
     let (a, b) = (gateway("a"), gateway("b"));
     world.link(&a, &[session(1, "ann", "")]);
     world.link(&b, &[]);
-    *world.outlet.kick_takes.lock().unwrap() = Duration::from_millis(50);
+    *world.outlet.kick_takes.lock() = Duration::from_millis(50);
     let elsewhere = {
         let (world, mut newer) = (world.clone(), session(2, "ann", ""));
         newer.login_time += 1;

@@ -1,6 +1,6 @@
 //! Requests of one session that do not wait for each other.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::*;
 
@@ -13,7 +13,7 @@ struct Stage {
 
 impl Stage {
     fn cue(&self, name: &str) -> Arc<Semaphore> {
-        let mut cues = self.cues.lock().unwrap();
+        let mut cues = self.cues.lock();
         cues.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0))).clone()
     }
 
@@ -23,7 +23,7 @@ impl Stage {
     }
 
     async fn play(self, ctx: Context, request: MessageReq) -> Result<MessageReq, Reject> {
-        self.begun.lock().unwrap().push(request.body.clone());
+        self.begun.lock().push(request.body.clone());
         ctx.push("heard", &"bob".into(), &request);
         self.cue(&request.body).acquire().await.unwrap().forget();
         match request.extra.as_str() {
@@ -40,7 +40,7 @@ impl Stage {
     }
 
     async fn has_begun(&self, names: &[&str]) {
-        while *self.begun.lock().unwrap() != names {
+        while *self.begun.lock() != names {
             tokio::task::yield_now().await;
         }
     }
@@ -54,7 +54,7 @@ fn stage(limits: WorkLimits) -> (Stage, World) {
 }
 
 #[tokio::test]
-async fn answers_and_pushes_keep_the_order_of_the_requests_whichever_ends_first() {
+async fn answers_and_pushes_keep_the_order_of_the_requests_in_any_order_of_their_ends() {
     let (stage, world) = stage(WorkLimits::default());
     let a = gateway("a");
     let asked = ["1", "2", "3"].map(|name| world.forward((&a, 1), "overlap", "", body(name)));
@@ -117,6 +117,6 @@ async fn no_more_than_a_bound_begin_and_each_has_a_time_limit() {
     stage.has_begun(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     world.service.idle().await;
     assert_eq!(replies(&world), asked);
-    assert_eq!(stage.begun.lock().unwrap().len(), 100);
+    assert_eq!(stage.begun.lock().len(), 100);
     assert!(world.pushes().await.is_empty());
 }

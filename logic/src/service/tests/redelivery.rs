@@ -1,7 +1,5 @@
 //! What sessions miss is pushed when their gateway asks, and what could not be pushed is owed.
 
-use std::sync::Mutex;
-
 use imago_proto::{
     Seq,
     link::{Given, Mark, Missing, Place},
@@ -157,7 +155,7 @@ async fn a_message_that_could_not_be_pushed_to_its_group_is_owed_to_the_members(
     assert!(world.pushes().await.is_empty());
     let since = [("ann", Seq(0)), ("bob", Seq(0))].map(|(name, seq)| (name.into(), seq));
     let members = Members { version: 1, since: since.into() };
-    *Mutex::lock(&broken.members).unwrap() = Some(members);
+    *broken.members.lock() = Some(members);
     let mut owed = world
         .outlet
         .find(|sent| {

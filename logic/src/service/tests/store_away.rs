@@ -94,7 +94,7 @@ fn an_index_that_acknowledges_something_is_a_write() {
     for (command, need) in [
         (command::CHAT_TALK_ACK, Need::Writing),
         (command::CHAT_HISTORY, Need::Reading),
-        ("chat.of.somebody.else", Need::Writing),
+        ("chat.of.another.service", Need::Writing),
         (command::LOGIN_SIGNIN, Need::Nothing),
     ] {
         let request = Forward { command: command.to_owned(), ..Forward::default() };

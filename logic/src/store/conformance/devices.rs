@@ -7,18 +7,18 @@ use super::{
     *,
 };
 
-/// What a device has not acknowledged, as [`sorted_ids`].
+/// Returns the messages that a device has not acknowledged, as [`sorted_ids`].
 async fn missing(store: &dyn MessageStore, device: &Device) -> Vec<i64> {
     sorted_ids(&index(store, device, Page::Unacknowledged).await.messages)
 }
 
-/// What a device is not yet synced, own messages included.
+/// Returns the messages that a device has not synced, own ones included.
 async fn synced(store: &dyn MessageStore, device: &Device) -> Vec<i64> {
     let synced = store.sync(device, Vec::new(), 1000).await.unwrap();
     sorted_ids(envelopes(&synced))
 }
 
-/// Unread messages in the list of an account's only conversation, and its read mark.
+/// Returns the unread messages in the list of an account's only conversation, and its read mark.
 async fn unread(store: &dyn MessageStore, who: &str) -> (u32, u64) {
     let all = store.conversations(&app(), &account(who), None, 10).await.unwrap();
     assert_eq!(all.len(), 1);
@@ -76,7 +76,7 @@ pub(crate) async fn an_acknowledged_part_moves_a_cursor_that_it_touches(store: F
     }
 }
 
-pub(crate) async fn parts_that_touch_each_other_join_in_whatever_order_they_come(store: Fresh) {
+pub(crate) async fn adjacent_parts_join_in_any_order(store: Fresh) {
     let sent = assert_gapless(send_many(&*store, "b", "a", 10).await);
     let said = assert_gapless(send_many(&*store, "c", "a", 10).await);
     let (b, c) = (&sent[0].conversation, &said[0].conversation);
@@ -106,7 +106,7 @@ pub(crate) async fn a_second_device_gets_what_another_acknowledged(store: Fresh)
     ack(&*store, &phone, vec![given(conversation, 1, 6)]).await;
     assert_eq!(missing(&*store, &phone).await, [0i64; 0]);
     assert_eq!((missing(&*store, &web).await, synced(&*store, &web).await), (all.clone(), all));
-    // That it is there again changes nothing.
+    // Another login changes nothing.
     store.enter(&web).await.unwrap();
     ack(&*store, &web, vec![given(conversation, 1, 2)]).await;
     assert_eq!(missing(&*store, &web).await, ids(&sent[2..]));
@@ -195,7 +195,7 @@ pub(crate) async fn memberships_of_one_group_are_acknowledged_each_for_itself(st
         assert_eq!(cursors[0].0, *conversation);
         (cursors.len(), cursors[0].1.0)
     };
-    // The second time begins past the fourth message, whatever is missing of the first time.
+    // The second membership begins past the fourth message, even if some of the first one is missing.
     assert_eq!(acked(5, 5).await, (1, 5));
     assert_eq!(missing(&*store, &phone).await, ids(&[&all[..2], &all[3..]].concat()));
     assert_eq!(acked(2, 4).await, (1, 5));

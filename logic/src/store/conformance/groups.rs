@@ -85,13 +85,15 @@ async fn version(store: &dyn MessageStore, group: &GroupId) -> u64 {
     store.members(&app(), group).await.unwrap().unwrap().version
 }
 
-/// Bodies that somebody sees of everything.
+/// Returns the bodies of all messages that an account sees.
 async fn seen(store: &dyn MessageStore, who: &str) -> Vec<String> {
     let synced = store.sync(&device(who), Vec::new(), 1000).await.unwrap();
     synced.into_iter().map(|stored| stored.content.body).collect()
 }
 
-pub(crate) async fn a_group_is_made_once_with_its_owner_first_and_everybody_once(store: Fresh) {
+pub(crate) async fn a_group_is_created_once_with_its_owner_first_and_each_member_once(
+    store: Fresh,
+) {
     let wanted = group("b", &["c", "b", "a", "c"], "1");
     let Created { group: id, members } = store.create_group(wanted.clone(), 3).await.unwrap();
     assert_eq!(members, ["b", "c", "a"].map(account));
@@ -106,7 +108,7 @@ pub(crate) async fn a_group_is_made_once_with_its_owner_first_and_everybody_once
     assert!(found.created_at > 1_600_000_000 && found.created_at < 100_000_000_000);
     assert!(found.members.iter().all(|member| member.joined_at == found.created_at));
 
-    // A repeat gets the first, whatever it says; of many at once, one makes it.
+    // A repeat gets the first group, with any contents. Of many at once, one creates it.
     let repeat = NewGroup { name: "Others".to_owned(), members: Vec::new(), ..wanted.clone() };
     assert_eq!(
         store.create_group(repeat, 3).await.unwrap(),
@@ -115,7 +117,7 @@ pub(crate) async fn a_group_is_made_once_with_its_owner_first_and_everybody_once
     let same = join_all((0..20).map(|_| store.create_group(group("b", &["x"], "2"), 3))).await;
     let ids: Vec<_> = same.into_iter().map(|created| created.unwrap().group).collect();
     assert!(ids.iter().all(|other| *other == ids[0] && *other != id), "{ids:?}");
-    // Somebody else's request is another one.
+    // A request of another owner is another one.
     assert_ne!(store.create_group(group("c", &[], "2"), 3).await.unwrap().group, ids[0]);
     // One too many, and nothing is left of it.
     let many = group("b", &["c", "d", "e"], "3");
@@ -159,7 +161,7 @@ pub(crate) async fn members_invite_strangers_only_enter_open_groups(store: Fresh
     }
 }
 
-pub(crate) async fn a_full_group_takes_nobody_until_somebody_leaves(store: Fresh) {
+pub(crate) async fn a_full_group_takes_no_member_until_one_leaves(store: Fresh) {
     let names: Vec<String> = (1..MEMBERS_MAX).map(|number| format!("m{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let full = create(&*store, "a", &names).await;
@@ -184,7 +186,7 @@ pub(crate) async fn members_leave_by_themselves_or_by_the_owner(store: Fresh) {
     quit(&*store, &id, "b", "b", "4").await.unwrap();
     quit(&*store, &id, "a", "stranger", "5").await.unwrap();
     assert_eq!(version(&*store, &id).await, now);
-    // Who has left may not say anything, nor invite anybody.
+    // A member that has left may neither send nor invite.
     assert_eq!(denied(store.append(to_group("b", &id, "6")).await), Some(Denied::NotMember));
     assert_eq!(denied(join(&*store, &id, "b", "x", "7").await), Some(Denied::NotMember));
     let open = NewMessage { open_talk: true, ..to_group("b", &id, "8") };
@@ -214,7 +216,7 @@ pub(crate) async fn a_late_repeat_of_a_join_or_quit_changes_nothing(store: Fresh
     quit(&*store, &id, "b", "b", "early").await.unwrap();
     assert_eq!(in_group(&*store, &id).await, ["a", "b"]);
     quit(&*store, &id, "a", "b", "out").await.unwrap();
-    // A repeat is a success, whatever its caller may do by now.
+    // A repeat succeeds even if its caller has lost the right.
     join(&*store, &id, "a", "c", "invite").await.unwrap();
     quit(&*store, &id, "a", "a", "leave").await.unwrap();
     join(&*store, &id, "a", "c", "invite").await.unwrap();

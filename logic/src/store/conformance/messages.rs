@@ -41,7 +41,7 @@ pub(crate) async fn a_repeat_is_answered_with_the_first_result_and_stored_once(s
     let same = join_all((0..50).map(|_| send(&*store, "a", "b", "c::2"))).await;
     assert_eq!(same.iter().filter(|sent| sent.repeat_of.is_none()).count(), 1);
     assert!(same.iter().all(|sent| sent.seq == Seq(2)));
-    // Another sender's key is another request, whatever the letters.
+    // Keys of different senders are different requests, even with equal letters.
     let names = [("a", "bc"), ("ab", "c"), ("a1", ":c"), ("a", "1:c")];
     let others =
         join_all(names.map(|(from, key)| async { send(&*store, from, "z", key).await })).await;
@@ -183,7 +183,7 @@ pub(crate) async fn pruning_takes_the_old_and_leaves_the_rest_in_order(store: Fr
     assert_eq!(next.seq, Seq(1211));
 }
 
-pub(crate) async fn names_and_texts_are_kept_whatever_they_are(store: Fresh) {
+pub(crate) async fn any_names_and_texts_are_kept(store: Fresh) {
     let strange = ["é", "e\u{301}", "\u{1F40C}", "a\0b", "\\x00", "'; --", " ", "A"];
     for (number, name) in strange.iter().enumerate() {
         let mut sent = message(name, "z", &format!("{name}{number}"));

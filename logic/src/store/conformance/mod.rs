@@ -35,13 +35,13 @@ macro_rules! suite {
             contents_come_in_the_order_asked_and_not_to_strangers,
             accounts_of_two_apps_never_meet,
             pruning_takes_the_old_and_leaves_the_rest_in_order,
-            names_and_texts_are_kept_whatever_they_are,
+            any_names_and_texts_are_kept,
             a_probe_changes_nothing_and_a_stored_message_counts_as_one,
         );
         crate::store::conformance::suite!($fresh, devices,
             cursors_move_forward_up_to_the_head_and_only_for_members,
             an_acknowledged_part_moves_a_cursor_that_it_touches,
-            parts_that_touch_each_other_join_in_whatever_order_they_come,
+            adjacent_parts_join_in_any_order,
             a_second_device_gets_what_another_acknowledged,
             a_new_device_begins_at_the_read_marks,
             a_known_device_begins_a_later_conversation_at_its_start,
@@ -61,9 +61,9 @@ macro_rules! suite {
             a_message_is_covered_by_a_mark_or_owed_while_others_append,
         );
         crate::store::conformance::suite!($fresh, groups,
-            a_group_is_made_once_with_its_owner_first_and_everybody_once,
+            a_group_is_created_once_with_its_owner_first_and_each_member_once,
             members_invite_strangers_only_enter_open_groups,
-            a_full_group_takes_nobody_until_somebody_leaves,
+            a_full_group_takes_no_member_until_one_leaves,
             members_leave_by_themselves_or_by_the_owner,
             a_late_repeat_of_a_join_or_quit_changes_nothing,
             members_see_what_was_said_while_they_were_in_it,
@@ -140,17 +140,17 @@ pub(crate) async fn send_many(
     join_all(requests.iter().map(|request| send(store, from, to, request))).await
 }
 
-/// The unnamed device of an account.
+/// Returns the unnamed device of an account.
 pub(crate) fn device(account: &str) -> Device {
     named(account, "")
 }
 
-/// A device of an account.
+/// Returns a device of an account.
 pub(crate) fn named(account: &str, name: &str) -> Device {
     Device { app: app(), account: self::account(account), name: name.into() }
 }
 
-/// The part `from..=to` of a conversation.
+/// Returns the part `from..=to` of a conversation.
 pub(crate) fn given(conversation: &ConversationId, from: u64, to: u64) -> Given {
     Given { conversation: conversation.clone(), from: Seq(from), to: Seq(to) }
 }
@@ -181,7 +181,7 @@ pub(crate) async fn ack_all(store: &dyn MessageStore, who: &str) {
     ack(store, &device(who), heads.collect()).await;
 }
 
-/// What the unnamed device of an account is listed, as [`sorted_ids`].
+/// Returns the listing of the unnamed device of an account, as [`sorted_ids`].
 pub(crate) async fn listed(store: &dyn MessageStore, to: &str, page: Page) -> Vec<i64> {
     sorted_ids(&index(store, &device(to), page).await.messages)
 }
@@ -214,7 +214,7 @@ pub(crate) fn ids(sent: &[Appended]) -> Vec<i64> {
     ids
 }
 
-/// The messages of one conversation by sequence: 1, 2, 3, …
+/// Sorts the messages of one conversation, whose sequences must be 1, 2, 3, …
 pub(crate) fn assert_gapless(mut sent: Vec<Appended>) -> Vec<Appended> {
     sent.sort_by_key(|sent| sent.seq);
     let seqs: Vec<u64> = sent.iter().map(|sent| sent.seq.0).collect();

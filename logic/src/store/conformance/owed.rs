@@ -13,7 +13,7 @@ async fn owed(store: &dyn MessageStore, device: &Device, mark: &Mark, have: Vec<
     store.owed(device, mark, have, 1000).await.unwrap()
 }
 
-/// What is owed, as [`sorted_ids`].
+/// Returns the messages that are owed, as [`sorted_ids`].
 async fn owed_ids(
     store: &dyn MessageStore,
     device: &Device,
@@ -163,7 +163,7 @@ pub(crate) async fn a_mark_covers_a_commit_and_not_the_next(store: Fresh) {
         let request = number.to_string();
         direct.push(send(&*store, "b", "a", &request).await);
         said.push(say(&*store, "b", &group, &format!("said {request}")).await);
-        // Whichever of the two tells it.
+        // Either of the two tells it.
         let mark = match number % 2 {
             0 => store.enter(&phone).await.unwrap(),
             _ => owed(&*store, &phone, &Mark::default(), Vec::new()).await.mark,

@@ -4,7 +4,7 @@ use super::{
     groups::{create, join, quit, say},
     *,
 };
-use crate::store::{Overview, Place, Range, Stored, UNREAD_MAX};
+use crate::store::{ConversationRef, Overview, Range, Stored, UNREAD_MAX};
 
 fn bodies(messages: &[Stored]) -> Vec<&str> {
     messages.iter().map(|stored| stored.content.body.as_str()).collect()
@@ -57,7 +57,7 @@ pub(crate) async fn an_id_below_an_acknowledged_one_is_still_missing(store: Fres
 async fn page(
     store: &dyn MessageStore,
     who: &str,
-    place: &Place,
+    place: &ConversationRef,
     range: Range,
     limit: usize,
 ) -> Option<(Vec<String>, bool)> {
@@ -74,8 +74,8 @@ pub(crate) async fn a_history_is_read_in_both_directions_page_by_page(store: Fre
     }
     let sent = send(&*store, "a", "b", "10").await;
     ack_all(&*store, "a").await;
-    let by_id = Place::Conversation(sent.conversation);
-    let with = Place::With(account("b"));
+    let by_id = ConversationRef::Conversation(sent.conversation);
+    let with = ConversationRef::With(account("b"));
     let page = async |range, limit| page(&*store, "a", &with, range, limit).await.unwrap();
     let (newest, more) = page(Range::Before(Seq(u64::MAX)), 3).await;
     assert_eq!((newest, more), (vec!["a 8".into(), "b 9".into(), "a 10".into()], true));
@@ -89,15 +89,17 @@ pub(crate) async fn a_history_is_read_in_both_directions_page_by_page(store: Fre
     // One name for each conversation.
     let number = by_id_number(&by_id);
     let as_group = [
-        Place::Group(GroupId::from(format!("g{number}"))),
-        Place::Conversation(ConversationId::from(format!("g{number}"))),
+        ConversationRef::Group(GroupId::from(format!("g{number}"))),
+        ConversationRef::Conversation(ConversationId::from(format!("g{number}"))),
     ];
     for place in as_group {
         let found = super::views::page(&*store, "a", &place, Range::After(Seq(0)), 5).await;
         assert_eq!(found, None);
     }
     // Strangers learn nothing, not even that there is something.
-    for place in [by_id, Place::With(account("b")), Place::With(account("nobody"))] {
+    for place in
+        [by_id, ConversationRef::With(account("b")), ConversationRef::With(account("unknown"))]
+    {
         let found = super::views::page(&*store, "c", &place, Range::After(Seq(0)), 5).await;
         assert_eq!(found, None);
     }
@@ -105,7 +107,7 @@ pub(crate) async fn a_history_is_read_in_both_directions_page_by_page(store: Fre
 
 pub(crate) async fn a_groups_history_is_what_its_reader_was_there_for(store: Fresh) {
     let id = create(&*store, "a", &["b"]).await;
-    let place = Place::Group(id.clone());
+    let place = ConversationRef::Group(id.clone());
     say(&*store, "a", &id, "1").await;
     join(&*store, &id, "a", "c", "j1").await.unwrap();
     assert_eq!(
@@ -127,8 +129,8 @@ pub(crate) async fn a_groups_history_is_what_its_reader_was_there_for(store: Fre
     assert_eq!(page(&*store, "d", &place, Range::After(Seq(0)), 9).await, None);
 }
 
-fn by_id_number(place: &Place) -> String {
-    let Place::Conversation(id) = place else { panic!("{place:?}") };
+fn by_id_number(place: &ConversationRef) -> String {
+    let ConversationRef::Conversation(id) = place else { panic!("{place:?}") };
     id.as_str().trim_start_matches('d').to_owned()
 }
 

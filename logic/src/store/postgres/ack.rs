@@ -13,7 +13,7 @@ use imago_proto::{ConversationId, Seq};
 use super::{
     failure::Failure,
     queue::{Job, Locked, Work},
-    rows::{call, counted, place, values},
+    rows::{call, counted, index_of_rank, values},
 };
 use crate::store::{
     Device, Given,
@@ -23,14 +23,14 @@ use crate::store::{
 const ACKNOWLEDGE: &str =
     "SELECT * FROM acknowledge($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
-/// What a device was given.
+/// The parts that a device was given.
 pub(super) struct Ack {
     pub(super) device: Device,
     pub(super) given: Vec<Given>,
 }
 
 impl Job for Ack {
-    /// One for each account: its devices share read marks.
+    /// Returns the line of the account: its devices share read marks.
     fn line(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.device.app, &self.device.account).hash(&mut hasher);
@@ -74,20 +74,20 @@ impl Work for Acknowledge {
         let mut cursors: HashMap<usize, Option<i64>> = HashMap::new();
         if !batch.devices.is_empty() {
             for row in call(client, ACKNOWLEDGE, values).await? {
-                cursors.insert(place(&row, 0)?, row.try_get(1)?);
+                cursors.insert(index_of_rank(&row, 0)?, row.try_get(1)?);
             }
         }
         Ok(batch.named.iter().map(|named| outcome(named, &cursors)).collect())
     }
 }
 
-/// Cursors of what a device has named; `None` where one of them was left out.
+/// Returns the cursors that a device has named; `None` where one of them was left out.
 fn outcome(
     named: &[(usize, Kind, i64)],
     cursors: &HashMap<usize, Option<i64>>,
 ) -> Option<Vec<(ConversationId, Seq)>> {
-    let reached = named.iter().filter_map(|(place, kind, row)| {
-        let cursor = cursors.get(place)?;
+    let reached = named.iter().filter_map(|(index, kind, row)| {
+        let cursor = cursors.get(index)?;
         Some(cursor.map(|cursor| (conversation_id(*kind, *row), seq(cursor))))
     });
     reached.collect()
@@ -107,14 +107,14 @@ struct Batch<'a> {
     lasts: Vec<i32>,
     froms: Vec<i64>,
     tos: Vec<i64>,
-    /// For each acknowledgement, the places of its conversations.
+    /// For each acknowledgement, the indexes of its conversations.
     named: Vec<Vec<Named>>,
 }
 
 impl<'a> Batch<'a> {
     fn new(acks: &[&'a Ack]) -> Self {
         let mut batch = Self::default();
-        let (mut devices, mut places) = (HashMap::new(), HashMap::<Named, usize>::new());
+        let (mut devices, mut indexes) = (HashMap::new(), HashMap::<Named, usize>::new());
         let mut parts: Vec<Vec<(i64, i64)>> = Vec::new();
         for ack in acks {
             let device = *devices.entry(&ack.device).or_insert_with(|| batch.device(&ack.device));
@@ -123,18 +123,18 @@ impl<'a> Batch<'a> {
                 let Some((kind, row)) = conversation_row(given.conversation.as_str()) else {
                     continue;
                 };
-                let place = *places.entry((device, kind, row)).or_insert_with(|| {
+                let index = *indexes.entry((device, kind, row)).or_insert_with(|| {
                     parts.push(Vec::new());
                     batch.devices.push(counted(device));
                     batch.conversations.push(row);
                     batch.are_groups.push(kind == Kind::Group);
                     batch.devices.len() - 1
                 });
-                if let Some(parts) = parts.get_mut(place) {
+                if let Some(parts) = parts.get_mut(index) {
                     parts.push((signed(given.from), signed(given.to)));
                 }
-                if !named.contains(&(place, kind, row)) {
-                    named.push((place, kind, row));
+                if !named.contains(&(index, kind, row)) {
+                    named.push((index, kind, row));
                 }
             }
             batch.named.push(named);

@@ -17,14 +17,14 @@ use super::{
     failure::Failure,
     node::Node,
     queue::{Job, Locked, Work},
-    rows::{call, content, digest, place, target, text, values},
+    rows::{call, content, digest, index_of_rank, target, text, values},
 };
 use crate::store::{
     Appended, Denied, First, NewMessage,
     ids::{Kind, conversation_id, seq},
 };
 
-/// Direct conversations whose rows are remembered: about 20 MB. Overflow policy: read again.
+/// Direct conversations whose rows are cached: about 20 MB. Overflow policy: read again.
 const REMEMBERED: usize = 100_000;
 
 const APPEND: &str = "SELECT * FROM append_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
@@ -33,7 +33,7 @@ const APPEND: &str = "SELECT * FROM append_messages($1, $2, $3, $4, $5, $6, $7, 
 type Outcome = Result<Appended, Denied>;
 
 impl Job for NewMessage {
-    /// One for each conversation.
+    /// Returns the line of the conversation.
     fn line(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         Home::of(self).hash(&mut hasher);
@@ -109,10 +109,10 @@ impl Work for Append {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; sent.len()];
         let mut homes = vec![0; sent.len()];
         for row in &rows {
-            let place = place(row, 0)?;
-            let given = (columns.ids.get(place), columns.send_times.get(place));
+            let index = index_of_rank(row, 0)?;
+            let given = (columns.ids.get(index), columns.send_times.get(index));
             let (Some(id), Some(send_time)) = given else { continue };
-            if let (Some(outcome), Some(home)) = (outcomes.get_mut(place), homes.get_mut(place)) {
+            if let (Some(outcome), Some(home)) = (outcomes.get_mut(index), homes.get_mut(index)) {
                 *outcome = outcome_of(row, *id, *send_time)?;
                 *home = stored_in(row)?;
             }
@@ -155,7 +155,7 @@ struct Asked {
     sent: Vec<usize>,
 }
 
-/// A message that is sent, by its place among all, and among those sent.
+/// A message that is sent, by its index among all messages, and among those sent.
 #[derive(Clone, Copy)]
 struct Asking {
     index: usize,
@@ -178,7 +178,7 @@ impl Asked {
     }
 }
 
-/// The outcome for another message with the request of `first`.
+/// Returns the outcome for another message with the request of `first`.
 fn repeat(outcome: Outcome, first: &NewMessage) -> Outcome {
     let appended = outcome?;
     if appended.repeat_of.is_some() {
@@ -189,7 +189,7 @@ fn repeat(outcome: Outcome, first: &NewMessage) -> Outcome {
     Ok(Appended { after: COMMIT_UNKNOWN, repeat_of, ..appended })
 }
 
-/// Row of the conversation that a message was stored in just now; 0: it was not.
+/// Returns the row of the conversation in which a message was stored; 0 where it was not.
 fn stored_in(row: &Row) -> Result<i64, Failure> {
     let state: i32 = row.try_get(1)?;
     Ok(if state == 0 { row.try_get(2)? } else { 0 })

@@ -16,7 +16,7 @@ pub(super) type Pair = (String, String, String);
 /// Row that no conversation has.
 const NO_ROW: i64 = -1;
 
-/// Where messages belong.
+/// The conversations of messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Home {
     Direct(Pair),
@@ -43,7 +43,7 @@ impl Home {
 /// What the statement gets: each conversation once, and all messages.
 #[derive(Default)]
 pub(super) struct Columns<'a> {
-    /// Places of conversations.
+    /// Indexes of conversations.
     places: HashMap<Home, usize>,
     /// 0: not known.
     pub(super) rows: Vec<i64>,
@@ -107,7 +107,7 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Direct conversations whose rows were not known, by place.
+    /// Returns the direct conversations whose rows were not known, by index.
     pub(super) fn unknown(self) -> HashMap<i32, Pair> {
         let rows = self.rows;
         let unknown = self.places.into_iter().filter_map(|(home, place)| match home {

@@ -1,22 +1,22 @@
-//! What an error of the database means for the work that met it.
+//! Errors of the database, and whether the work may succeed later.
 
 use tokio_postgres::{Error, error::SqlState};
 
 use super::super::StoreError;
 
-/// Why a piece of work did not succeed.
+/// Why an operation failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It may succeed on a new connection, as it is. Whether it was done is unknown.
+    /// The operation may succeed on a new connection. Whether it was done is unknown.
     Again(String),
-    /// This work is bad on any connection: it has a value that the database does not take.
+    /// The operation fails on any connection: the database refuses one of its values.
     Bad(String),
-    /// The database does not do it now, nor soon.
+    /// The database refuses the operation for a longer time.
     Refused(String),
 }
 
 impl Failure {
-    /// For a wait that took too long.
+    /// Creates the failure of a wait that took too long.
     pub(super) fn late(what: &str) -> Self {
         Self::Again(format!("{what} took too long"))
     }
@@ -59,7 +59,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whether a connection was refused for the settings that it asked for at its start, as poolers do
+/// Returns whether a connection was refused for the settings that it asked for at its start, as poolers do
 /// (PgBouncer: "unsupported startup parameter").
 pub(super) fn refuses_settings(error: &Error) -> bool {
     error.as_db_error().is_some_and(|said| {
@@ -69,7 +69,7 @@ pub(super) fn refuses_settings(error: &Error) -> bool {
     })
 }
 
-/// Errors that end by themselves (PostgreSQL 15, appendix A).
+/// Returns whether an error is transient (PostgreSQL 15, appendix A).
 fn is_passing(state: &SqlState) -> bool {
     // Connection exception, transaction rollback, operator intervention (restart, cancel).
     let class = state.code().get(..2);
@@ -87,7 +87,7 @@ fn is_passing(state: &SqlState) -> bool {
         .contains(state)
 }
 
-/// The error with its cause, in one line. Neither has the password in it.
+/// Returns the error with its cause, in one line. Neither has the password.
 pub(super) fn describe(error: &Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} ({})", said.message(), said.code().code());

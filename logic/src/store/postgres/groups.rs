@@ -1,4 +1,4 @@
-//! Groups: who is in them, and the changes of that, each in one statement.
+//! Groups, their members, and the changes of both, each in one statement.
 
 use std::collections::HashSet;
 

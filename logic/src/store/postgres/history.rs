@@ -1,4 +1,4 @@
-//! Conversations as people look at them, each in one statement.
+//! Histories and lists of conversations, each in one statement.
 
 use deadpool_postgres::Object;
 use imago_proto::{Account, App};
@@ -10,7 +10,7 @@ use super::{
     rows::{call, is_there, stored, target, text, values},
 };
 use crate::store::{
-    Activity, History, Overview, Place, Range, UNREAD_MAX,
+    Activity, ConversationRef, History, Overview, Range, UNREAD_MAX,
     ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
 };
 
@@ -18,17 +18,17 @@ const ROW_OF: &str = "SELECT id FROM conversation WHERE app = $1 AND a = $2 AND 
 const HISTORY: &str = "SELECT * FROM read_history($1, $2, $3, $4, $5, $6, $7, $8)";
 const CONVERSATIONS: &str = "SELECT * FROM list_conversations($1, $2, $3, $4, $5, $6)";
 
-/// The row that a place stands for, whether the account may see it or not.
+/// Returns the row of a conversation, without a check of who may see it.
 async fn row_of(
     client: &Object,
     app: &App,
     account: &Account,
-    place: &Place,
+    conversation: &ConversationRef,
 ) -> Result<Option<(Kind, i64)>, Failure> {
-    match place {
-        Place::Conversation(id) => Ok(conversation_row(id.as_str())),
-        Place::Group(group) => Ok(group_row(group).map(|row| (Kind::Group, row))),
-        Place::With(other) => {
+    match conversation {
+        ConversationRef::Conversation(id) => Ok(conversation_row(id.as_str())),
+        ConversationRef::Group(group) => Ok(group_row(group).map(|row| (Kind::Group, row))),
+        ConversationRef::With(other) => {
             let (a, b) = sides(account, other);
             let (a, b) = (a.as_str().as_bytes(), b.as_str().as_bytes());
             let pair = values![app.as_str().as_bytes() => BYTEA, a => BYTEA, b => BYTEA];
@@ -43,11 +43,13 @@ pub(super) async fn history(
     client: &Object,
     app: &App,
     account: &Account,
-    place: &Place,
+    conversation: &ConversationRef,
     range: Range,
     limit: usize,
 ) -> Result<Option<History>, Failure> {
-    let Some((kind, row)) = row_of(client, app, account, place).await? else { return Ok(None) };
+    let Some((kind, row)) = row_of(client, app, account, conversation).await? else {
+        return Ok(None);
+    };
     let (low, high) = match range {
         Range::Before(seq) => (0, signed(seq).saturating_sub(1)),
         Range::After(seq) => (signed(seq), i64::MAX),

@@ -44,14 +44,14 @@ use self::{
     queue::{Bounds, Queue},
 };
 use super::{
-    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored, pulse::Pulse,
+    Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
+    StoreError, Stored, atomic_instant::AtomicInstant,
 };
 
 /// How long one try of a read, or of a group's change, may take.
 const TRY_MAX: Duration = Duration::from_secs(5);
-/// How long it is tried again while the database is away: less than a caller waits for an answer.
+/// How long an operation is tried again while the database is away: less than a caller waits.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Batches of messages under way at once.
 const APPENDS: usize = 4;
@@ -59,9 +59,9 @@ const APPENDS: usize = 4;
 /// A store in a PostgreSQL database, of version 12 or later. Dropping it ends its tasks and
 /// connections.
 ///
-/// Whatever it does is one statement, that is one transaction and one round trip: so nothing in the
-/// database waits for this server, frozen or gone. Connections have no state, so that each
-/// transaction may get another one (PgBouncer in transaction mode).
+/// Each operation is one statement, which is one transaction and one round trip. Nothing in the database
+/// therefore waits for a server that freezes or vanishes. Connections have no state, so that each transaction
+/// may use another one (PgBouncer in transaction mode).
 #[derive(Clone)]
 pub struct PostgresStore {
     pools: Pools,
@@ -72,12 +72,11 @@ pub struct PostgresStore {
     node: Arc<Node>,
     _keeper: Arc<DropGuard>,
     slot: Slot,
-    pulse: Arc<Pulse>,
+    last_write: Arc<AtomicInstant>,
 }
 
 impl PostgresStore {
-    /// Connects, waiting a while for a database that does not answer yet, brings its schema up to
-    /// date, and leases the number of a node.
+    /// Waits for the database, brings its schema up to date, and leases the number of a node.
     ///
     /// # Errors
     /// When the database cannot be used, or was written by a later version.
@@ -107,7 +106,7 @@ impl PostgresStore {
             node,
             _keeper: Arc::new(ended.drop_guard()),
             slot: Slot::random(),
-            pulse: Arc::default(),
+            last_write: Arc::default(),
         })
     }
 }
@@ -133,8 +132,8 @@ async fn renew(pools: &Pools, node: &Node) -> Result<(), Failure> {
     renewed
 }
 
-/// Does something with a connection of a pool, again on another one where it fails by what ends by
-/// itself. A macro, as closures that borrow their connection cannot promise to be `Send` yet.
+/// Runs an operation on a connection of a pool, and again on another one after a transient failure. It is a
+/// macro because the futures of closures that borrow their connection cannot be required to be `Send`.
 macro_rules! insist {
     ($pool:expr, |$client:ident| $work:expr) => {{
         let (started, mut backoff) = (Instant::now(), pool::backoff());
@@ -145,7 +144,7 @@ macro_rules! insist {
                 let late = || Err(Failure::late("an answer of the database"));
                 let done = done.unwrap_or_else(|_| late());
                 if done.is_err() {
-                    // It may be in the midst of something.
+                    // The connection may be in an unknown state.
                     drop(Object::take($client));
                 }
                 done
@@ -165,7 +164,7 @@ impl MessageStore for PostgresStore {
     async fn append(&self, message: NewMessage) -> Result<Appended> {
         let appended = self.messages.run(message).await??;
         if appended.repeat_of.is_none() {
-            self.pulse.beat();
+            self.last_write.set_now();
         }
         Ok(appended)
     }
@@ -214,12 +213,17 @@ impl MessageStore for PostgresStore {
         &self,
         app: &App,
         account: &Account,
-        place: Place,
+        conversation: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>> {
         insist!(&self.pools.reads, |client| history::history(
-            &client, app, account, &place, range, limit
+            &client,
+            app,
+            account,
+            &conversation,
+            range,
+            limit
         ))
     }
 
@@ -265,7 +269,7 @@ impl MessageStore for PostgresStore {
     }
 
     fn last_write(&self) -> Option<Instant> {
-        self.pulse.last()
+        self.last_write.get()
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

@@ -1,15 +1,13 @@
 //! Message ids: times with the number of a node, which this server leases in the database.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
-    },
+    sync::atomic::{AtomicI32, Ordering},
     time::Duration,
 };
 
 use deadpool_postgres::Object;
 use imago_kit::unix_nanos;
+use parking_lot::Mutex;
 
 use super::{
     failure::Failure,
@@ -22,8 +20,7 @@ const NODE_BITS: u32 = 10;
 /// How often a lease is renewed: three times before it expires by the database's clock.
 pub(super) const RENEW: Duration = Duration::from_secs(20);
 
-/// The number that has been free for the longest time: ids under it are the least likely to be given
-/// out by its last holder still.
+/// Leases the number that has been free for longest: its last holder is the least likely to use it still.
 const TAKE: &str = "
     UPDATE node SET owner = $1, expires = now() + interval '60s'
     WHERE number = (
@@ -34,9 +31,9 @@ const RENEWED: &str = "
     UPDATE node SET expires = now() + interval '60s' WHERE number = $1 AND owner = $2
     RETURNING number";
 
-/// Gives out message ids: Unix nanoseconds whose last ten bits are the node's number. No two of one
-/// server are the same, whatever its clock does, nor of two servers with different numbers. Where two
-/// have the same for a while, the primary key of messages refuses the second of two equal ids.
+/// Creates message ids: Unix nanoseconds whose last ten bits are the node's number. The ids of one server are
+/// unique even if its clock goes back, and servers with different numbers have different ids. Should two
+/// servers have the same number for a while, the primary key of messages refuses the second of two equal ids.
 #[derive(Debug)]
 pub(super) struct Node {
     owner: String,
@@ -47,30 +44,30 @@ pub(super) struct Node {
 // === impl Node ===
 
 impl Node {
-    /// A node that has no number yet.
+    /// Creates a node without a number.
     pub(super) fn new() -> Self {
         let owner = format!("{:032x}", rand::random::<u128>());
         Self { owner, number: AtomicI32::new(-1), last: Mutex::new(0) }
     }
 
-    /// The number.
+    /// Returns the number.
     pub(super) fn number(&self) -> i32 {
         self.number.load(Ordering::Relaxed)
     }
 
-    /// An id above all that this node has given out, and the send time, which is not above it.
+    /// Returns an id above all that this node has returned before, and a send time of at most that id.
     pub(super) fn next_id(&self) -> (i64, i64) {
         self.id_at(unix_nanos())
     }
 
     fn id_at(&self, now: i64) -> (i64, i64) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         *last = (now >> NODE_BITS).max(*last + 1);
         let id = (*last << NODE_BITS) | i64::from(self.number().max(0));
         (id, now.min(id))
     }
 
-    /// Renews the lease of the number, or takes another one where it was lost.
+    /// Renews the lease of the number, or leases another number after a loss.
     pub(super) async fn renew(&self, client: &Object) -> Result<(), Failure> {
         let number = self.number();
         if number >= 0 {
@@ -101,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_rise_and_are_not_below_their_send_times_whatever_the_clock_does() {
+    fn ids_rise_and_are_not_below_their_send_times_even_if_the_clock_goes_back() {
         let node = node(1023);
         let mut last = 0;
         for now in [5_000_000, 5_000_001, 5_000_001, 9_000_000, 6_000_000, 6_000_000] {

@@ -1,4 +1,4 @@
-//! How a PostgreSQL database is used, and the URL that says so.
+//! The URL and the options of a PostgreSQL database.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -27,12 +27,12 @@ const LIMITS: &str = "-c statement_timeout=5s -c lock_timeout=4s \
     -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 \
     -c default_transaction_isolation=read\\ committed";
 
-/// When a connection is probed that nothing came on, unless the URL says otherwise.
+/// When a silent connection is probed, unless the URL says otherwise.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
-/// What `tokio_postgres` says where the URL does not say it.
+/// The default of `tokio_postgres`.
 const KEEPALIVE_UNSAID: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// How a database is used.
+/// Options of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(super) config: Config,
@@ -62,7 +62,7 @@ impl PostgresOptions {
     /// not encrypted, and all others are.
     ///
     /// # Errors
-    /// When the URL is not of that form; the text does not repeat its password.
+    /// When the URL does not have that form. The text never has the password.
     pub fn parse(url: &str) -> Result<Self> {
         let refuse = |reason: String| StoreError::Open { url: Redacted(url).to_string(), reason };
         if !is_url(url) {
@@ -118,7 +118,7 @@ impl PostgresOptions {
         connector.map(drop).map_err(|reason| StoreError::Open { url: self.shown(), reason })
     }
 
-    /// The configuration of connections that have time limits.
+    /// Returns the configuration of connections with time limits.
     pub(super) fn limited(&self) -> Config {
         let mut config = self.config.clone();
         let given = config.get_options().unwrap_or_default();
@@ -127,7 +127,7 @@ impl PostgresOptions {
         config
     }
 
-    /// The URL as it may be shown: without the password.
+    /// Returns the URL without the password.
     pub(crate) fn shown(&self) -> String {
         let hosts =
             self.config.get_hosts().iter().zip(ports(&self.config)).map(
@@ -141,7 +141,7 @@ impl PostgresOptions {
     }
 }
 
-/// Whether this is the URL of a PostgreSQL database, as far as one sees from its scheme.
+/// Returns whether this has the scheme of a PostgreSQL URL.
 pub(crate) fn is_url(url: &str) -> bool {
     SCHEMES.iter().any(|scheme| url.starts_with(scheme))
 }
@@ -168,7 +168,7 @@ fn refuse_unused(address: &str, query: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a URL is wrong.
+/// Returns why a URL is wrong.
 fn wrong(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{cause}; {EXPECTED}"),
@@ -176,7 +176,7 @@ fn wrong(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Whether connections are to be encrypted.
+/// Parses an `sslmode` into whether connections are encrypted.
 fn mode(word: &str) -> Result<bool, String> {
     match word {
         "disable" => Ok(false),
@@ -195,14 +195,14 @@ fn is_local(config: &Config) -> bool {
     })
 }
 
-/// One port a host; one or none may be given for all.
+/// Iterates over the ports of all hosts. A URL may give one port or none for all.
 fn ports(config: &Config) -> impl Iterator<Item = u16> + '_ {
     let given = config.get_ports();
     let last = given.last().copied().unwrap_or(5432);
     given.iter().copied().chain(std::iter::repeat(last))
 }
 
-/// A database that vanished without a word is noticed within five seconds.
+/// Notices a database that has vanished within five seconds.
 fn prepare(config: &mut Config, tls: &Tls) {
     config.ssl_mode(if *tls == Tls::Off { SslMode::Disable } else { SslMode::Require });
     if config.get_connect_timeout().is_none() {

@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(4);
 /// How long a server that starts waits for a database that does not answer.
 const START_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Between tries: soon at first, so that a restart of the database is hardly noticed.
+/// Pauses between tries: short at first, so that a restart of the database is hardly noticed.
 pub(super) fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(20), Duration::from_secs(1))
 }
@@ -80,7 +80,7 @@ impl Pools {
 
 /// Why the database cannot be used.
 enum Refusal {
-    /// It does not take the settings of the connection.
+    /// The database refuses the settings of the connection.
     Settings(String),
     Other(Failure),
 }
@@ -109,7 +109,7 @@ fn pool(config: &Config, tls: &Tls, size: usize) -> Result<Pool, Failure> {
         .map_err(|error| Failure::Refused(error.to_string()))
 }
 
-/// A connection that works, as far as one knows before using it.
+/// Returns a connection that has not failed yet.
 pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
     pool.get().await.map_err(unavailable)
 }

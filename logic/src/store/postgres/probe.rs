@@ -1,4 +1,4 @@
-//! A small write and a read, to find out whether the database can be used.
+//! A small write and read, which find out whether the database can be used.
 
 use deadpool_postgres::{Object, Pool};
 use imago_kit::unix_nanos;
@@ -10,8 +10,8 @@ use super::{
     rows::{Values, call, values},
 };
 
-/// Rows of the table. Servers mostly have different ones: the lock of one that is cut off in the midst of
-/// its probe stops no other.
+/// Rows of the table. Most servers have different rows, so that the lock of a server that is cut off within its
+/// probe does not block the others.
 const SLOTS: i64 = 4096;
 
 const PROBE: &str = "

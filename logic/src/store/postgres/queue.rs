@@ -1,4 +1,4 @@
-//! Writes that wait, and share a commit: one task, with some connections.
+//! The queue of writes. One task commits those that wait together, on several connections.
 
 use std::{
     sync::Arc,
@@ -24,27 +24,26 @@ use crate::{
     store::{Result, StoreError},
 };
 
-/// How long one try may take, so that a database that hangs does not keep the queue for ever.
+/// How long one try may take, so that a hanging database does not block the queue.
 const TRY_MAX: Duration = Duration::from_secs(5);
-/// How long a write is tried again while the database is away, or what it writes to is locked: long
-/// enough for a restart, and longer than an answer is waited for.
+/// How long a write is tried again while the database is away, or its rows are locked: longer than a restart
+/// takes, and longer than a caller waits.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// After how long a batch that is not yet committed is not waited for any longer by the next one.
-/// Short ones follow each other, so that each takes all that has come meanwhile: the larger, the
-/// cheaper.
+/// How long the next batch waits for the one under way. Batches that are faster follow each other, so that each
+/// takes all writes that have arrived meanwhile: larger batches are cheaper.
 const STAGGER: Duration = Duration::from_millis(5);
 
 /// What is to be written.
 pub(super) trait Job: Send + Sync + 'static {
-    /// Jobs of one line are written one after the other, in their order.
+    /// Returns the line of the job. Jobs of one line are written one after the other, in their order.
     fn line(&self) -> u64;
 
-    /// Whether an earlier job, without which it may not be written, has failed.
+    /// Returns whether an earlier job has failed that must be written before it.
     fn is_overtaking(&self) -> bool {
         false
     }
 
-    /// It is not written.
+    /// Records that the job is not written.
     fn failed(&self) {}
 }
 
@@ -62,11 +61,11 @@ pub(super) enum Locked {
 pub(super) trait Work: Send + Sync + 'static {
     /// What is to be written.
     type Job: Job;
-    /// What that gave.
+    /// The outcome of a write.
     type Outcome: Send + 'static;
 
-    /// Writes all of them in one transaction; an outcome for each, `None` for what was left out.
-    /// May be run again with the same jobs when it fails, also where its commit was done.
+    /// Writes all jobs in one transaction. Returns an outcome for each; `None` for a job that was left out. After
+    /// a failure it may be run again with the same jobs, even if they were committed.
     async fn run(
         &self,
         client: &Object,
@@ -75,7 +74,7 @@ pub(super) trait Work: Send + Sync + 'static {
     ) -> Result<Vec<Option<Self::Outcome>>, Failure>;
 }
 
-/// How much is written at once.
+/// Limits of the queue and of its batches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// Jobs that wait or are under way. Overflow policy: [`StoreError::Busy`].
@@ -94,7 +93,7 @@ struct Waiting<W: Work> {
     _room: OwnedSemaphorePermit,
 }
 
-/// The way to the task that writes. It ends when this is dropped, after what is waiting.
+/// The queue of the writing task. After this is dropped, the task writes what waits, and ends.
 pub(super) struct Queue<W: Work> {
     inbox: mpsc::UnboundedSender<Waiting<W>>,
     room: Arc<Semaphore>,
@@ -111,7 +110,8 @@ impl<W: Work> Queue<W> {
         Self { inbox, room }
     }
 
-    /// Durable when this returns. Jobs of one line are written in the order of the first polls.
+    /// Runs a write, which is durable when this returns. Jobs of one line are written in the order of the first
+    /// polls.
     pub(super) async fn run(&self, job: W::Job) -> Result<W::Outcome> {
         let Ok(room) = self.room.clone().try_acquire_owned() else {
             job.failed();
@@ -129,7 +129,7 @@ impl<W: Work> Queue<W> {
 
 impl<W: Work> Waiting<W> {
     fn succeed(self, outcome: W::Outcome) {
-        // The caller may have given up; the write is done all the same.
+        // The caller may have given up: the write is committed all the same.
         let _ = self.answer.send(Ok(outcome));
     }
 
@@ -138,8 +138,7 @@ impl<W: Work> Waiting<W> {
         let _ = self.answer.send(Err(error));
     }
 
-    /// Returns it if it is still to be written. A job whose caller has given up was told to have
-    /// failed: a database that is behind leaves it out.
+    /// Returns the job, unless its caller has given up and so was told that it failed.
     fn wanted(self) -> Option<Self> {
         if self.answer.is_closed() {
             self.job.failed();
@@ -153,7 +152,7 @@ impl<W: Work> Waiting<W> {
     }
 }
 
-/// What has become of a batch.
+/// The result of a batch.
 struct Landed<W: Work> {
     lines: Vec<u64>,
     locked: Locked,
@@ -219,7 +218,7 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    /// The next batch that may begin now.
+    /// Returns the next batch that may begin now.
     fn next(&mut self) -> Option<(Batch<Waiting<W>>, Locked)> {
         let now = Instant::now();
         while self.not_before <= now {
@@ -250,7 +249,7 @@ impl<W: Work> Writer<W> {
         self.turns.ready_jobs() > 0 && self.skipping < self.bounds.at_once
     }
 
-    /// When the next batch that skips locked rows may begin, if there is one.
+    /// Returns when the next batch that skips locked rows may begin.
     fn skip_at(&self) -> Instant {
         match self.skipping > 0 && self.turns.ready_jobs() < self.bounds.batch {
             true => self.last_began + STAGGER,
@@ -258,7 +257,7 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    /// When [`next`](Self::next) may give something that it does not give now.
+    /// Returns when [`next`](Self::next) is to be asked again.
     fn next_at(&self) -> Option<Instant> {
         if self.may_skip() {
             Some(self.not_before.max(self.skip_at()))
@@ -300,7 +299,7 @@ async fn write<W: Work>(
 ) -> Landed<W> {
     let mut landed = Landed { lines: batch.lines, locked, back: Vec::new(), failure: None };
     let failed = attempt(&*work, &pool, batch.jobs, &mut landed).await;
-    // A bad one must not fail its neighbours.
+    // A bad write must not fail the others.
     for (line, waiting) in failed {
         if landed.back.iter().any(|(behind, ..)| *behind == line) {
             landed.back.push((line, waiting, false));
@@ -314,7 +313,7 @@ async fn write<W: Work>(
     landed
 }
 
-/// Writes jobs in one go; gives them back where one of several is bad.
+/// Writes jobs in one transaction. Returns the jobs where one of several is bad.
 async fn attempt<W: Work>(
     work: &W,
     pool: &Pool,
@@ -363,7 +362,7 @@ async fn run<W: Work>(
     let written = timeout(TRY_MAX, work.run(&client, &jobs, locked)).await;
     let written = written.unwrap_or_else(|_| Err(Failure::late("a write")));
     if written.is_err() {
-        // It may be in the midst of something.
+        // The connection may be in an unknown state.
         drop(Object::take(client));
     }
     written

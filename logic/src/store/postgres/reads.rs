@@ -1,4 +1,4 @@
-//! What devices have and miss, each in one statement, so in one snapshot of the database.
+//! The messages that devices have and miss, each in one statement, and so in one snapshot of the database.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::{
     failure::Failure,
-    rows::{call, counted, envelope, is_there, mark, place, stored, values},
+    rows::{call, counted, envelope, index_of_rank, is_there, mark, stored, values},
 };
 use crate::store::{
     Device, Given, INDEX_MAX, Listing, Owed, Page, Stored,
@@ -32,7 +32,7 @@ pub(super) fn limited(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// What is read of the messages of a device.
+/// The messages of a device that are read.
 struct Wanted<'a> {
     everything: bool,
     only_others: bool,
@@ -46,13 +46,13 @@ struct Wanted<'a> {
     have: &'a [Given],
 }
 
-/// A number for each name of a conversation, as the database makes it of the row.
+/// Returns the number by which the database knows a conversation.
 fn key(conversation: &ConversationId) -> Option<i64> {
     let (kind, row) = conversation_row(conversation.as_str())?;
     row.checked_mul(2)?.checked_add(i64::from(kind == Kind::Group))
 }
 
-/// A commit as databases hold it.
+/// Converts a commit to the type of databases.
 fn commit(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -101,7 +101,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The messages of [`MISSING`] rows, the first of which has none where there is none.
+/// Returns the messages of [`MISSING`] rows. The first row has none where nothing is missing.
 fn all_stored(rows: &[Row]) -> Result<Vec<Stored>, Failure> {
     let mut messages = Vec::with_capacity(rows.len());
     for row in rows {
@@ -199,7 +199,7 @@ pub(super) async fn contents(
     let (app, account) = (app.as_str().as_bytes(), account.as_str().as_bytes());
     let asked = values![app => BYTEA, account => BYTEA, ids => INT8_ARRAY];
     for row in call(client, CONTENTS, asked).await? {
-        if let Some(slot) = contents.get_mut(place(&row, 0)?) {
+        if let Some(slot) = contents.get_mut(index_of_rank(&row, 0)?) {
             *slot = Some(stored(&row, 1)?);
         }
     }

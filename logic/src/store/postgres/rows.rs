@@ -25,9 +25,9 @@ macro_rules! values {
 }
 pub(super) use values;
 
-/// Runs a statement in one round trip, as a transaction of its own. It is not prepared, so that it
-/// works wherever each transaction may get another connection to the database (PgBouncer); what it
-/// calls keeps its plans there (PostgreSQL 15, 43.11.2).
+/// Runs a statement in one round trip, as a transaction of its own. The statement is not prepared, so that each
+/// transaction may use another connection to the database (PgBouncer). The function it calls keeps its plans in
+/// the database (PostgreSQL 15, 43.11.2).
 pub(super) async fn call<const N: usize>(
     client: &Object,
     statement: &str,
@@ -36,13 +36,13 @@ pub(super) async fn call<const N: usize>(
     Ok(client.query_typed(statement, &values).await?)
 }
 
-/// A text, which the database holds as its bytes.
+/// Reads a text, which the database holds as bytes.
 pub(super) fn text(row: &Row, column: usize) -> Result<String, Failure> {
     let bytes: Vec<u8> = row.try_get(column)?;
     String::from_utf8(bytes).map_err(|error| Failure::Bad(format!("column {column}: {error}")))
 }
 
-/// Kind, body and extra, in this and the next two columns.
+/// Reads kind, body and extra from this and the next two columns.
 pub(super) fn content(row: &Row, column: usize) -> Result<Content, Failure> {
     Ok(Content {
         kind: row.try_get(column)?,
@@ -51,7 +51,7 @@ pub(super) fn content(row: &Row, column: usize) -> Result<Content, Failure> {
     })
 }
 
-/// From this column on: message id, send time, conversation, whether it is a group's, its other
+/// Reads from this column on: message id, send time, conversation, whether it is a group's, its other
 /// side, sequence, sender.
 pub(super) fn envelope(row: &Row, column: usize) -> Result<Envelope, Failure> {
     let (conversation, kind) = (row.try_get(column + 2)?, Kind::of(row.try_get(column + 3)?));
@@ -65,17 +65,17 @@ pub(super) fn envelope(row: &Row, column: usize) -> Result<Envelope, Failure> {
     })
 }
 
-/// An [`envelope`], and what the message says.
+/// Reads an [`envelope`] and the content.
 pub(super) fn stored(row: &Row, column: usize) -> Result<Stored, Failure> {
     Ok(Stored { envelope: envelope(row, column)?, content: content(row, column + 7)? })
 }
 
-/// Whether there is a message from this column on.
+/// Returns whether the row has a message from this column on.
 pub(super) fn is_there(row: &Row, column: usize) -> Result<bool, Failure> {
     Ok(row.try_get::<_, Option<i64>>(column)?.is_some())
 }
 
-/// Whom the conversation of that row is with.
+/// Returns the other side of a row's conversation.
 pub(super) fn target(kind: Kind, conversation: i64, other: String) -> Target {
     match kind.group(conversation) {
         Some(group) => Target::Group(group),
@@ -83,18 +83,18 @@ pub(super) fn target(kind: Kind, conversation: i64, other: String) -> Target {
     }
 }
 
-/// A place that the database has counted, from 1, as an index.
-pub(super) fn place(row: &Row, column: usize) -> Result<usize, Failure> {
-    let place: i32 = row.try_get(column)?;
-    Ok(usize::try_from(place).unwrap_or_default().saturating_sub(1))
+/// Converts a rank, which the database counts from 1, to an index.
+pub(super) fn index_of_rank(row: &Row, column: usize) -> Result<usize, Failure> {
+    let rank: i32 = row.try_get(column)?;
+    Ok(usize::try_from(rank).unwrap_or_default().saturating_sub(1))
 }
 
-/// An index as the database counts, from 1.
+/// Converts an index to a rank, which the database counts from 1.
 pub(super) fn counted(index: usize) -> i32 {
     i32::try_from(index.saturating_add(1)).unwrap_or(i32::MAX)
 }
 
-/// A snapshot as the database writes it: `xmin:xmax:xip,xip` (PostgreSQL 15, 9.26.6).
+/// Parses a snapshot: `xmin:xmax:xip,xip` (PostgreSQL 15, 9.26.6).
 pub(super) fn mark(row: &Row, column: usize) -> Result<Mark, Failure> {
     let text: String = row.try_get(column)?;
     parse(&text).ok_or_else(|| Failure::Bad(format!("expected a snapshot, got {text:?}")))
@@ -107,8 +107,8 @@ fn parse(text: &str) -> Option<Mark> {
     Some(Mark { low, high, open: open.map(|number| number.parse().ok()).collect::<Option<_>>()? })
 }
 
-/// SHA-256 (FIPS 180-4) of a request with its app and caller: as long as any, and as unique. Lengths
-/// before names tell the parts, whatever characters the names have.
+/// Returns the SHA-256 (FIPS 180-4) of a request with its app and caller. Lengths before the names keep the
+/// parts apart, for any characters in the names.
 pub(super) fn digest(app: &App, caller: &Account, request: &str) -> Vec<u8> {
     let (app_len, caller_len) = (app.as_str().len(), caller.as_str().len());
     Sha256::digest(format!("{app_len}:{app}{caller_len}:{caller}{request}")).to_vec()

@@ -18,15 +18,15 @@ pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/3.sql"),
 ];
 
-/// Advisory lock of who changes the schema ("imago" in ASCII, and a counter), the same in every
+/// Advisory lock of a server that changes the schema ("imago" in ASCII, and a counter), the same in every
 /// version.
 const LOCK: i64 = 0x69_6d_61_67_6f_01;
 
-/// Limits of the transaction that migrates: a change of a large table may take long, and another
-/// server waits for it; one that has vanished in the midst of it holds it no longer than this.
+/// Limits of the migrating transaction. A change of a large table may take long, while other servers wait. A
+/// server that vanishes within it holds the lock no longer than this.
 const LIMITS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
     SET LOCAL idle_in_transaction_session_timeout = '5s'";
-/// No change waits for long for those who use a table: all others would wait behind it.
+/// How long a change waits for users of a table: others wait behind it.
 const NO_LONG_WAITS: &str = "SET LOCAL lock_timeout = '4s'";
 
 /// Brings the schema up to date, without prepared statements (see [`call`](super::rows::call)); refuses one of a later Imago, and a database whose transactions

@@ -76,7 +76,7 @@ async fn several_servers_share_a_database() {
     assert_eq!(listed(&stores[1], "c", Page::Unacknowledged).await.len(), 250);
 }
 
-/// Whenever a mark is taken, what is not synced then is owed later, whichever server stores it.
+/// Messages that are not synced when a mark is taken are owed later, from any server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_lost_between_a_mark_and_what_it_does_not_cover() {
     let url = PostgresServer::shared().await.database().await;
@@ -203,7 +203,7 @@ async fn a_bad_message_does_not_fail_its_neighbours() {
 }
 
 #[tokio::test]
-async fn commits_are_on_disk_before_they_are_answered_whatever_the_default() {
+async fn commits_are_on_disk_before_they_are_answered_with_any_default() {
     let server = PostgresServer::shared().await;
     let url = server.database().await;
     let lax = format!("ALTER DATABASE {} SET synchronous_commit = off", name(&url));

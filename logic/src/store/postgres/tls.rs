@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// Longest file of certificates, in bytes: ten times those of a system.
 const FILE_MAX: u64 = 4 << 20;
 
-/// A connector that trusts the certificates of a file, or the system's.
+/// Returns a connector that trusts the certificates of a file, or the system's.
 pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String> {
     let certificates = match file {
         Some(path) => read(path)?,

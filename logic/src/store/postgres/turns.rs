@@ -1,4 +1,4 @@
-//! Which jobs may be written next: those of one line one after the other, those of different lines at once.
+//! The order of jobs. Jobs of one line are written one after the other, those of different lines together.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Devices: how far each has acknowledged what.
+//! Devices, and how far each has acknowledged its conversations.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use super::{
         Device, Given,
         ids::{Kind, conversation_id, conversation_row, seq, signed},
     },
-    batch::Batch,
+    commit::Batch,
 };
 
-/// How old `seen_at` of a device gets before it is written again: a login mostly writes nothing.
+/// Age at which `seen_at` of a device is written again. Most logins thus write nothing.
 const SEEN_EVERY: i64 = 24 * 3600 * 1_000_000_000;
 
-/// The commit of a message, as marks count: ids rise in the order of commits.
+/// Returns the commit of a message, as [`Mark`] counts. Ids rise in the order of commits.
 pub(super) fn commit(message_id: i64) -> u64 {
     message_id.unsigned_abs()
 }
 
-/// Covers this message and all before it.
+/// Returns a mark that covers this message and all before it.
 pub(super) fn mark(last_id: i64) -> Mark {
     Mark::up_to(commit(last_id))
 }
 
-/// The row of a device that is known.
+/// Returns the row of a known device.
 pub(super) fn find(db: &Connection, device: &Device) -> Result<Option<i64>> {
-    Ok(seen(db, device)?.map(|(id, _)| id))
+    Ok(find_with_time(db, device)?.map(|(id, _)| id))
 }
 
-/// The row of a device, and when it was seen.
-fn seen(db: &Connection, device: &Device) -> Result<Option<(i64, i64)>> {
+/// Returns the row of a known device, and when it last entered.
+fn find_with_time(db: &Connection, device: &Device) -> Result<Option<(i64, i64)>> {
     db.prepare_cached(
         "SELECT id, seen_at FROM device WHERE app = ?1 AND account = ?2 AND name = ?3",
     )?
@@ -41,14 +41,14 @@ fn seen(db: &Connection, device: &Device) -> Result<Option<(i64, i64)>> {
     .optional()
 }
 
-/// A clock that was wrong may have left a time to come.
+/// Returns whether `seen_at` need not be written. A clock that was wrong may have left a future time.
 fn is_recent(seen_at: i64, now: i64) -> bool {
     now.abs_diff(seen_at) < SEEN_EVERY.unsigned_abs()
 }
 
-/// The mark for a device that is known, unless it has to be written that it was seen.
-pub(super) fn entered(db: &Connection, device: &Device) -> Result<Option<Mark>> {
-    let Some((_, seen_at)) = seen(db, device)? else { return Ok(None) };
+/// Returns the mark for a known device; `None` where a write is needed, by [`enter`].
+pub(super) fn enter_without_writing(db: &Connection, device: &Device) -> Result<Option<Mark>> {
+    let Some((_, seen_at)) = find_with_time(db, device)? else { return Ok(None) };
     if !is_recent(seen_at, unix_nanos()) {
         return Ok(None);
     }
@@ -58,17 +58,17 @@ pub(super) fn entered(db: &Connection, device: &Device) -> Result<Option<Mark>> 
     Ok(Some(mark(last.unwrap_or_default())))
 }
 
-/// The mark covers all that a new device's cursors are past: else one of these messages might neither
-/// be synced nor owed.
+/// Makes a device known and returns its mark. The mark covers all messages before the cursors of a new
+/// device: one that it did not cover might be neither synced nor owed.
 pub(super) fn enter(batch: &Batch<'_>, device: &Device) -> Result<Mark> {
-    know(batch.unsettled(), device)?;
+    upsert(batch.transaction(), device)?;
     Ok(mark(batch.last_id()))
 }
 
-/// The row of a device that was seen now. A new one gets the read marks of its account as cursors.
-fn know(db: &Connection, device: &Device) -> Result<i64> {
+/// Returns the row of a device that enters now. A new one gets the read marks of its account as cursors.
+fn upsert(db: &Connection, device: &Device) -> Result<i64> {
     let now = unix_nanos();
-    if let Some((id, seen_at)) = seen(db, device)? {
+    if let Some((id, seen_at)) = find_with_time(db, device)? {
         if !is_recent(seen_at, now) {
             db.prepare_cached("UPDATE device SET seen_at = ?2 WHERE id = ?1")?
                 .execute([id, now])?;
@@ -88,15 +88,15 @@ fn know(db: &Connection, device: &Device) -> Result<i64> {
     Ok(id)
 }
 
-/// Parts of one conversation that a device acknowledges.
+/// The parts of one conversation that a device acknowledges.
 pub(super) struct Parts {
     kind: Kind,
     conversation: i64,
-    /// First and last sequences, by the first: parts that touch each other join.
+    /// First and last sequences, in the order of the first, so that adjacent parts join.
     parts: Vec<(i64, i64)>,
 }
 
-/// By conversation; without names that stand for none.
+/// Groups parts by conversation. Names of no conversation are left out.
 pub(super) fn parts(given: &[Given]) -> Vec<Parts> {
     let mut parts: BTreeMap<(i64, bool), Vec<(i64, i64)>> = BTreeMap::new();
     for Given { conversation, from, to } in given {
@@ -117,18 +117,18 @@ pub(super) fn ack(
     device: &Device,
     acked: &[Parts],
 ) -> Result<Vec<(ConversationId, Seq)>> {
-    let id = know(batch.unsettled(), device)?;
+    let id = upsert(batch.transaction(), device)?;
     let mut reached = Vec::new();
     for parts in acked {
         let Some(head) = batch.head(parts.conversation)? else { continue };
-        if let Some(cursor) = ack_parts(batch.unsettled(), device, id, parts, head.seq)? {
+        if let Some(cursor) = ack_parts(batch.transaction(), device, id, parts, head.seq)? {
             reached.push((conversation_id(parts.kind, parts.conversation), seq(cursor)));
         }
     }
     Ok(reached)
 }
 
-/// How far a device and its account are in one membership.
+/// The cursors of a device and of its account in one membership.
 struct Acked {
     since: i64,
     until: Option<i64>,
@@ -139,7 +139,7 @@ struct Acked {
 }
 
 impl Acked {
-    /// The cursor after these parts, which are in the order of their first sequences.
+    /// Returns the device's cursor after these parts, which are in the order of their first sequences.
     fn after(&self, parts: &[(i64, i64)], head: i64) -> i64 {
         let end = self.until.unwrap_or(head);
         let start = self.cursor.min(end).max(self.since);
@@ -149,8 +149,8 @@ impl Acked {
     }
 }
 
-/// Moves the cursors in all memberships of a conversation; gives the last one, if the account was ever
-/// a member.
+/// Moves the cursors in all memberships of a conversation. Returns the last cursor; `None` where the
+/// account was never a member.
 fn ack_parts(
     db: &Connection,
     device: &Device,
@@ -159,7 +159,7 @@ fn ack_parts(
     head: i64,
 ) -> Result<Option<i64>> {
     let (app, account) = (device.app.as_str(), device.account.as_str());
-    // The letter of a conversation's id tells nothing of the row.
+    // The kind in a conversation's id is given by the client: the row must be of that kind.
     let memberships: Vec<Acked> = db
         .prepare_cached(
             "SELECT k.since, k.until, k.cursor, COALESCE(d.cursor, k.since)
@@ -201,8 +201,8 @@ fn ack_parts(
     Ok(last)
 }
 
-/// Removes devices that have not been there since `below`, each with all of its cursors, until `rows` rows
-/// are gone or more; returns the number of devices.
+/// Removes devices that have not entered since `below`, with their cursors, until at least `rows` rows are
+/// gone. Returns the number of devices.
 pub(super) fn forget(db: &Connection, below: i64, rows: usize) -> Result<usize> {
     let old: Vec<i64> = db
         .prepare_cached("SELECT id FROM device WHERE seen_at < ?1 ORDER BY seen_at LIMIT ?2")?

@@ -1,4 +1,4 @@
-//! What an error of the database means, and what to do.
+//! Errors of the database, with advice for what the machine causes.
 
 use std::{
     cell::RefCell,
@@ -7,7 +7,10 @@ use std::{
 
 use rusqlite::{Error, ErrorCode};
 
-use super::super::StoreError;
+use super::super::{Denied, StoreError};
+
+/// The result of a write that the database takes: what it gives, or why the caller may not do it.
+pub(super) type Allowed<T> = rusqlite::Result<Result<T, Denied>>;
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
@@ -18,7 +21,7 @@ impl From<Error> for StoreError {
     }
 }
 
-/// The error, and what to do where the machine is the cause.
+/// Returns the error, with advice where the machine is the cause.
 pub(super) fn describe(error: &Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free some space on the disk of the database file",
@@ -41,15 +44,15 @@ pub(super) fn describe(error: &Error) -> String {
     format!("{error}; {advice}")
 }
 
-/// How long a reason is not told again.
+/// Pause before the same reason is logged again.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
 thread_local! {
-    /// What the thread last warned of, and when.
+    /// The last warning of the thread, and its time.
     static LAST: RefCell<Option<(String, Instant)>> = const { RefCell::new(None) };
 }
 
-/// Warns of a commit that failed; of one that fails as the last one did, now and then.
+/// Logs a failed commit, at most once in [`COMPLAINT`] for the same reason.
 pub(super) fn complain(error: &str, writes: usize) {
     if LAST.with_borrow_mut(|last| is_news(last, error, Instant::now())) {
         tracing::warn!(error, writes, "cannot commit");

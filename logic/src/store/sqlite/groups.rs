@@ -1,4 +1,4 @@
-//! Groups: who is in them, and the changes of that.
+//! Groups, their members, and the changes of both.
 
 use std::collections::HashSet;
 
@@ -11,13 +11,13 @@ use super::{
         Created, Denied, Group, Member, MemberChange, Members, NewGroup,
         ids::{group_id, group_row, request_key, seq},
     },
-    batch::Batch,
-    writes::Allowed,
+    commit::Batch,
+    failure::Allowed,
 };
 
 const NANOS: i64 = 1_000_000_000;
 
-/// What decides on a request: the group's row as it is within the transaction.
+/// A group's row within the transaction, which decides on a request.
 struct Row {
     id: i64,
     owner: String,
@@ -55,15 +55,15 @@ fn is_member(db: &Connection, app: &App, account: &Account, group: i64) -> Resul
     .exists(params![app.as_str(), account.as_str(), group])
 }
 
-/// The group's row and version, for a message of this sender, who has to be a member; anybody
-/// where there is none.
+/// Returns the row and the version of a group to which a message is sent. With a `sender`, only a member
+/// is admitted; without one, every account is.
 pub(super) fn admit(
     batch: &Batch<'_>,
     app: &App,
     group: &GroupId,
     sender: Option<&Account>,
 ) -> Allowed<(i64, u64)> {
-    let db = batch.unsettled();
+    let db = batch.transaction();
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
     if let Some(sender) = sender
         && !is_member(db, app, sender, row.id)?
@@ -74,7 +74,7 @@ pub(super) fn admit(
 }
 
 pub(super) fn create(batch: &Batch<'_>, new: &NewGroup, most: usize) -> Allowed<Created> {
-    let db = batch.unsettled();
+    let db = batch.transaction();
     let request = request_key(&new.app, &new.owner, &new.request);
     let first: Option<i64> = db
         .prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = '' AND b = ?2")?
@@ -84,9 +84,9 @@ pub(super) fn create(batch: &Batch<'_>, new: &NewGroup, most: usize) -> Allowed<
         let members = listed(db, id)?.into_iter().map(|member| member.account).collect();
         return Ok(Ok(created(id, members)));
     }
-    let mut seen = HashSet::new();
+    let mut unique = HashSet::new();
     let named = std::iter::once(&new.owner).chain(&new.members);
-    let members: Vec<Account> = named.filter(|name| seen.insert(*name)).cloned().collect();
+    let members: Vec<Account> = named.filter(|name| unique.insert(*name)).cloned().collect();
     if members.len() > most {
         return Ok(Err(Denied::Full));
     }
@@ -109,7 +109,7 @@ pub(super) fn create(batch: &Batch<'_>, new: &NewGroup, most: usize) -> Allowed<
         size
     ])?;
     for (position, member) in members.iter().enumerate() {
-        put(db, &new.app, member, id, 0, now, position as i64)?;
+        add_member(db, &new.app, member, id, 0, now, position as i64)?;
     }
     Ok(Ok(created(id, members)))
 }
@@ -118,8 +118,8 @@ fn created(id: i64, members: Vec<Account>) -> Created {
     Created { group: group_id(id), members }
 }
 
-/// Makes somebody a member from `since` on, for the first time or again.
-fn put(
+/// Makes an account a member from `since` on, for the first time or again.
+fn add_member(
     db: &Connection,
     app: &App,
     account: &Account,
@@ -140,9 +140,9 @@ fn put(
 
 pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) -> Allowed<()> {
     let MemberChange { app, caller, account, group, .. } = change;
-    let db = batch.settled()?;
+    let db = batch.indexed()?;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
-    if was_made(db, change)? {
+    if is_repeat(db, change)? {
         return Ok(Ok(()));
     }
     let may = is_member(db, app, caller, row.id)? || (row.open && caller == account);
@@ -153,9 +153,9 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
     if !is_in && usize::try_from(row.size).unwrap_or(usize::MAX) >= most {
         return Ok(Err(Denied::Full));
     }
-    note(db, change)?;
+    record(db, change)?;
     if !is_in {
-        put(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
+        add_member(db, app, account, row.id, row.head, unix_nanos(), row.version)?;
         changed(db, row.id, 1)?;
     }
     Ok(Ok(()))
@@ -163,15 +163,15 @@ pub(super) fn join(batch: &mut Batch<'_>, change: &MemberChange, most: usize) ->
 
 pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> {
     let MemberChange { app, caller, account, group, .. } = change;
-    let db = batch.settled()?;
+    let db = batch.indexed()?;
     let Some(row) = find(db, app, group)? else { return Ok(Err(Denied::UnknownGroup)) };
-    if was_made(db, change)? {
+    if is_repeat(db, change)? {
         return Ok(Ok(()));
     }
     if caller != account && caller.as_str() != row.owner {
         return Ok(Err(Denied::NotOwner));
     }
-    note(db, change)?;
+    record(db, change)?;
     if !is_member(db, app, account, row.id)? {
         return Ok(Ok(()));
     }
@@ -184,16 +184,16 @@ pub(super) fn quit(batch: &mut Batch<'_>, change: &MemberChange) -> Allowed<()> 
     Ok(Ok(()))
 }
 
-/// Whether this very request was carried out before. Asked first: a repeat is a success, whatever
-/// its caller may do by now.
-fn was_made(db: &Connection, change: &MemberChange) -> Result<bool> {
+/// Returns whether this request was carried out before. Callers ask first: a repeat succeeds even if its
+/// caller has lost the right since.
+fn is_repeat(db: &Connection, change: &MemberChange) -> Result<bool> {
     let request = request_key(&change.app, &change.caller, &change.request);
     db.prepare_cached("SELECT 1 FROM change WHERE request = ?1")?.exists([request])
 }
 
-/// Remembers a request that succeeds. One that changes nothing too: its late repeat must not
-/// change anything either. Pruned with the messages.
-fn note(db: &Connection, change: &MemberChange) -> Result<()> {
+/// Records a request that succeeds, even if it changes nothing: its late repeat must change nothing
+/// either. Records are pruned with the messages.
+fn record(db: &Connection, change: &MemberChange) -> Result<()> {
     let request = request_key(&change.app, &change.caller, &change.request);
     db.prepare_cached("INSERT INTO change (request, made_at) VALUES (?1, ?2)")?
         .execute(params![request, unix_nanos()])?;

@@ -1,18 +1,18 @@
-//! Conversations as people look at them.
+//! Histories and lists of conversations.
 
 use imago_proto::{Account, App};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
     super::{
-        Activity, History, Overview, Place, Range, UNREAD_MAX,
+        Activity, ConversationRef, History, Overview, Range, UNREAD_MAX,
         ids::{Kind, conversation_id, conversation_row, group_row, seq, sides, signed},
     },
     reads::{Membership, membership, memberships_where, stored},
 };
 
-/// What [`stored`] reads: messages of conversation ?1 past sequence ?2, up to ?3, that member ?5 of
-/// app ?4 sees.
+/// Selects for [`stored`]: messages of conversation ?1 past sequence ?2, up to ?3, that member ?5 of app ?4
+/// may see.
 macro_rules! messages_between {
     ($rest:literal) => {
         concat!(
@@ -28,12 +28,17 @@ macro_rules! messages_between {
     };
 }
 
-/// The row that a place stands for, whoever may see it.
-fn row_of(db: &Connection, app: &App, account: &Account, place: &Place) -> Result<Option<i64>> {
-    match place {
-        Place::Conversation(id) => Ok(conversation_row(id.as_str()).map(|(_, row)| row)),
-        Place::Group(group) => Ok(group_row(group)),
-        Place::With(other) => {
+/// Returns the row of a conversation, without a check of who may see it.
+fn row_of(
+    db: &Connection,
+    app: &App,
+    account: &Account,
+    conversation: &ConversationRef,
+) -> Result<Option<i64>> {
+    match conversation {
+        ConversationRef::Conversation(id) => Ok(conversation_row(id.as_str()).map(|(_, row)| row)),
+        ConversationRef::Group(group) => Ok(group_row(group)),
+        ConversationRef::With(other) => {
             let (a, b) = sides(account, other);
             db.prepare_cached("SELECT id FROM conversation WHERE app = ?1 AND a = ?2 AND b = ?3")?
                 .query_row(params![app.as_str(), a.as_str(), b.as_str()], |row| row.get(0))
@@ -46,25 +51,25 @@ pub(super) fn history(
     db: &Connection,
     app: &App,
     account: &Account,
-    place: &Place,
+    conversation: &ConversationRef,
     range: Range,
     limit: usize,
 ) -> Result<Option<History>> {
-    let Some(row) = row_of(db, app, account, place)? else { return Ok(None) };
+    let Some(row) = row_of(db, app, account, conversation)? else { return Ok(None) };
     let times: Vec<Membership> = db
         .prepare_cached(memberships_where!("AND k.conversation = ?3 ORDER BY k.since"))?
         .query_map(params![app.as_str(), account.as_str(), row], membership)?
         .collect::<Result<_>>()?;
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(None) };
-    // The letter of an id tells nothing of the row.
-    let is_meant = match place {
-        Place::Conversation(id) => {
+    // The kind in an id is given by the client: the row must be of that kind.
+    let is_same_kind = match conversation {
+        ConversationRef::Conversation(id) => {
             conversation_id(last.conversation.kind, last.conversation.id) == *id
         }
-        Place::Group(_) => last.conversation.kind == Kind::Group,
-        Place::With(_) => true,
+        ConversationRef::Group(_) => last.conversation.kind == Kind::Group,
+        ConversationRef::With(_) => true,
     };
-    if !is_meant {
+    if !is_same_kind {
         return Ok(None);
     }
     let (low, high, sql) = match range {
@@ -115,7 +120,7 @@ pub(super) fn conversations(
     overviews.filter_map(Result::transpose).collect()
 }
 
-/// When something last happened that the member saw: a message, or its joining.
+/// Returns the time of the last event that the member saw: a message, or its joining.
 fn activity(
     db: &Connection,
     app: &App,

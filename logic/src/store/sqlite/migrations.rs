@@ -22,7 +22,7 @@ macro_rules! rekey {
 /// Each version's changes; the number of applied ones is the file's `user_version`.
 pub(super) const MIGRATIONS: [&str; 8] = [
     "
-    -- `a` < `b`, or `a` = `b` where somebody talks to oneself.
+    -- `a` < `b`, or `a` = `b` where an account talks to itself.
     CREATE TABLE conversation (
         id       INTEGER PRIMARY KEY,
         app      TEXT NOT NULL,
@@ -65,8 +65,8 @@ pub(super) const MIGRATIONS: [&str; 8] = [
         size         INTEGER NOT NULL,
         version      INTEGER NOT NULL
     );
-    -- A membership: its account sees the sequences past `since`, up to `until` once it has left. Whoever
-    -- comes back has another one. `position` is the place in the order of joining.
+    -- A membership: its account sees the sequences past `since`, up to `until` once it has left. An
+    -- account that comes back has another one. `position` is the rank in the order of joining.
     ALTER TABLE member RENAME TO member_1;
     CREATE TABLE member (
         app          TEXT NOT NULL,
@@ -97,9 +97,9 @@ pub(super) const MIGRATIONS: [&str; 8] = [
         rekey!("change", "request", "TRUE"),
         rekey!("conversation", "b", "a = ''"),
     ),
-    // Places of messages come after the messages themselves: those past `placed.until` have none yet
-    // (see `tail.rs`). A conversation's last sequence has another name from here on: whoever knows the
-    // file as it was, and has it open still, fails, and gives no sequence out twice.
+    // Messages are indexed after they are stored: those past `placed.until` have no row in `place` yet (see
+    // `commit/mod.rs`). A conversation's last sequence is renamed, so that a process of the version before,
+    // which has the file open still, fails and gives no sequence out twice.
     "
     CREATE TABLE place (
         conversation INTEGER NOT NULL,
@@ -114,8 +114,8 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     CREATE TABLE placed (until INTEGER NOT NULL);
     INSERT INTO placed (until) SELECT COALESCE(MAX(message_id), 0) FROM message;
 ",
-    // Keys of requests come after the messages, too: in an index of `message`, those of a commit are each
-    // on a page of its own where a server has much to do.
+    // Keys of requests are indexed after the messages, too: on a busy server, the keys of one commit would
+    // each change a page of their own.
     "
     CREATE TABLE message_5 (
         message_id   INTEGER PRIMARY KEY,
@@ -139,12 +139,11 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     DROP TABLE message;
     ALTER TABLE message_5 RENAME TO message;
 ",
-    // Of messages past `placed.until`, some have their places and keys already: who does not know that
-    // cannot write them.
+    // Some messages past `placed.until` may be indexed already. The version number keeps servers from
+    // writing that do not know it.
     "",
-    // How far each device has acknowledged, and the id of each conversation's last message that has its
-    // place (0: none). The last sequence has another name again: a process that writes it without the id
-    // fails.
+    // How far each device has acknowledged, and the id of each conversation's last indexed message
+    // (0: none). The last sequence is renamed again, so that a process that writes it without the id fails.
     "
     ALTER TABLE conversation RENAME COLUMN placed_seq TO last_seq;
     ALTER TABLE conversation ADD COLUMN last_id INTEGER NOT NULL DEFAULT 0;
@@ -168,9 +167,9 @@ pub(super) const MIGRATIONS: [&str; 8] = [
         cursor       INTEGER NOT NULL,
         PRIMARY KEY (device, conversation, since)
     ) WITHOUT ROWID;
-    -- Which of its sender's devices sent a message: that one does not miss it.
+    -- The sender's device, which does not miss its own message.
     ALTER TABLE message ADD COLUMN device TEXT NOT NULL DEFAULT '';
 ",
-    // Written by servers that look whether the file can be written.
+    // Servers write it to find out whether the file can be written.
     "CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL);",
 ];

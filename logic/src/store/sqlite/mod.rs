@@ -1,7 +1,6 @@
 //! Messages in a SQLite file, which several processes of one machine may share.
 
-mod batch;
-mod bell;
+mod commit;
 mod devices;
 mod failure;
 mod groups;
@@ -9,13 +8,10 @@ mod history;
 mod migrations;
 mod overlay;
 mod owed;
-mod pace;
 mod probe;
 mod readers;
 mod reads;
 mod schema;
-mod tail;
-mod writer;
 mod writes;
 
 use std::{
@@ -31,28 +27,26 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::time::timeout;
 
 use self::{
-    batch::Batch,
+    commit::{Batch, UnindexedHeads, Writer},
     overlay::Overlay,
     owed::Ask,
     readers::{Reader, Readers},
-    tail::Unplaced,
-    writer::Writer,
 };
 use super::{
-    Activity, Appended, Created, Device, Given, Group, History, Listing, MemberChange, Members,
-    MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Place, Range, Result, StoreError,
-    Stored, pulse::Pulse,
+    Activity, Appended, ConversationRef, Created, Device, Given, Group, History, Listing,
+    MemberChange, Members, MessageStore, NewGroup, NewMessage, Overview, Owed, Page, Range, Result,
+    StoreError, Stored, atomic_instant::AtomicInstant,
 };
 
-/// How long a read waits until messages have their places, before it does without.
-const PLACES_PATIENCE: Duration = Duration::from_millis(250);
-/// How long reads do without after one has waited in vain.
-const PLACES_PAUSE: Duration = Duration::from_millis(500);
+/// How long a read waits for the index of the tail before it reads through the [`Overlay`].
+const INDEX_PATIENCE: Duration = Duration::from_millis(250);
+/// How long reads use the overlay at once after one of them has waited in vain.
+const INDEX_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a file is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// The database file; made where it is missing, its folder too.
+    /// The database file. It is created with its folder where it is missing.
     pub path: PathBuf,
     /// Most writes that share one commit.
     pub batch: usize,
@@ -63,7 +57,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// A file with the default bounds.
+    /// Creates the options of a file, with the default bounds.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), batch: 256, queue: 8192, readers: 2 }
     }
@@ -108,17 +102,17 @@ impl SqliteOptions {
     }
 }
 
-/// A store in a SQLite file. One thread writes, in batches that share a commit; others read.
-/// Dropping it ends the threads.
+/// A store in a SQLite file. One thread writes, in batches that share a commit, and others read.
+/// Dropping the store ends the threads.
 #[derive(Clone)]
 pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
-    pulse: Arc<Pulse>,
-    /// See [`PLACES_PATIENCE`]; with none, reads never write.
-    patience: Duration,
-    /// When a read last waited in vain.
-    in_vain: Arc<Pulse>,
+    last_write: Arc<AtomicInstant>,
+    /// See [`INDEX_PATIENCE`]. With zero, reads never write.
+    index_patience: Duration,
+    /// When a read last waited for the index in vain.
+    last_timeout: Arc<AtomicInstant>,
 }
 
 impl SqliteStore {
@@ -164,16 +158,16 @@ impl SqliteStore {
                 Writer::start(first, options.queue, options.batch).map_err(no_thread)?,
             ),
             readers: Arc::new(Readers::start(readers).map_err(no_thread)?),
-            pulse: Arc::default(),
-            patience: PLACES_PATIENCE,
-            in_vain: Arc::default(),
+            last_write: Arc::default(),
+            index_patience: INDEX_PATIENCE,
+            last_timeout: Arc::default(),
         })
     }
 }
 
 impl SqliteStore {
-    /// Runs a read by conversation and sequence. It sees everything that was committed when it was
-    /// asked for: messages without a place get one first, if they can.
+    /// Runs a read by conversation and sequence, which sees every commit of before the call. The tail is
+    /// indexed first, or read through the overlay where that fails.
     async fn read<T: Send + 'static>(
         &self,
         read: impl Fn(&Connection) -> rusqlite::Result<T> + Send + Sync + 'static,
@@ -182,34 +176,34 @@ impl SqliteStore {
         let first = read.clone();
         let found = self
             .readers
-            .run(move |db| if tail::is_settled(db)? { first(db).map(Some) } else { Ok(None) });
+            .run(move |db| if commit::is_indexed(db)? { first(db).map(Some) } else { Ok(None) });
         if let Some(found) = found.await? {
             return Ok(found);
         }
-        if self.is_settled_soon().await {
+        if self.is_indexed_in_time().await {
             self.readers.run(move |db| read(db)).await
         } else {
-            self.readers.run_placed(move |db, _| read(db)).await
+            self.readers.run_overlaid(move |db, _| read(db)).await
         }
     }
 
-    /// Gives all messages their places, unless that fails or takes too long.
-    async fn is_settled_soon(&self) -> bool {
-        let is_pause = self.in_vain.last().is_some_and(|last| last.elapsed() < PLACES_PAUSE);
-        if is_pause || self.patience.is_zero() {
+    /// Indexes the tail. Returns whether that succeeded within [`INDEX_PATIENCE`].
+    async fn is_indexed_in_time(&self) -> bool {
+        let is_pause = self.last_timeout.get().is_some_and(|last| last.elapsed() < INDEX_PAUSE);
+        if is_pause || self.index_patience.is_zero() {
             return false;
         }
-        let settled = timeout(self.patience, self.settle()).await;
-        let is_settled = settled.is_ok_and(|settled| settled.is_ok());
-        if !is_settled {
-            self.in_vain.beat();
+        let indexed = timeout(self.index_patience, self.index_tail()).await;
+        let is_indexed = indexed.is_ok_and(|indexed| indexed.is_ok());
+        if !is_indexed {
+            self.last_timeout.set_now();
         }
-        is_settled
+        is_indexed
     }
 
-    /// Gives all messages their places.
-    async fn settle(&self) -> Result<()> {
-        self.writer.run(|batch| batch.settled().map(|_| ())).await
+    /// Indexes the tail.
+    async fn index_tail(&self) -> Result<()> {
+        self.writer.run(|batch| batch.indexed().map(|_| ())).await
     }
 }
 
@@ -223,16 +217,18 @@ impl MessageStore for SqliteStore {
             }
             Ok(writes::append(batch, &message)?.map_err(StoreError::from))
         };
-        let appended = self.writer.run_in(chain, append).await??;
+        let appended = self.writer.run_in_chain(chain, append).await??;
         if appended.repeat_of.is_none() {
-            self.pulse.beat();
+            self.last_write.set_now();
         }
         Ok(appended)
     }
 
     async fn enter(&self, device: &Device) -> Result<Mark> {
         let known = device.clone();
-        if let Some(mark) = self.readers.run(move |db| devices::entered(db, &known)).await? {
+        if let Some(mark) =
+            self.readers.run(move |db| devices::enter_without_writing(db, &known)).await?
+        {
             return Ok(mark);
         }
         let device = device.clone();
@@ -281,19 +277,19 @@ impl MessageStore for SqliteStore {
     ) -> Result<Owed> {
         let ask = Arc::new(Ask::new(device.clone(), mark.clone(), &have, limit));
         let first = ask.clone();
-        let found = self.readers.run_unplaced(move |db, unplaced| {
-            unplaced.catch_up(db)?;
-            first.owed(db, unplaced)
+        let found = self.readers.run_with_heads(move |db, heads| {
+            heads.catch_up(db)?;
+            first.owed(db, heads)
         });
         if let Some(owed) = found.await? {
             return Ok(owed);
         }
-        let found = if self.is_settled_soon().await {
-            self.readers.run(move |db| ask.owed(db, &Unplaced::ignored(db)?)).await?
+        let found = if self.is_indexed_in_time().await {
+            self.readers.run(move |db| ask.owed(db, &UnindexedHeads::ignored(db)?)).await?
         } else {
-            self.readers.run_placed(move |db, unplaced| ask.owed(db, unplaced)).await?
+            self.readers.run_overlaid(move |db, heads| ask.owed(db, heads)).await?
         };
-        // All that is looked at has its place.
+        // `None` stands for unindexed messages, of which these reads have none.
         Ok(found.unwrap_or_default())
     }
 
@@ -301,13 +297,14 @@ impl MessageStore for SqliteStore {
         &self,
         app: &App,
         account: &Account,
-        place: Place,
+        conversation: ConversationRef,
         range: Range,
         limit: usize,
     ) -> Result<Option<History>> {
         let (app, account) = (app.clone(), account.clone());
-        let read =
-            move |db: &Connection| history::history(db, &app, &account, &place, range, limit);
+        let read = move |db: &Connection| {
+            history::history(db, &app, &account, &conversation, range, limit)
+        };
         self.read(read).await
     }
 
@@ -350,11 +347,11 @@ impl MessageStore for SqliteStore {
     }
 
     async fn probe_reading(&self) -> Result<()> {
-        self.readers.run(|db| tail::is_settled(db).map(|_| ())).await
+        self.readers.run(|db| commit::is_indexed(db).map(|_| ())).await
     }
 
     fn last_write(&self) -> Option<Instant> {
-        self.pulse.last()
+        self.last_write.get()
     }
 
     async fn prune(&self, below: i64) -> Result<usize> {

@@ -1,15 +1,15 @@
-//! Reads of a file that cannot be written: messages without a place are found all the same.
+//! Reads of a file that cannot be written.
 //!
-//! A read by conversation and sequence asks for the places of all messages first, which is a write
-//! (`tail.rs`). Where that fails or takes too long, as on a full disk or while another process keeps the
-//! lock, the read runs here. Temporary views stand before the tables `place` and `conversation`: they add
-//! the messages past `placed.until` as if these had their places. The statements are the same for both.
+//! A read by conversation and sequence has the tail indexed first, which is a write (`commit/mod.rs`). Where
+//! that fails or takes too long, as on a full disk or while another process keeps the lock, the read runs
+//! here. Temporary views shadow the tables `place` and `conversation`, and add the messages past
+//! `placed.until` as if these were indexed. The statements are the same for both.
 
 use rusqlite::{Connection, Result, TransactionBehavior, params};
 
-use super::tail::{Unplaced, placed_until};
+use super::commit::{UnindexedHeads, indexed_until};
 
-/// Messages of the tail lie in `late`, in memory. Some of them may have their places already.
+/// The tail lies in the table `late`, in memory. A part of it may be indexed already.
 const VIEWS: &str = "
     CREATE TEMP TABLE late (
         message_id   INTEGER PRIMARY KEY,
@@ -31,15 +31,15 @@ const VIEWS: &str = "
         FROM main.conversation c;
 ";
 
-/// A connection that sees every message in its place, and never writes the file.
+/// A connection that sees every message as indexed, and never writes the file.
 pub(super) struct Overlay {
     connection: Connection,
-    tail: Tail,
+    late: Late,
 }
 
-/// What lies in `late`: messages past `until`, up to `last_id`.
+/// The extent of `late`: messages past `until`, up to `last_id`.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tail {
+struct Late {
     until: i64,
     last_id: i64,
 }
@@ -47,32 +47,31 @@ struct Tail {
 // === impl Overlay ===
 
 impl Overlay {
-    /// Takes a connection that may not write the file.
+    /// Creates an overlay from a connection that may not write the file.
     pub(super) fn new(connection: Connection) -> Result<Self> {
         connection.execute_batch(VIEWS)?;
-        Ok(Self { connection, tail: Tail::default() })
+        Ok(Self { connection, late: Late::default() })
     }
 
-    /// Runs a read, all of whose statements see the same state of the database. No message counts as one
-    /// without a place.
+    /// Runs a read in one snapshot, in which every message is indexed.
     pub(super) fn read<T>(
         &mut self,
-        read: impl FnOnce(&Connection, &Unplaced) -> Result<T>,
+        read: impl FnOnce(&Connection, &UnindexedHeads) -> Result<T>,
     ) -> Result<T> {
-        // Rolled back with an error: then `late` is as it was, too.
+        // An error rolls `late` back, too.
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-        let tail = catch_up(&transaction, self.tail)?;
-        let found = read(&transaction, &Unplaced::none(tail.last_id))?;
+        let late = catch_up(&transaction, self.late)?;
+        let found = read(&transaction, &UnindexedHeads::none(late.last_id))?;
         transaction.commit()?;
-        self.tail = tail;
+        self.late = late;
         Ok(found)
     }
 }
 
-/// Learns what was written since the last read; snapshots never go back.
-fn catch_up(db: &Connection, known: Tail) -> Result<Tail> {
-    let until = placed_until(db)?;
+/// Reads what was written since the last read. Snapshots never go back.
+fn catch_up(db: &Connection, known: Late) -> Result<Late> {
+    let until = indexed_until(db)?;
     if until != known.until {
         db.prepare_cached("DELETE FROM late WHERE message_id <= ?1")?.execute([until])?;
     }
@@ -84,7 +83,7 @@ fn catch_up(db: &Connection, known: Tail) -> Result<Tail> {
     .execute(params![past])?;
     let newest: Option<i64> =
         db.prepare_cached("SELECT MAX(message_id) FROM late")?.query_row([], |row| row.get(0))?;
-    Ok(Tail { until, last_id: newest.unwrap_or(past) })
+    Ok(Late { until, last_id: newest.unwrap_or(past) })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a session misses.
+//! The messages that a session misses.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,18 @@ use super::{
         Device, Envelope, Given, Owed,
         ids::{Kind, conversation_row, signed},
     },
+    commit::UnindexedHeads,
     devices::{commit, mark},
-    reads::{But, Membership, Span, last_until, memberships, merge, with_contents},
-    tail::Unplaced,
+    reads::{Except, Membership, Span, last_until, memberships, merge, with_contents},
 };
 
-/// Parts of conversations, by the conversation; those of each by their first sequences.
+/// Parts of each conversation, in the order of their first sequences.
 type Have = HashMap<(Kind, i64), Vec<(i64, i64)>>;
 
-/// Asks what a device misses.
+/// A question: which messages does a device miss?
 pub(super) struct Ask {
     device: Device,
-    /// What this covers is not missing.
+    /// Messages that this covers are not missing.
     since: Mark,
     have: Have,
     limit: usize,
@@ -41,29 +41,29 @@ impl Ask {
         Self { device, since, have, limit }
     }
 
-    /// What is missing; none where some of it has no place yet.
+    /// Returns the missing messages; `None` where some of them are not indexed.
     ///
-    /// Messages are looked at only where the last one of a conversation is neither covered nor among
-    /// what the device has: mostly nothing is missing, and many sessions ask at a time.
-    pub(super) fn owed(&self, db: &Connection, unplaced: &Unplaced) -> Result<Option<Owed>> {
-        // Lower ids are covered. Of the others, this store's marks cover none.
+    /// Messages of a conversation are read only if the last one is neither covered nor among what the
+    /// device has. Mostly nothing is missing, and many sessions ask at the same time.
+    pub(super) fn owed(&self, db: &Connection, heads: &UnindexedHeads) -> Result<Option<Owed>> {
+        // Marks of this store cover the ids below `low`, and no others.
         let low = i64::try_from(self.since.low).unwrap_or(i64::MAX);
-        let mut owed = Owed { messages: Vec::new(), mark: mark(unplaced.last_id()) };
-        if unplaced.last_id() < low {
+        let mut owed = Owed { messages: Vec::new(), mark: mark(heads.last_id()) };
+        if heads.last_id() < low {
             return Ok(Some(owed));
         }
         let mut missing = Vec::new();
         for mut membership in memberships(db, &self.device)? {
-            // Messages of a membership that has ended got their places when it did.
-            let unplaced =
-                unplaced.head(membership.conversation.id).filter(|_| !membership.has_ended);
-            if let Some(head) = unplaced {
+            // The end of a membership has indexed its messages.
+            let unindexed =
+                heads.head(membership.conversation.id).filter(|_| !membership.has_ended);
+            if let Some(head) = unindexed {
                 (membership.head, membership.last) = (head.seq, head);
             }
             if membership.last.id < low || self.gaps(&membership).is_empty() {
                 continue;
             }
-            if unplaced.is_some() {
+            if unindexed.is_some() {
                 return Ok(None);
             }
             missing.push(membership);
@@ -73,12 +73,12 @@ impl Ask {
         }
         let spans: Vec<Span<'_>> = missing.iter().flat_map(|of| self.gaps(of)).collect();
         let is_missing = |message: &Envelope| !self.since.covers(commit(message.message_id));
-        let found = merge(db, But::OfDevice(&self.device), is_missing, &spans, self.limit)?;
+        let found = merge(db, Except::OfDevice(&self.device), is_missing, &spans, self.limit)?;
         owed.messages = with_contents(db, found.into_iter().map(|(_, message)| message))?;
         Ok(Some(owed))
     }
 
-    /// What is neither acknowledged nor among what the device has.
+    /// Returns the parts that the device has neither acknowledged nor received.
     fn gaps<'a>(&self, membership: &'a Membership) -> Vec<Span<'a>> {
         let mut rest = Span::of(membership);
         let mut gaps = Vec::new();

@@ -1,13 +1,13 @@
-//! A small write and a read, to find out whether the file can be used.
+//! A small write and read, which find out whether the file can be used.
 
 use imago_kit::unix_nanos;
 use rusqlite::Result;
 
-use super::batch::Batch;
+use super::commit::Batch;
 
-/// Changes the only row of its table, and reads it.
+/// Changes the only row of the table `probe`, and reads it.
 pub(super) fn probe(batch: &mut Batch<'_>) -> Result<()> {
-    let db = batch.unsettled();
+    let db = batch.transaction();
     let at = unix_nanos();
     db.prepare_cached(
         "INSERT INTO probe (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = excluded.at",

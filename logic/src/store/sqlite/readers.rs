@@ -1,42 +1,39 @@
-//! The threads that read.
+//! The reading threads, and their queue.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-};
+use std::{io, sync::Arc, thread};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{Result, StoreError},
+    commit::UnindexedHeads,
     overlay::Overlay,
-    tail::Unplaced,
 };
 
-/// Reads that may wait. Overflow policy: the asker waits.
+/// Reads that may wait. Overflow policy: the requester waits.
 const QUEUE: usize = 1024;
 
 type Read = Box<dyn FnOnce(&mut Reader) + Send>;
 
-/// What a thread has.
+/// The state of a reading thread.
 pub(super) struct Reader {
     connection: Connection,
-    unplaced: Unplaced,
+    heads: UnindexedHeads,
     overlay: Overlay,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    /// Takes a connection that only reads, and one for an [`Overlay`].
+    /// Creates the state from a connection that only reads, and an overlay.
     pub(super) fn new(connection: Connection, overlay: Overlay) -> Self {
-        Self { connection, unplaced: Unplaced::default(), overlay }
+        Self { connection, heads: UnindexedHeads::default(), overlay }
     }
 }
 
-/// Threads that read, each with a connection of its own. They end when this is dropped.
+/// Reading threads, each with connections of its own. Dropping this ends them.
 pub(super) struct Readers {
     reads: mpsc::Sender<Read>,
 }
@@ -49,7 +46,7 @@ impl Readers {
             let inbox = inbox.clone();
             thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
                 loop {
-                    let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+                    let next = inbox.lock().blocking_recv();
                     let Some(read) = next else { return };
                     read(&mut reader);
                 }
@@ -58,26 +55,26 @@ impl Readers {
         Ok(Self { reads })
     }
 
-    /// Runs a read, all of whose statements see the same state of the database.
+    /// Runs a read in one snapshot of the database.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run_unplaced(|db, _| read(db)).await
+        self.run_with_heads(|db, _| read(db)).await
     }
 
-    /// The same, with what the thread remembers of messages without a place.
-    pub(super) async fn run_unplaced<T: Send + 'static>(
+    /// As [`run`](Self::run), with the heads of the tail that the thread knows.
+    pub(super) async fn run_with_heads<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&Connection, &mut UnindexedHeads) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         self.run_by(|reader| in_snapshot(reader, read)).await
     }
 
-    /// Runs a read for which every message has its place, whether the file has it or not.
-    pub(super) async fn run_placed<T: Send + 'static>(
+    /// Runs a read through the [`Overlay`], where every message counts as indexed.
+    pub(super) async fn run_overlaid<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &Unplaced) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&Connection, &UnindexedHeads) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         self.run_by(|reader| reader.overlay.read(read)).await
     }
@@ -92,7 +89,7 @@ impl Readers {
             if answer.is_closed() {
                 return;
             }
-            // Whoever asked may have given up.
+            // The requester may have given up.
             let _ = answer.send(work(reader));
         });
         self.reads.send(read).await.map_err(|_| ended())?;
@@ -101,9 +98,9 @@ impl Readers {
 }
 
 fn in_snapshot<T>(
-    Reader { connection, unplaced, .. }: &mut Reader,
-    read: impl FnOnce(&Connection, &mut Unplaced) -> rusqlite::Result<T>,
+    Reader { connection, heads, .. }: &mut Reader,
+    read: impl FnOnce(&Connection, &mut UnindexedHeads) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    read(&transaction, unplaced)
+    read(&transaction, heads)
 }

@@ -1,4 +1,4 @@
-//! The reads, each in one snapshot of the database.
+//! Listings, syncs and contents, each in one snapshot of the database.
 
 use std::{
     cmp::Reverse,
@@ -13,11 +13,11 @@ use super::{
         Content, Device, Envelope, Given, INDEX_MAX, Listing, Page, Stored, Target,
         ids::{Kind, conversation_id, conversation_row, seq, signed},
     },
+    commit::Head,
     devices,
-    tail::Head,
 };
 
-/// Messages read at a time from one conversation: the first time, and then.
+/// Messages read at a time from one conversation: the first time, and later.
 const FIRST_CHUNK: usize = 16;
 const CHUNK: usize = 256;
 
@@ -29,8 +29,8 @@ pub(super) fn index(db: &Connection, device: &Device, page: Page) -> Result<List
     }
     let mut last = vec![None; spans.len()];
     let mut messages = Vec::new();
-    let but = But::Of(&device.account);
-    for (position, message) in merge(db, but, |_| true, &spans, INDEX_MAX)? {
+    let except = Except::Of(&device.account);
+    for (position, message) in merge(db, except, |_| true, &spans, INDEX_MAX)? {
         if let Some(last) = last.get_mut(position) {
             *last = Some(message.seq);
         }
@@ -60,7 +60,7 @@ pub(super) fn sync(
             span.after = membership.since.max(*seq);
         }
     }
-    let found = merge(db, But::Nothing, |_| true, &spans, limit)?;
+    let found = merge(db, Except::Nothing, |_| true, &spans, limit)?;
     with_contents(db, found.into_iter().map(|(_, message)| message))
 }
 
@@ -104,12 +104,12 @@ fn content(row: &Row<'_>, first: usize) -> Result<Content> {
     Ok(Content { kind: row.get(first)?, body: row.get(first + 1)?, extra: row.get(first + 2)? })
 }
 
-/// Reads a row: message id, send time, sequence, sender, kind, body, extra.
+/// Reads from a row: message id, send time, sequence, sender, kind, body, extra.
 pub(super) fn stored(of: &Conversation, row: &Row<'_>) -> Result<Stored> {
     Ok(Stored { envelope: envelope(of, row)?, content: content(row, 4)? })
 }
 
-/// Reads a row: message id, send time, sequence, sender.
+/// Reads from a row: message id, send time, sequence, sender.
 fn envelope(of: &Conversation, row: &Row<'_>) -> Result<Envelope> {
     Ok(Envelope {
         message_id: row.get(0)?,
@@ -129,7 +129,7 @@ pub(super) struct Conversation {
     pub(super) other: Target,
 }
 
-/// Reads a part of a row: the conversation's row, whether its `a` is empty, the other account.
+/// Reads from columns of a row: the conversation's row, whether its `a` is empty, the other account.
 fn conversation(row: &Row<'_>, first: usize) -> Result<Conversation> {
     let (id, kind) = (row.get(first)?, Kind::of(row.get(first + 1)?));
     let other = match kind.group(id) {
@@ -139,22 +139,22 @@ fn conversation(row: &Row<'_>, first: usize) -> Result<Conversation> {
     Ok(Conversation { id, kind, other })
 }
 
-/// One time of an account in a conversation: an account that left a group and came back has several.
+/// A period in which an account is a member. An account that has left a group and come back has several.
 pub(super) struct Membership {
     pub(super) conversation: Conversation,
-    /// The account sees what comes after this.
+    /// The account sees sequences past this one.
     pub(super) since: i64,
-    /// What is acknowledged, never before `since`.
+    /// The last acknowledged sequence, never before `since`.
     pub(super) cursor: i64,
-    /// The last that the account sees.
+    /// The last sequence that the account sees.
     pub(super) head: i64,
     /// The account has left.
     pub(super) has_ended: bool,
-    /// The last message of the conversation that has its place.
+    /// The last indexed message of the conversation.
     pub(super) last: Head,
 }
 
-/// What [`membership`] reads, with this cursor, for the account ?2 of app ?1.
+/// Selects for [`membership`], with this cursor, the account ?2 of app ?1.
 macro_rules! memberships_where {
     ($cursor:literal, $join:literal, $rest:literal) => {
         concat!(
@@ -187,8 +187,8 @@ pub(super) fn membership(row: &Row<'_>) -> Result<Membership> {
     })
 }
 
-/// All memberships of a device's account, with the device's cursors; a device that is not known has the
-/// read marks.
+/// Returns all memberships of a device's account, with the device's cursors. An unknown device has the read
+/// marks.
 pub(super) fn memberships(db: &Connection, device: &Device) -> Result<Vec<Membership>> {
     let (app, account) = (device.app.as_str(), device.account.as_str());
     match devices::find(db, device)? {
@@ -208,9 +208,8 @@ pub(super) fn memberships(db: &Connection, device: &Device) -> Result<Vec<Member
     }
 }
 
-/// The greatest sequence in `low..=high` past which there is no message but with an id above `id`; `high`
-/// where there is none. Ids and sequences of a conversation rise together, without gaps, so halving finds
-/// it.
+/// Returns the sequence in `low..=high` that separates ids up to `id` from greater ones; `high` where no
+/// greater one is indexed. Ids and sequences of a conversation rise together, so a binary search finds it.
 pub(super) fn last_until(
     db: &Connection,
     conversation: i64,
@@ -218,7 +217,7 @@ pub(super) fn last_until(
     high: i64,
     id: i64,
 ) -> Result<i64> {
-    // The last ones may have no place yet.
+    // The last messages may not be indexed.
     let newest: Option<(i64, i64)> = db
         .prepare_cached(
             "SELECT seq, message_id FROM place WHERE conversation = ?1 AND seq > ?2 AND seq <= ?3
@@ -235,7 +234,7 @@ pub(super) fn last_until(
         let middle = low + (past - low) / 2;
         let found: Option<i64> =
             select.query_row([conversation, middle], |row| row.get(0)).optional()?;
-        // What has been pruned is older than everything else.
+        // A missing message was pruned, so it is older than all others.
         if found.is_some_and(|found| found > id) {
             past = middle;
         } else {
@@ -254,16 +253,16 @@ pub(super) struct Span<'a> {
 }
 
 impl<'a> Span<'a> {
-    /// What is not acknowledged.
+    /// Creates the span of the messages that are not acknowledged.
     pub(super) fn of(membership: &'a Membership) -> Self {
         let Membership { conversation, cursor, head, .. } = membership;
         Self { of: conversation, after: *cursor, to: *head }
     }
 }
 
-/// Messages to leave out.
+/// Messages that a read leaves out.
 #[derive(Clone, Copy)]
-pub(super) enum But<'a> {
+pub(super) enum Except<'a> {
     /// None.
     Nothing,
     /// Those that this account sent.
@@ -272,8 +271,8 @@ pub(super) enum But<'a> {
     OfDevice(&'a Device),
 }
 
-impl<'a> But<'a> {
-    /// Sender, and device if only those of one are meant.
+impl<'a> Except<'a> {
+    /// Returns the sender, and the device if only its messages are left out.
     fn parts(self) -> (Option<&'a str>, Option<&'a str>) {
         match self {
             Self::Nothing => (None, None),
@@ -283,21 +282,21 @@ impl<'a> But<'a> {
     }
 }
 
-/// What is still to come of a span.
-struct Tail<'a> {
+/// The messages of a span that are not merged yet.
+struct Source<'a> {
     span: Span<'a>,
-    /// The span's position among all.
+    /// The position of the span among all spans.
     position: usize,
     chunk: usize,
     read: VecDeque<Envelope>,
 }
 
-impl Tail<'_> {
-    /// Id of its next message.
-    fn peek(&mut self, select: &mut Statement<'_>, but: But<'_>) -> Result<Option<i64>> {
+impl Source<'_> {
+    /// Returns the id of its next message.
+    fn peek(&mut self, select: &mut Statement<'_>, except: Except<'_>) -> Result<Option<i64>> {
         if self.read.is_empty() && self.chunk > 0 {
             let Span { of, after, to } = self.span;
-            let (sender, device) = but.parts();
+            let (sender, device) = except.parts();
             let from = params![of.id, after, to, sender, self.chunk as i64, device];
             let rows = select.query_map(from, |row| envelope(of, row))?;
             self.read = rows.collect::<Result<_>>()?;
@@ -310,11 +309,11 @@ impl Tail<'_> {
     }
 }
 
-/// The first messages of all spans that are wanted, each with the position of its span, ascending by
-/// id; without those that `but` says.
+/// Merges the wanted messages of all spans, ascending by id, up to `limit`. Each comes with the position of
+/// its span.
 pub(super) fn merge(
     db: &Connection,
-    but: But<'_>,
+    except: Except<'_>,
     is_wanted: impl Fn(&Envelope) -> bool,
     spans: &[Span<'_>],
     limit: usize,
@@ -326,23 +325,23 @@ pub(super) fn merge(
            AND NOT (m.sender IS ?4 AND (?6 IS NULL OR m.device = ?6))
          ORDER BY p.seq LIMIT ?5",
     )?;
-    let mut tails = Vec::new();
+    let mut sources = Vec::new();
     let mut next = BinaryHeap::new();
     for (position, span) in spans.iter().enumerate().filter(|(_, span)| span.after < span.to) {
         let chunk = FIRST_CHUNK.min(limit);
-        let mut tail = Tail { span: *span, position, chunk, read: VecDeque::new() };
-        if let Some(id) = tail.peek(&mut select, but)? {
-            next.push(Reverse((id, tails.len())));
-            tails.push(tail);
+        let mut source = Source { span: *span, position, chunk, read: VecDeque::new() };
+        if let Some(id) = source.peek(&mut select, except)? {
+            next.push(Reverse((id, sources.len())));
+            sources.push(source);
         }
     }
     let mut merged = Vec::new();
     while merged.len() < limit {
         let Some(Reverse((_, number))) = next.pop() else { break };
-        let tail = &mut tails[number];
-        let message = tail.read.pop_front().filter(&is_wanted);
-        merged.extend(message.map(|message| (tail.position, message)));
-        if let Some(id) = tail.peek(&mut select, but)? {
+        let source = &mut sources[number];
+        let message = source.read.pop_front().filter(&is_wanted);
+        merged.extend(message.map(|message| (source.position, message)));
+        if let Some(id) = source.peek(&mut select, except)? {
             next.push(Reverse((id, number)));
         }
     }

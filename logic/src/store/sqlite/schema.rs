@@ -1,4 +1,4 @@
-//! Settings of a connection, and how its schema is brought up to date.
+//! Settings of a connection, and the upgrade of the schema.
 
 use std::{
     cell::Cell,
@@ -9,21 +9,20 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::migrations::MIGRATIONS;
 
-/// How long a busy database is tried again. A process that was stopped in a transaction keeps the lock
-/// until it goes on or ends.
+/// How long a busy database is tried again. A process that stands still within a transaction keeps the lock.
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// When this thread found the database busy.
+    /// When this thread first found the database busy.
     static BUSY_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Pages in the log before they are moved into the database: 64 MiB. Pages that many messages change
-/// are moved once for all of them.
+/// Pages in the log at which it is moved into the database: 64 MiB. A page that many messages change is
+/// moved once.
 const CHECKPOINT_PAGES: u32 = 16_384;
 
-/// Sets a new connection up. Durable: with `synchronous=FULL` a commit returns after the log is
-/// on disk (SQLite, "PRAGMA synchronous").
+/// Sets a new connection up. With `synchronous=FULL`, a commit returns after the log is on disk (SQLite,
+/// "PRAGMA synchronous").
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(wait_for_lock))?;
     // The switch to WAL does not call the busy handler.
@@ -42,16 +41,16 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", "on")?;
-    // What a statement sorts needs no disk, which may be full.
+    // Sorting then needs no disk, which may be full.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
 
-/// Waits a little for another process, after this many tries; false once that took too long. By the
-/// clock: where processors are busy, a short sleep may be a long one.
+/// Waits a moment for another process. Returns `false` once the wait exceeds [`BUSY_PATIENCE`].
 ///
-/// SQLite's own waits grow to 100 ms, far longer than another process holds the lock.
+/// The wait is measured by the clock, because on a busy machine a short sleep may take long. SQLite's own
+/// waits grow to 100 ms, far longer than another process holds the lock.
 fn wait_for_lock(tries: i32) -> bool {
     let now = Instant::now();
     if tries == 0 {
@@ -64,13 +63,13 @@ fn wait_for_lock(tries: i32) -> bool {
     true
 }
 
-/// For connections that only read.
+/// Makes a connection refuse to write.
 pub(super) fn forbid_writes(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "query_only", "on")
 }
 
-/// Brings the schema up to date, one process at a time. A file that is up to date is not written: its
-/// disk may be full.
+/// Brings the schema up to date, one process at a time. A file that is up to date is not written, because
+/// its disk may be full.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
     let version_of = |db: &Connection| -> rusqlite::Result<u32> {
         db.pragma_query_value(None, "user_version", |row| row.get(0))

@@ -45,7 +45,7 @@ mod conforms {
 /// A store whose reads write nothing, as on a full disk.
 async fn fresh_with_reads_that_never_write() -> (TempDir, Fresh) {
     let (folder, store) = fresh();
-    (folder, Arc::new(SqliteStore { patience: Duration::ZERO, ..store }))
+    (folder, Arc::new(SqliteStore { index_patience: Duration::ZERO, ..store }))
 }
 
 mod conforms_without_writing_to_read {
@@ -56,7 +56,7 @@ mod conforms_without_writing_to_read {
 async fn several_stores_share_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imago.db");
-    // All of them find an empty file, and one brings the schema.
+    // All of them find an empty file, and one creates the schema.
     let opened = (0..4).map(|_| {
         let path = path.clone();
         tokio::task::spawn_blocking(move || open(&path))
@@ -70,7 +70,7 @@ async fn several_stores_share_a_file() {
             for request in 0..100 {
                 let request = format!("{number}-{request}");
                 sent.push(send(&store, "a", "b", &request).await);
-                // Also under way elsewhere.
+                // Other stores send it at the same time.
                 send(&store, "a", "c", &format!("shared-{}", sent.len())).await;
             }
             assert!(sent.windows(2).all(|pair| pair[0].message_id < pair[1].message_id));
@@ -89,8 +89,8 @@ async fn several_stores_share_a_file() {
 async fn a_bad_write_does_not_fail_its_neighbours() {
     let (_folder, store) = fresh();
     let bad = || async {
-        let write = |batch: &mut batch::Batch<'_>| {
-            batch.unsettled().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
+        let write = |batch: &mut Batch<'_>| {
+            batch.transaction().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
         };
         assert!(matches!(store.writer.run(write).await, Err(StoreError::Failed(_))));
     };
@@ -107,7 +107,7 @@ async fn a_bad_write_does_not_fail_its_neighbours() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_any_more_is_not_written() {
+async fn a_write_whose_requester_gave_up_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imago.db");
     let store =
@@ -177,7 +177,7 @@ async fn what_was_answered_is_there_after_opening_again() {
 async fn commits_are_on_disk_before_they_are_answered() {
     let (_folder, store) = fresh();
     let durability = store.writer.run(|batch| {
-        let db = batch.unsettled();
+        let db = batch.transaction();
         let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let synchronous: i64 = db.pragma_query_value(None, "synchronous", |row| row.get(0))?;
         Ok((mode, synchronous))
@@ -194,12 +194,12 @@ async fn a_repeat_is_known_before_and_after_its_key_is_in_the_index() {
     let first = send(&one, "a", "b", "1").await;
     for store in [&one, &other] {
         let repeat = send(store, "a", "b", "1").await;
-        assert_eq!((repeat.message_id, placed(&one).await), (first.message_id, 0));
+        assert_eq!((repeat.message_id, indexed(&one).await), (first.message_id, 0));
     }
     assert_eq!(listed(&one, "b", Page::Unacknowledged).await, [first.message_id]);
     for store in [&one, &other, &open(&path)] {
         let repeat = send(store, "a", "b", "1").await;
-        assert_eq!((repeat.message_id, placed(&one).await), (first.message_id, 1));
+        assert_eq!((repeat.message_id, indexed(&one).await), (first.message_id, 1));
     }
     // What is pruned is forgotten.
     let last = send(&other, "a", "b", "2").await;
@@ -208,41 +208,41 @@ async fn a_repeat_is_known_before_and_after_its_key_is_in_the_index() {
     assert!(send(&other, "a", "b", "1").await.message_id > last.message_id);
 }
 
-/// Messages that have their place.
-async fn placed(store: &SqliteStore) -> i64 {
+/// Returns the number of messages that are indexed.
+async fn indexed(store: &SqliteStore) -> i64 {
     let count = |db: &Connection| db.query_row("SELECT COUNT(*) FROM place", [], |row| row.get(0));
     store.readers.run(count).await.unwrap()
 }
 
 #[tokio::test]
-async fn whoever_reads_sees_messages_that_had_no_place() {
+async fn a_read_sees_messages_that_were_not_indexed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imago.db");
     let first = send_many(&open(&path), "a", "b", 3).await;
     let (one, other) = (open(&path), open(&path));
     let second = send(&one, "b", "a", "4").await;
-    assert_eq!((placed(&one).await, second.seq), (0, Seq(4)));
+    assert_eq!((indexed(&one).await, second.seq), (0, Seq(4)));
     assert_eq!(listed(&other, "b", Page::Unacknowledged).await, ids(&first));
-    assert_eq!(placed(&one).await, 4);
-    // The places that another store wrote are known to this one.
+    assert_eq!(indexed(&one).await, 4);
+    // This store knows what another one has indexed.
     let third = send(&one, "b", "a", "5").await;
     assert_eq!(third.seq, Seq(5));
     assert_eq!(listed(&one, "a", Page::Unacknowledged).await, ids(&[second, third.clone()]));
     other.prune(third.message_id).await.unwrap();
-    assert_eq!(placed(&one).await, 1);
+    assert_eq!(indexed(&one).await, 1);
 }
 
 #[tokio::test]
-async fn cursors_reach_messages_that_have_no_place() {
+async fn cursors_reach_messages_that_are_not_indexed() {
     let (_folder, store) = fresh();
     let sent = send_many(&store, "a", "b", 3).await;
     let acked = |seq| ack_to(&store, "b", &sent[0].conversation, seq);
     assert_eq!(acked(2).await, [(sent[0].conversation.clone(), Seq(2))]);
-    assert_eq!(placed(&store).await, 0);
+    assert_eq!(indexed(&store).await, 0);
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&sent[2..]));
     let next = send(&store, "a", "b", "next").await;
     assert_eq!(acked(99).await, [(sent[0].conversation.clone(), Seq(4))]);
-    assert_eq!(placed(&store).await, 3);
+    assert_eq!(indexed(&store).await, 3);
     assert!(listed(&store, "b", Page::Unacknowledged).await.is_empty());
     assert_eq!(next.seq, Seq(4));
     let last = send(&store, "a", "b", "last").await;

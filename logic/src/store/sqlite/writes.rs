@@ -1,4 +1,4 @@
-//! The writes, each within a batch's transaction.
+//! Writes of messages, each within the transaction of a batch.
 
 use imago_kit::unix_nanos;
 use imago_proto::{Account, COMMIT_UNKNOWN};
@@ -9,28 +9,26 @@ use super::{
         Appended, Content, Denied, First, NewMessage, Target,
         ids::{Kind, conversation_id, request_key, seq},
     },
-    batch::{Batch, Row},
+    commit::{Batch, Row},
     devices::{self, commit},
+    failure::Allowed,
     groups,
 };
 
-/// Messages, and cursors of devices, removed in one go, so that no commit takes long.
+/// Messages, and cursors of devices, that one commit removes. More would hold up other writes.
 const PRUNE_BATCH: usize = 500;
-
-/// What a write gives where the database is well: its result, or why it may not be done.
-pub(super) type Allowed<T> = Result<std::result::Result<T, Denied>>;
 
 pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<Appended> {
     let request = request_key(&message.app, &message.sender, &message.request);
-    // A repeat is answered with the first result, whatever has changed since.
+    // A repeat gets the first result, even if the sender may not send it any more.
     if let Some(id) = batch.message_of(&request)? {
-        return first_of(batch.unsettled(), id, &message.sender).map(Ok);
+        return first_of(batch.transaction(), id, &message.sender).map(Ok);
     }
     let (kind, conversation, members) = match conversation_of(batch, message)? {
         Ok(found) => found,
         Err(Absent::Denied(denied)) => return Ok(Err(denied)),
         Err(Absent::With(other)) => {
-            let row = batch.make_conversation(&message.app, &message.sender, other)?;
+            let row = batch.create_conversation(&message.app, &message.sender, other)?;
             (Kind::Direct, row, 0)
         }
     };
@@ -50,14 +48,14 @@ pub(super) fn append(batch: &mut Batch<'_>, message: &NewMessage) -> Allowed<App
     }))
 }
 
-/// Why a message has no conversation yet.
+/// Why a message has no conversation.
 enum Absent<'m> {
-    /// It is the first one with this account.
+    /// The message is the first one between sender and this account.
     With(&'m Account),
     Denied(Denied),
 }
 
-/// The row of a message's conversation, and the version of its group's members.
+/// Returns the row of a message's conversation, and the version of its group's members.
 fn conversation_of<'m>(
     batch: &mut Batch<'_>,
     message: &'m NewMessage,
@@ -76,7 +74,7 @@ fn conversation_of<'m>(
     }
 }
 
-/// What the first of equal requests of a sender stored.
+/// Returns what the first of several equal requests of a sender has stored.
 fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Appended> {
     db.prepare_cached(
         "SELECT m.message_id, m.send_time, c.id, m.seq, m.kind, m.body, m.extra,
@@ -104,9 +102,9 @@ fn first_of(db: &Connection, message_id: i64, sender: &Account) -> Result<Append
     })
 }
 
-/// Keeps the newest message of all, from whose id the next one is counted.
+/// Removes old requests, messages and devices. The newest message stays: the next id is counted from it.
 pub(super) fn prune(batch: &mut Batch<'_>, below: i64) -> Result<usize> {
-    let db = batch.settled()?;
+    let db = batch.indexed()?;
     db.prepare_cached(
         "DELETE FROM change WHERE request IN
                  (SELECT request FROM change WHERE made_at < ?1 ORDER BY made_at LIMIT ?2)",

@@ -1,5 +1,4 @@
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
@@ -11,8 +10,8 @@ fn full() -> StoreError {
 }
 
 /// The outcome of a probe that writes, while reads succeed.
-fn written(written: Result<()>) -> Seen {
-    Seen { written, read: Ok(()) }
+fn written(written: Result<()>) -> ProbeResult {
+    ProbeResult { written, read: Ok(()) }
 }
 
 #[test]
@@ -28,7 +27,7 @@ fn a_store_is_unfit_once_it_has_failed_for_longer_than_the_patience() {
     let trouble = trouble.unwrap();
     assert_eq!((health, trouble.since), (Health::Unwritable, at(500)));
     assert!(trouble.why.contains("cannot be written, only read: the disk is full"), "{trouble:?}");
-    let neither = Seen { written: Err(full()), read: Err(full()) };
+    let neither = ProbeResult { written: Err(full()), read: Err(full()) };
     let (health, trouble) = judge.on(neither, None, at(2600));
     assert_eq!(health, Health::Away);
     assert!(trouble.unwrap().why.contains("cannot be written or read: the disk is full"));
@@ -77,7 +76,7 @@ struct Store {
 }
 
 #[async_trait]
-impl Watched for Store {
+impl Probed for Store {
     async fn probe(&self) -> Result<()> {
         self.probes.send_modify(|probes| *probes += 1);
         match *self.ends.borrow() {
@@ -89,18 +88,18 @@ impl Watched for Store {
     }
 
     async fn probe_reading(&self) -> Result<()> {
-        if *self.reads.lock().unwrap() { Ok(()) } else { Err(full()) }
+        if *self.reads.lock() { Ok(()) } else { Err(full()) }
     }
 
     fn last_write(&self) -> Option<Instant> {
-        *self.written.lock().unwrap()
+        *self.written.lock()
     }
 }
 
 struct Told(mpsc::UnboundedSender<Option<String>>);
 
 #[async_trait]
-impl Hearer for Told {
+impl TroubleSink for Told {
     async fn set_trouble(&self, trouble: Option<Trouble>) {
         let _ = self.0.send(trouble.map(|trouble| trouble.why));
     }
@@ -124,13 +123,13 @@ impl World {
         });
         let (state, stop) = (Arc::<StoreState>::default(), CancellationToken::new());
         let (telling, told) = mpsc::unbounded_channel();
-        let hearer = Arc::new(Told(telling));
-        let watch = StoreWatch { store: store.clone(), state: state.clone(), patience, hearer };
+        let sink = Arc::new(Told(telling));
+        let watch = StoreWatch { store: store.clone(), state: state.clone(), patience, sink };
         tokio::spawn(watch.run(stop.clone()));
         Self { store, state, told, stop }
     }
 
-    /// The next thing that is told.
+    /// Returns the next report.
     async fn hears(&mut self) -> Option<String> {
         let told = timeout(Duration::from_secs(20), self.told.recv()).await;
         told.expect("it is told in time").expect("the watch goes on")
@@ -145,7 +144,7 @@ async fn trouble_and_its_end_are_told_whether_probes_fail_or_do_not_end() {
         assert!(why.contains(words), "{why}");
         assert!(world.state.lacks(Need::Writing) && !world.state.lacks(Need::Reading));
         timeout(Duration::from_secs(20), world.state.lost(Need::Writing)).await.unwrap();
-        *world.store.reads.lock().unwrap() = false;
+        *world.store.reads.lock() = false;
         timeout(Duration::from_secs(20), world.state.lost(Need::Reading)).await.unwrap();
         world.store.ends.send_replace(Ends::Well);
         while world.hears().await.is_some() {}
@@ -158,12 +157,12 @@ async fn trouble_and_its_end_are_told_whether_probes_fail_or_do_not_end() {
 async fn a_store_that_is_written_to_is_not_probed() {
     let world = World::start(Ends::Badly, Duration::from_millis(100));
     let future = Instant::now() + Duration::from_secs(3600);
-    *world.store.written.lock().unwrap() = Some(future);
+    *world.store.written.lock() = Some(future);
     tokio::time::sleep(INTERVAL * 3).await;
     assert_eq!(*world.store.probes.borrow(), 0);
     assert!(!world.state.lacks(Need::Writing));
     // Nothing is written any more.
-    *world.store.written.lock().unwrap() = None;
+    *world.store.written.lock() = None;
     let mut probes = world.store.probes.subscribe();
     let probed = timeout(Duration::from_secs(20), probes.wait_for(|probes| *probes > 0)).await;
     assert!(probed.unwrap().is_ok());

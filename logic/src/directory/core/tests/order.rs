@@ -36,7 +36,7 @@ fn an_older_login_that_is_heard_of_later_is_the_one_that_goes() {
 
 /// The gateway of the first login had a clock far ahead, and no server told the second one in time.
 #[test]
-fn a_session_that_is_named_loses_whatever_the_stamps() {
+fn a_session_that_is_named_loses_with_any_stamps() {
     let (a, b) = (gateway("a", 1), gateway("b", 1));
     for order in [1, 10, 11] {
         let first = session(&a, 1, "ann", "", 10);

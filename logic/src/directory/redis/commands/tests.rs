@@ -55,7 +55,7 @@ async fn a_lease_that_its_writer_left_counts_until_another_takes_it() {
     };
     assert_eq!(claimed(&new, one).await, Claim::Taken);
     run(&link, leave(&keys, &new, two)).await;
-    assert_eq!(claimed(&new, two).await, Claim::Others, "left by somebody else");
+    assert_eq!(claimed(&new, two).await, Claim::Others, "left by another server");
     run(&link, leave(&keys, &new, one)).await;
     let Value::BulkString(left) = run(&link, lease(&keys, &new.service_id)).await else {
         panic!("no lease");

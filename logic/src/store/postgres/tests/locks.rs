@@ -127,7 +127,7 @@ async fn a_slow_commit_does_not_keep_the_next_ones_waiting() {
     assert_eq!(waiting.await.seq, Seq(1));
 }
 
-/// A server that froze in the midst of a transaction, which none of today's statements leaves open.
+/// A server that froze within a transaction, which none of today's statements leaves open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_transaction_is_ended() {
     let url = PostgresServer::shared().await.database().await;

@@ -4,7 +4,7 @@ use imago_tests::PgBouncer;
 
 use super::*;
 
-/// The store through a pooler, and whatever keeps both alive.
+/// The store through a pooler, and the guards that keep both alive.
 async fn pooled(settings: &str) -> (PgBouncer, PostgresStore) {
     let url = PostgresServer::shared().await.database().await;
     let pooler = PgBouncer::start(&url, settings).await;

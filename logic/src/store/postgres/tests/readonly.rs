@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::{
-    Place, Range,
+    ConversationRef, Range,
     conformance::{account, app},
 };
 
@@ -35,7 +35,7 @@ async fn what_is_stored_is_read_from_a_database_that_takes_no_writes() {
     assert_eq!(store.sync(&b, Vec::new(), 10).await.unwrap().len(), 3);
     let owed = store.owed(&b, &Mark::default(), Vec::new(), 10).await.unwrap();
     assert_eq!(owed.messages.len(), 3);
-    let place = Place::With(account("a"));
+    let place = ConversationRef::With(account("a"));
     let range = Range::After(Seq(0));
     let history = store.history(&app(), &account("b"), place, range, 10).await.unwrap().unwrap();
     assert_eq!(history.messages.len(), 5);

@@ -1,4 +1,4 @@
-//! What of devices is in the file, and what is owed of messages without a place.
+//! The rows of devices, and the messages of the tail that devices are owed.
 
 use imago_kit::unix_nanos;
 
@@ -87,10 +87,10 @@ async fn what_is_not_owed_gets_no_place_for_being_asked() {
     assert_eq!(owed(&empty, vec![given(&sent.conversation, 1, 1)]).await, [0i64; 0]);
     ack(&store, &a, vec![given(&sent.conversation, 1, 1)]).await;
     assert_eq!(owed(&empty, Vec::new()).await, [0i64; 0]);
-    assert_eq!(placed(&store).await, 0);
+    assert_eq!(indexed(&store).await, 0);
     let next = send(&store, "b", "a", "2").await;
     assert_eq!(owed(&mark, Vec::new()).await, [next.message_id]);
-    assert_eq!(placed(&store).await, 12);
+    assert_eq!(indexed(&store).await, 12);
     assert_eq!(owed(&mark, Vec::new()).await, [next.message_id]);
 }
 
@@ -103,10 +103,10 @@ async fn what_a_member_saw_before_it_left_needs_no_place() {
     let seen = say(&store, "a", &group, "1").await;
     quit(&store, &group, "b", "b", "q").await.unwrap();
     say(&store, "a", &group, "2").await;
-    assert_eq!(placed(&store).await, 1);
+    assert_eq!(indexed(&store).await, 1);
     let owed = store.owed(&b, &mark, Vec::new(), 100).await.unwrap();
     assert_eq!(sorted_ids(envelopes(&owed.messages)), [seen.message_id]);
-    assert_eq!(placed(&store).await, 1);
+    assert_eq!(indexed(&store).await, 1);
     // A mark that tells some later commits from others, as those of other stores do.
     join(&store, &group, "a", "b", "j").await.unwrap();
     let late = [say(&store, "a", &group, "3").await, say(&store, "a", &group, "4").await];
@@ -116,9 +116,9 @@ async fn what_a_member_saw_before_it_left_needs_no_place() {
     assert_eq!(sorted_ids(envelopes(&owed.messages)), [late[0].message_id]);
 }
 
-/// A read begins in the midst of shares: the last messages of a conversation have no place yet.
+/// A read begins between shares: the last messages of a conversation are not indexed yet.
 #[test]
-fn messages_before_those_without_a_place_are_found() {
+fn messages_before_the_tail_are_found() {
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(
         "CREATE TABLE place (conversation, seq, message_id, PRIMARY KEY (conversation, seq));
@@ -127,7 +127,7 @@ fn messages_before_those_without_a_place_are_found() {
     )
     .unwrap();
     let last_until = |low, high, id| reads::last_until(&db, 1, low, high, id).unwrap();
-    // Up to 20 they are pruned, and past 60 they have no place.
+    // Up to 20 they are pruned, and past 60 they are not indexed.
     assert_eq!(last_until(0, 100, 405), 40);
     assert_eq!(last_until(0, 100, 400), 40);
     assert_eq!(last_until(45, 50, 400), 45);

@@ -29,7 +29,7 @@ async fn writes_are_turned_away_in_time_while_the_lock_is_kept() {
     const PATIENCE: Duration = Duration::from_secs(5);
     let (folder, store) = fresh();
     let first = send(&store, "a", "b", "first").await;
-    store.settle().await.unwrap();
+    store.index_tail().await.unwrap();
     let other = locked(&folder.path().join("new/imago.db"));
     let started = Instant::now();
     let mut taken = Box::pin(store.append(message("a", "b", "1")));
@@ -56,8 +56,8 @@ async fn a_message_behind_a_failed_one_of_its_chain_is_not_stored() {
     let of = |chain: &Chain, request| {
         store.append(NewMessage { chain: chain.clone(), ..message("a", "b", request) })
     };
-    let bad = store.writer.run_in(chain.clone(), |batch| {
-        batch.unsettled().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
+    let bad = store.writer.run_in_chain(chain.clone(), |batch| {
+        batch.transaction().execute("INSERT INTO nowhere VALUES (1)", []).map(|_| ())
     });
     let (bad, behind, other) = futures::join!(bad, of(&chain, "1"), of(&Chain::default(), "2"));
     assert!(matches!(bad, Err(StoreError::Failed(_))), "{bad:?}");

@@ -1,30 +1,30 @@
-//! When messages get their places and keys.
+//! When messages are indexed.
 
 use std::ops::Range;
 
 use super::{
-    super::tail::{SHARE_MIN, TAIL_MAX},
+    super::commit::{SHARE_MIN, TAIL_MAX},
     *,
 };
 
-/// Messages of a commit in these tests.
+/// Messages in a commit of these tests.
 const COMMIT: usize = SHARE_MIN;
 
 /// Receivers in these tests; each message goes to the next one.
 const RECEIVERS: usize = 10;
 
-/// Appends messages with these requests in one commit; gives their sequences.
+/// Appends messages with these requests in one commit. Returns their sequences.
 async fn append(store: &SqliteStore, requests: Range<usize>) -> Result<Vec<Seq>> {
     append_to(store, requests, RECEIVERS).await
 }
 
-/// The same, to so many receivers by turns.
+/// As [`append`], to `receivers` accounts by turns.
 async fn append_to(
     store: &SqliteStore,
     requests: Range<usize>,
     receivers: usize,
 ) -> Result<Vec<Seq>> {
-    let write = move |batch: &mut batch::Batch<'_>| {
+    let write = move |batch: &mut Batch<'_>| {
         let append = |request: usize| {
             let receiver = format!("b{}", request % receivers);
             let message = message("a", &receiver, &request.to_string());
@@ -35,12 +35,12 @@ async fn append_to(
     store.writer.run(write).await
 }
 
-/// The sequences that messages with these requests should have.
+/// Returns the sequences that messages with these requests should have.
 fn sequences(requests: Range<usize>) -> Vec<Seq> {
     requests.map(|request| Seq((request / RECEIVERS + 1) as u64)).collect()
 }
 
-/// Keys that are in the index.
+/// Returns the number of keys that are indexed.
 async fn keys(store: &SqliteStore) -> i64 {
     let count = |db: &Connection| {
         db.query_row("SELECT COUNT(*) FROM message_request", [], |row| row.get(0))
@@ -49,60 +49,60 @@ async fn keys(store: &SqliteStore) -> i64 {
 }
 
 #[tokio::test]
-async fn places_and_keys_are_written_without_a_reader_once_there_are_many() {
+async fn a_long_tail_is_indexed_without_a_reader() {
     let (_folder, store) = fresh();
     assert_eq!(append(&store, 0..TAIL_MAX - 1).await.unwrap(), sequences(0..TAIL_MAX - 1));
-    assert_eq!((placed(&store).await, keys(&store).await), (0, 0));
+    assert_eq!((indexed(&store).await, keys(&store).await), (0, 0));
     let rest = TAIL_MAX - 1..2 * TAIL_MAX;
     assert_eq!(append(&store, rest.clone()).await.unwrap(), sequences(rest));
     let all = 2 * TAIL_MAX as i64;
-    assert_eq!((placed(&store).await, keys(&store).await), (all, all));
+    assert_eq!((indexed(&store).await, keys(&store).await), (all, all));
 }
 
-/// Appends messages until some of them have their places; gives how many.
-async fn append_until_some_are_placed(store: &SqliteStore) -> usize {
+/// Appends messages until some of them are indexed. Returns the number of messages.
+async fn append_until_some_are_indexed(store: &SqliteStore) -> usize {
     let mut sent = 0;
     let mut before = 0;
     for _ in 0..TAIL_MAX / COMMIT + 2 {
         let requests = sent..sent + COMMIT;
         assert_eq!(append(store, requests.clone()).await.unwrap(), sequences(requests.clone()));
         sent = requests.end;
-        let (now, keys) = (placed(store).await, keys(store).await);
+        let (now, keys) = (indexed(store).await, keys(store).await);
         assert_eq!(now, keys);
-        assert_eq!(now > before, sent >= TAIL_MAX, "{before} of {sent} had places, {now} have");
-        assert!(now - before < 2 * COMMIT as i64, "all senders wait for {now} - {before} places");
+        assert_eq!(now > before, sent >= TAIL_MAX, "{before} of {sent} were indexed, {now} are");
+        assert!(now - before < 2 * COMMIT as i64, "all senders wait for {now} - {before} messages");
         before = now;
     }
-    assert!((before as usize) < TAIL_MAX, "all have places");
+    assert!((before as usize) < TAIL_MAX, "all are indexed");
     sent
 }
 
 #[tokio::test]
 async fn each_commit_writes_a_share_of_a_long_tail() {
     let (_folder, store) = fresh();
-    let mut sent = append_until_some_are_placed(&store).await;
-    // Known whether they have places, wait for their turn, or came since.
+    let mut sent = append_until_some_are_indexed(&store).await;
+    // Repeats are known of indexed, sealed and recent messages.
     assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
     // The tail does not grow.
     while sent < 5 * TAIL_MAX {
         append(&store, sent..sent + COMMIT).await.unwrap();
         sent += COMMIT;
-        let without = sent - placed(&store).await as usize;
-        assert!(without <= 2 * TAIL_MAX + COMMIT, "{without} have no place");
+        let without = sent - indexed(&store).await as usize;
+        assert!(without <= 2 * TAIL_MAX + COMMIT, "{without} are not indexed");
     }
     assert_eq!(append(&store, sent..sent + 1).await.unwrap(), sequences(sent..sent + 1));
     assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
 }
 
 #[tokio::test]
-async fn sequences_go_on_in_the_midst_of_shares() {
+async fn sequences_go_on_between_shares() {
     let (_folder, store) = fresh();
     let all = 0..TAIL_MAX;
     for first in all.clone().step_by(COMMIT) {
         let sent = append_to(&store, first..first + COMMIT, all.end).await.unwrap();
         assert!(sent.iter().all(|seq| *seq == Seq(1)));
     }
-    assert!((1..all.end as i64).contains(&placed(&store).await));
+    assert!((1..all.end as i64).contains(&indexed(&store).await));
     let sent = append_to(&store, all.end..2 * all.end, all.end).await.unwrap();
     assert!(sent.iter().all(|seq| *seq == Seq(2)), "{sent:?}");
 }
@@ -113,23 +113,23 @@ async fn small_commits_wait_for_each_other_with_their_shares() {
     append(&store, 0..SHARE_MIN - 1).await.unwrap();
     append(&store, SHARE_MIN - 1..TAIL_MAX - 1).await.unwrap();
     append(&store, TAIL_MAX - 1..TAIL_MAX).await.unwrap();
-    assert_eq!(placed(&store).await, 0);
+    assert_eq!(indexed(&store).await, 0);
     append(&store, TAIL_MAX..TAIL_MAX + SHARE_MIN).await.unwrap();
-    assert!(placed(&store).await > 0);
+    assert!(indexed(&store).await > 0);
 }
 
 #[tokio::test]
-async fn a_file_is_whole_in_the_midst_of_shares() {
+async fn a_file_is_whole_between_shares() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("imago.db");
-    let sent = append_until_some_are_placed(&open(&path)).await;
+    let sent = append_until_some_are_indexed(&open(&path)).await;
     let store = open(&path);
     assert_eq!(append(&store, 0..sent).await.unwrap(), sequences(0..sent));
     let next = sent..sent + 2 * TAIL_MAX;
     assert_eq!(append(&store, next.clone()).await.unwrap(), sequences(next.clone()));
     let history = listed(&store, "b0", Page::Unacknowledged).await;
     assert_eq!(history.len(), next.end.div_ceil(RECEIVERS));
-    assert_eq!(placed(&store).await as usize, next.end);
+    assert_eq!(indexed(&store).await as usize, next.end);
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn stores_that_share_a_file_write_each_others_shares() {
     let stores = [open(&path), open(&path)];
     let commits = 5 * TAIL_MAX / COMMIT;
     for commit in 0..commits {
-        // Several of one, then several of the other: each comes back to what it knew.
+        // Each store finds that the other has written since.
         let store = &stores[commit / 3 % 2];
         let requests = commit * COMMIT..(commit + 1) * COMMIT;
         assert_eq!(append(store, requests.clone()).await.unwrap(), sequences(requests));
@@ -152,19 +152,19 @@ async fn stores_that_share_a_file_write_each_others_shares() {
 }
 
 #[tokio::test]
-async fn a_place_is_never_given_to_a_second_message() {
+async fn a_sequence_is_never_given_to_a_second_message() {
     let (_folder, store) = fresh();
     append(&store, 0..1).await.unwrap();
-    let taken = |batch: &mut batch::Batch<'_>| {
-        batch.unsettled().execute("INSERT INTO place VALUES (1, 1, 7)", []).map(|_| ())
+    let taken = |batch: &mut Batch<'_>| {
+        batch.transaction().execute("INSERT INTO place VALUES (1, 1, 7)", []).map(|_| ())
     };
     store.writer.run(taken).await.unwrap();
-    let settled = store.writer.run(|batch| batch.settled().map(|_| ())).await;
-    assert!(matches!(settled, Err(StoreError::Failed(_))), "{settled:?}");
+    let indexed = store.writer.run(|batch| batch.indexed().map(|_| ())).await;
+    assert!(matches!(indexed, Err(StoreError::Failed(_))), "{indexed:?}");
 }
 
-/// The last messages of conversations that a thread which reads knows, as conversation and sequence.
-async fn unplaced(store: &SqliteStore, known: &mut Unplaced) -> Vec<Option<i64>> {
+/// Returns the last sequences that a reading thread knows of the tail, by conversation.
+async fn unindexed(store: &SqliteStore, known: &mut UnindexedHeads) -> Vec<Option<i64>> {
     let mut own = std::mem::take(known);
     let read = move |db: &Connection| {
         own.catch_up(db)?;
@@ -175,23 +175,23 @@ async fn unplaced(store: &SqliteStore, known: &mut Unplaced) -> Vec<Option<i64>>
 }
 
 #[tokio::test]
-async fn a_thread_that_reads_knows_the_last_of_messages_without_a_place() {
+async fn a_reading_thread_knows_the_heads_of_the_tail() {
     let (_folder, store) = fresh();
-    let mut known = Unplaced::default();
-    assert_eq!(unplaced(&store, &mut known).await, [None; RECEIVERS]);
+    let mut known = UnindexedHeads::default();
+    assert_eq!(unindexed(&store, &mut known).await, [None; RECEIVERS]);
     append(&store, 0..2 * RECEIVERS).await.unwrap();
-    assert_eq!(unplaced(&store, &mut known).await, [Some(2); RECEIVERS]);
+    assert_eq!(unindexed(&store, &mut known).await, [Some(2); RECEIVERS]);
     append(&store, 2 * RECEIVERS..2 * RECEIVERS + 1).await.unwrap();
     let mut expected = [Some(2); RECEIVERS];
     expected[0] = Some(3);
-    assert_eq!(unplaced(&store, &mut known).await, expected);
-    store.settle().await.unwrap();
-    assert_eq!(unplaced(&store, &mut known).await, [None; RECEIVERS]);
+    assert_eq!(unindexed(&store, &mut known).await, expected);
+    store.index_tail().await.unwrap();
+    assert_eq!(unindexed(&store, &mut known).await, [None; RECEIVERS]);
     append(&store, 2 * RECEIVERS + 1..2 * RECEIVERS + 2).await.unwrap();
     let mut expected = [None; RECEIVERS];
     expected[1] = Some(3);
-    assert_eq!(unplaced(&store, &mut known).await, expected);
-    let mut fresh = Unplaced::default();
-    assert_eq!(unplaced(&store, &mut fresh).await, expected);
+    assert_eq!(unindexed(&store, &mut known).await, expected);
+    let mut fresh = UnindexedHeads::default();
+    assert_eq!(unindexed(&store, &mut fresh).await, expected);
     assert_eq!(fresh.last_id(), known.last_id());
 }

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use imago_proto::GroupId;
 
-use super::{super::tail::TAIL_MAX, *};
+use super::{super::commit::TAIL_MAX, *};
 use crate::store::{MemberChange, NewGroup, Target};
 
 /// Less than any writer waits for a lock.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Everything that an account can read, as text.
+/// Returns everything that an account can read, as text.
 async fn everything(store: &SqliteStore, name: &str, group: &GroupId) -> String {
     let device = Device { app: app(), account: account(name), name: "".into() };
     let unacknowledged = store.index(&device, Page::Unacknowledged).await.unwrap();
@@ -20,7 +20,7 @@ async fn everything(store: &SqliteStore, name: &str, group: &GroupId) -> String 
     let synced = store.sync(&device, Vec::new(), 5000).await.unwrap();
     let owed = store.owed(&device, &Mark::default(), Vec::new(), 5000).await.unwrap();
     let mut histories = Vec::new();
-    for place in [Place::With(account("a")), Place::Group(group.clone())] {
+    for place in [ConversationRef::With(account("a")), ConversationRef::Group(group.clone())] {
         for range in [Range::Before(Seq(u64::MAX)), Range::After(Seq(1))] {
             let (app, account) = (app(), account(name));
             let history = store.history(&app, &account, place.clone(), range, 50).await.unwrap();
@@ -39,7 +39,7 @@ async fn everything(store: &SqliteStore, name: &str, group: &GroupId) -> String 
     )
 }
 
-/// Sends some messages whose commits give none of them its place, and acknowledges one.
+/// Sends some messages, too few to be indexed, and acknowledges one.
 async fn talk(store: &SqliteStore) -> GroupId {
     let group = NewGroup {
         app: app(),
@@ -75,7 +75,7 @@ async fn talk(store: &SqliteStore) -> GroupId {
 /// Makes each commit of a store fail.
 async fn forbid_commits(store: &SqliteStore) {
     let forbid =
-        |batch: &mut batch::Batch<'_>| batch.unsettled().pragma_update(None, "query_only", "on");
+        |batch: &mut Batch<'_>| batch.transaction().pragma_update(None, "query_only", "on");
     store.writer.run(forbid).await.unwrap();
     assert!(matches!(store.probe().await, Err(StoreError::Failed(_))));
 }
@@ -112,13 +112,13 @@ async fn what_is_durable_is_read_while_no_commit_succeeds() {
 }
 
 #[tokio::test]
-async fn what_is_durable_is_read_while_some_of_the_places_are_written() {
+async fn what_is_durable_is_read_while_a_part_of_the_tail_is_indexed() {
     let (folder, store) = fresh();
     let path = folder.path().join("new/imago.db");
     let group = talk(&store).await;
     send_many(&store, "a", "b", TAIL_MAX + TAIL_MAX / 2).await;
-    let places = placed(&store).await;
-    assert!((100..TAIL_MAX as i64 + 100).contains(&places), "{places}");
+    let rows = indexed(&store).await;
+    assert!((100..TAIL_MAX as i64 + 100).contains(&rows), "{rows}");
     forbid_commits(&store).await;
     reads_are_the_same(&store, &path, &group, ()).await;
 }
@@ -173,7 +173,7 @@ async fn what_comes_while_some_cannot_write_is_read_once() {
         assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&sent));
         sent.push(send(&other, "a", "b", &format!("later {round}")).await);
         if round == 1 {
-            other.settle().await.unwrap();
+            other.index_tail().await.unwrap();
         }
     }
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await, ids(&sent));

@@ -67,7 +67,7 @@ async fn a_file_of_the_third_version_gets_places_for_its_messages() {
     let append = "UPDATE conversation SET head_seq = head_seq + 1 WHERE id = 7";
     let mut earlier = db.prepare(append).unwrap();
     let store = open(&path);
-    assert_eq!(placed(&store).await, 3);
+    assert_eq!(indexed(&store).await, 3);
     assert!(earlier.execute([]).is_err(), "who has the file open still gives sequences out");
     assert_eq!(listed(&store, "b", Page::Unacknowledged).await, [20_002, 20_003]);
     let next = send(&store, "b", "a", "4").await;
@@ -112,8 +112,8 @@ async fn a_file_of_the_sixth_version_knows_the_last_message_of_each_conversation
     let path = folder.path().join("imago.db");
     let db = Connection::open(&path).unwrap();
     migrations::MIGRATIONS[..6].iter().for_each(|version| db.execute_batch(version).unwrap());
-    // The second message has a place, but not its conversation's last sequence; the last of another one
-    // is pruned; the last one of a third is written as last sequence, and has no place.
+    // The second message has its row in `place`, but is not its conversation's last sequence. The last message
+    // of another conversation is pruned; that of a third is the last sequence, without a row in `place`.
     db.execute_batch(
         "INSERT INTO conversation VALUES (7, 'kim', 'a', 'b', 1), (8, 'kim', 'b', 'c', 4), (9, 'kim', 'a', 'c', 1);
          INSERT INTO member (app, account, conversation, cursor)
