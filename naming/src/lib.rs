@@ -87,7 +87,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The feature `testing` brings [`testing::conformance`](testing::conformance), which holds a backend to
+//! The feature `testing` brings `testing::conformance`, which holds a backend to
 //! all rules of [`Naming`].
 //!
 //! # Features
