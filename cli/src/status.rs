@@ -55,7 +55,7 @@ impl StatusArgs {
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let monitors = args.monitors()?;
     // A redirection leads to what is no member.
-    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let http = imago_kit::http::client().redirect(reqwest::redirect::Policy::none());
     let http = http.timeout(PATIENCE).build()?;
     let live = !args.once && !args.json && std::io::stdout().is_terminal();
     loop {

@@ -61,7 +61,7 @@ fn issue(args: &TokenArgs, secret: &Secret) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use jsonwebtoken::dangerous::insecure_decode_claims;
+    use imago_kit::jwt::dangerous::insecure_decode_claims;
     use serde_json::Value;
 
     use super::*;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use imago_kit::SecretUrl;
+use imago_naming::Registries;
 use imago_proto::{Incarnation, ServiceId};
 use rand::RngExt;
 
@@ -85,10 +86,11 @@ impl ServerInfo {
     }
 }
 
-/// Reads the URL of the registry, as far as that asks nobody. Errors are collected in `settings`.
-pub fn naming_url(settings: &mut Settings) -> SecretUrl {
+/// Reads the URL of the registry, and checks it by its backend in `registries`. Errors are collected in
+/// `settings`.
+pub fn naming_url(settings: &mut Settings, registries: &Registries) -> SecretUrl {
     let url = settings.url("naming.url");
-    if let Err(error) = imago_naming::check(url.expose()) {
+    if let Err(error) = registries.check(url.expose()) {
         settings.reject("naming.url", &error.to_string());
     }
     url

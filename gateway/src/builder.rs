@@ -113,7 +113,7 @@ impl Builder {
         let (naming, registry) = match self.naming {
             Some(naming) => (naming.clone(), naming.describe()),
             None => {
-                let naming = imago_naming::open(config.naming.expose()).await;
+                let naming = config.registries.open(config.naming.expose()).await;
                 (naming.context("naming.url")?, config.naming.to_string())
             }
         };

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print};
+use imago_naming::Registries;
 
 use crate::{DEFAULT_CONFIG, GatewayConfig};
 
@@ -20,11 +21,23 @@ pub struct Cli {
 /// # Errors
 /// When the configuration is wrong.
 pub fn configure(args: &ServerArgs) -> anyhow::Result<Option<GatewayConfig>> {
+    configure_with(args, Registries::default())
+}
+
+/// The same; `naming.url` may have the schemes of `registries`.
+///
+/// # Errors
+/// When the configuration is wrong.
+pub fn configure_with(
+    args: &ServerArgs,
+    registries: Registries,
+) -> anyhow::Result<Option<GatewayConfig>> {
     if args.print_config {
         print(DEFAULT_CONFIG);
         return Ok(None);
     }
-    let config = GatewayConfig::read(args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?)?;
+    let settings = args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?;
+    let config = GatewayConfig::read_with(settings, registries)?;
     if args.check {
         print("configuration ok\n");
         return Ok(None);

@@ -11,6 +11,7 @@ use imago_kit::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
+use imago_naming::Registries;
 
 use crate::auth::HmacAlgorithm;
 
@@ -72,6 +73,8 @@ pub struct GatewayConfig {
     pub secret: Secret,
     /// URL of the registry.
     pub naming: SecretUrl,
+    /// Backends that open it, by scheme.
+    pub registries: Registries,
     /// Name of the logic servers' service.
     pub logic_service: String,
     /// Where WebSocket clients connect.
@@ -115,7 +118,18 @@ impl GatewayConfig {
     ///
     /// # Errors
     /// With everything that is wrong, in one go.
-    pub fn read(mut settings: Settings) -> Result<Self, SettingsError> {
+    pub fn read(settings: Settings) -> Result<Self, SettingsError> {
+        Self::read_with(settings, Registries::default())
+    }
+
+    /// Reads all keys; `naming.url` may have the schemes of `registries`.
+    ///
+    /// # Errors
+    /// With everything that is wrong, in one go.
+    pub fn read_with(
+        mut settings: Settings,
+        registries: Registries,
+    ) -> Result<Self, SettingsError> {
         let s = &mut settings;
         let (secs, millis) = (Duration::from_secs, Duration::from_millis);
         let mut info = ServerInfo::read(s);
@@ -127,7 +141,8 @@ impl GatewayConfig {
             container: ContainerConfig::read_gateway(s),
             cluster: s.text("cluster.name"),
             secret: s.secret("cluster.secret", SECRET_MIN),
-            naming: naming_url(s),
+            naming: naming_url(s, &registries),
+            registries,
             logic_service: s.text("forward.service"),
             listen_ws: s.address("listen.ws"),
             listen_tcp: s.address("listen.tcp"),

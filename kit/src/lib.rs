@@ -7,8 +7,12 @@ pub mod bounded;
 mod build_info;
 pub mod cli;
 mod clock;
+#[cfg(feature = "http")]
+pub mod http;
 mod input;
 pub mod io;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod library_log;
 mod log_context;
 mod log_limit;

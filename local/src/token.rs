@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use imago_kit::Secret;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use imago_kit::jwt::{EncodingKey, Header, encode};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use imago_kit::cli::{ENVIRONMENT_HELP, ServerArgs, print, shutdown_on_signal};
+use imago_naming::Registries;
 use tokio_util::sync::CancellationToken;
 
 use crate::{DEFAULT_CONFIG, LogicConfig, Router, handlers, serve};
@@ -33,11 +34,25 @@ pub async fn run_with(
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    run_with_registries(args, Registries::default(), router, shutdown).await
+}
+
+/// The same; `naming.url` may have the schemes of `registries`.
+///
+/// # Errors
+/// When the configuration is wrong or the server cannot start.
+pub async fn run_with_registries(
+    args: &ServerArgs,
+    registries: Registries,
+    router: Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     if args.print_config {
         print(DEFAULT_CONFIG);
         return Ok(());
     }
-    let config = LogicConfig::read(args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?)?;
+    let settings = args.load(DEFAULT_CONFIG, imago_container::PROGRAMS)?;
+    let config = LogicConfig::read_with(settings, registries)?;
     if args.check {
         print("configuration ok\n");
         return Ok(());

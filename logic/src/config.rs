@@ -8,6 +8,7 @@ use imago_kit::{
     settings::{Settings, SettingsError},
     telemetry::LogConfig,
 };
+use imago_naming::Registries;
 
 use crate::{
     DevicePolicy, DirectoryConfig, DirectoryKind, GroupRules,
@@ -35,6 +36,8 @@ pub struct LogicConfig {
     pub secret: Secret,
     /// URL of the registry.
     pub naming: SecretUrl,
+    /// Backends that open it, by scheme.
+    pub registries: Registries,
     /// Where it listens for links.
     pub listen: SocketAddr,
     /// Where its monitor port listens.
@@ -62,7 +65,18 @@ impl LogicConfig {
     ///
     /// # Errors
     /// With all errors at once.
-    pub fn read(mut settings: Settings) -> Result<Self, SettingsError> {
+    pub fn read(settings: Settings) -> Result<Self, SettingsError> {
+        Self::read_with(settings, Registries::default())
+    }
+
+    /// Reads all keys; `naming.url` may have the schemes of `registries`.
+    ///
+    /// # Errors
+    /// With all errors at once.
+    pub fn read_with(
+        mut settings: Settings,
+        registries: Registries,
+    ) -> Result<Self, SettingsError> {
         let s = &mut settings;
         let secs = Duration::from_secs;
         let localhost = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -86,7 +100,8 @@ impl LogicConfig {
             container: ContainerConfig::read(s),
             cluster: s.text("cluster.name"),
             secret: s.secret("cluster.secret", SECRET_MIN),
-            naming: naming_url(s),
+            naming: naming_url(s, &registries),
+            registries,
             listen: s.address("listen.link").unwrap_or(localhost),
             monitor: s.address("monitor.listen").unwrap_or(localhost),
             admin_token,

@@ -55,17 +55,6 @@ imago_kit::meters! {
         "imago_requests_in_flight",
         "Number of requests that handlers work on or that wait for one.",
     );
-}
-
-imago_kit::meters! {
-    /// Registers the metrics of a directory in Redis. They are absent without one, because a gauge at 0 would
-    /// mean an outage.
-    pub(crate) fn show_redis;
-
-    static REDIS_UP: Gauge = Gauge::new(
-        "imago_directory_redis_up",
-        "Whether Redis holds all sessions and is read: 1 if so, 0 if not.",
-    );
     static REDIS_ERRORS: Counter = Counter::new(
         "imago_directory_redis_errors_total",
         "Number of times that Redis was lost or not found.",
@@ -85,6 +74,17 @@ imago_kit::meters! {
     static WRITES_DROPPED: Counter = Counter::new(
         "imago_directory_writes_dropped_total",
         "Number of changes that found the queue to Redis full, which writes everything again.",
+    );
+}
+
+imago_kit::meters! {
+    /// Registers the metrics of a directory in Redis. They are absent without one, because a gauge at 0 would
+    /// mean an outage.
+    pub(crate) fn show_redis;
+
+    static REDIS_UP: Gauge = Gauge::new(
+        "imago_directory_redis_up",
+        "Whether Redis holds all sessions and is read: 1 if so, 0 if not.",
     );
 }
 

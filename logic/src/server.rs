@@ -55,7 +55,8 @@ async fn run(
     let monitor = listen("monitor.listen", config.monitor).await?;
     let (link_at, monitor_at) = (link.local_addr()?, monitor.local_addr()?);
     let ports = [("link", Some(link_at)), ("monitor", Some(monitor_at))];
-    let joining = async { imago_naming::open(config.naming.expose()).await.context("naming.url") };
+    let joining =
+        async { config.registries.open(config.naming.expose()).await.context("naming.url") };
     let preparing = async {
         metrics_recorder();
         metrics::show();

@@ -40,15 +40,15 @@ use crate::{
 
 /// How often members gossip.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a joining member waits until it has heard of another: nobody may be there yet.
+/// How long a joining member waits until it has heard of another: it may be the first.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a joining member looks whether it has, where the others tell of no services yet.
 const JOIN_LOOK: Duration = Duration::from_millis(1);
 /// Members that are told of a change at once. Overflow policy: the others hear of it by the rounds,
-/// from a random choice of so many.
+/// from a random choice of this number.
 const TOLD_AT_ONCE: usize = 32;
-/// Rounds for which a member that joins takes everybody for living: it has not heard of most of them
-/// twice yet, and from a single word nobody knows how long they may be silent.
+/// Rounds for which a member that joins takes all others for living: it has not heard of most of them
+/// twice yet, and a single word does not tell how long they may be silent.
 const ACQUAINTANCE_ROUNDS: u32 = 3;
 /// How often the view is looked at even where no key has changed, for members that fell silent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -76,7 +76,7 @@ struct Shared {
     chitchat: Arc<tokio::sync::Mutex<Chitchat>>,
     hub: Hub,
     changed: Notify,
-    /// Somebody has told of a service.
+    /// A member has told of a service.
     told: Notify,
     unreadable: Unreadable,
     /// When a member was first seen critical.
@@ -84,7 +84,7 @@ struct Shared {
 }
 
 impl Gossip {
-    /// Joins the cluster. Who registers or looks around first waits for a moment until it has heard
+    /// Joins the cluster. Registering and reading first wait for a moment until this member has heard
     /// of another member.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Gossip {
         Ok(Self { shared, handle, has_seeds, heard, _stop: stop.drop_guard() })
     }
 
-    /// Waits for the first answer: a server that looks around before it has heard of anybody would
+    /// Waits for the first answer: a server that looks around before it has heard of another one would
     /// grow up alone.
     async fn heard(&self) {
         let answered = async {
@@ -319,11 +319,6 @@ impl Naming for Gossip {
         // Leave the others a few rounds to hear of it before this member may fall silent.
         tokio::time::sleep(GOSSIP_INTERVAL * 3).await;
         Ok(())
-    }
-
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        self.heard().await;
-        Ok(crate::passing(self.shared.instances(service).await, tags))
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {

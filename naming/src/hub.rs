@@ -19,7 +19,7 @@ impl Hub {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A subscription that starts with `first`. True when the service was not followed before:
+    /// Creates a subscription that starts with `first`. True when the service was not followed before:
     /// since [`retire`](Self::retire), or ever.
     pub(crate) fn subscribe(&self, service: &str, first: Vec<Instance>) -> (Subscription, bool) {
         let (subscription, publisher) = Subscription::new(Snapshot::default());
@@ -32,7 +32,7 @@ impl Hub {
         (subscription, is_new)
     }
 
-    /// Services with subscribers; forgets those without.
+    /// Returns the services with subscribers; forgets those without.
     pub(crate) fn services(&self) -> Vec<String> {
         let mut services = self.lock();
         services.retain(|_, publishers| {
@@ -42,8 +42,9 @@ impl Hub {
         services.keys().cloned().collect()
     }
 
-    /// Forgets a service without subscribers, and says so. In one step, so that who subscribes
-    /// meanwhile is either seen here or told to follow the service anew.
+    /// Forgets a service without subscribers, and returns whether it has. In one step, so that a subscriber
+    /// that comes meanwhile is either seen here or told to follow the service anew.
+    #[cfg(feature = "consul")]
     pub(crate) fn retire(&self, service: &str) -> bool {
         let mut services = self.lock();
         let publishers = services.get(service);

@@ -1,137 +1,150 @@
 //! How servers find each other: one [`Naming`] trait, and a backend for each registry.
 //!
-//! A backend is chosen by URL, see [`open`].
+//! [`Registries`] chooses a backend by the scheme of a URL. A crate of its own may add one:
+//!
+//! ```
+//! use std::{
+//!     collections::BTreeMap,
+//!     sync::{Arc, LazyLock},
+//!     time::Duration,
+//! };
+//!
+//! use async_trait::async_trait;
+//! use imago_naming::{
+//!     Health, Instance, Naming, Registries, RegistryUrl, Result, ServiceRegistration, Subscription,
+//!     backend,
+//! };
+//! use tokio::sync::Mutex;
+//!
+//! /// What the servers share: here the memory of this process, elsewhere the registry's server.
+//! static SHARED: LazyLock<Arc<Mutex<BTreeMap<String, ServiceRegistration>>>> =
+//!     LazyLock::new(Arc::default);
+//!
+//! struct Mine {
+//!     shared: Arc<Mutex<BTreeMap<String, ServiceRegistration>>>,
+//!     interval: Duration,
+//! }
+//!
+//! fn read(url: &RegistryUrl) -> Result<Duration> {
+//!     let mut parts = url.parts()?;
+//!     let least = Duration::from_millis(1);
+//!     let interval = parts.duration("interval", Duration::from_secs(1), least)?;
+//!     parts.finish()?;
+//!     Ok(interval)
+//! }
+//!
+//! async fn open(interval: Duration) -> Result<Mine> {
+//!     Ok(Mine { shared: SHARED.clone(), interval })
+//! }
+//!
+//! async fn of(shared: &Mutex<BTreeMap<String, ServiceRegistration>>, service: &str) -> Vec<Instance> {
+//!     let all = shared.lock().await;
+//!     let of_service = all.values().filter(|registered| registered.name == service);
+//!     let passing = |service| Instance { service, health: Health::Passing };
+//!     of_service.cloned().map(passing).collect()
+//! }
+//!
+//! #[async_trait]
+//! impl Naming for Mine {
+//!     async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+//!         service.check()?;
+//!         self.shared.lock().await.insert(service.id.clone(), service.clone());
+//!         Ok(())
+//!     }
+//!
+//!     async fn deregister(&self, service_id: &str) -> Result<()> {
+//!         self.shared.lock().await.remove(service_id);
+//!         Ok(())
+//!     }
+//!
+//!     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
+//!         Ok(of(&self.shared, service).await)
+//!     }
+//!
+//!     async fn subscribe(&self, service: &str) -> Result<Subscription> {
+//!         let (shared, service) = (self.shared.clone(), service.to_owned());
+//!         let first = of(&shared, &service).await;
+//!         let read = move || {
+//!             let (shared, service) = (shared.clone(), service.clone());
+//!             async move { Ok(of(&shared, &service).await) }
+//!         };
+//!         Ok(Subscription::poll(first, self.interval, read))
+//!     }
+//!
+//!     fn is_consistent(&self) -> bool {
+//!         true
+//!     }
+//! }
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let registries = Registries::default().with("mine", backend(read, open));
+//! registries.check("mine://?interval=100ms")?;
+//! let naming = registries.open("mine://?interval=100ms").await?;
+//! naming.register(&ServiceRegistration::new("chat-1", "chat", "10.0.0.5", 8100)).await?;
+//! assert_eq!(naming.find("chat", &[]).await?.len(), 1);
+//! # Ok::<(), imago_naming::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The feature `testing` brings `testing::conformance`, which holds a backend to
+//! all rules of [`Naming`].
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! | --- | --- | --- |
+//! | `consul` | yes | `consul://` and `consul+https://` |
+//! | `gossip` | yes | `gossip://` |
+//! | `testing` | no | the conformance suite, for tests of backends |
 
+#[cfg(feature = "consul")]
 mod consul;
 mod error;
+#[cfg(feature = "gossip")]
 mod gossip;
 mod hub;
-mod location;
 mod memory;
 mod metrics;
+mod naming;
+#[cfg(any(feature = "consul", feature = "gossip"))]
 mod pace;
-mod params;
+mod registries;
+mod registry_url;
 mod service;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unreadable;
 
 use std::sync::Arc;
 
+#[cfg(feature = "consul")]
 pub use consul::{Check, Consul, ConsulOptions};
 pub use error::{Error, Result};
+#[cfg(feature = "gossip")]
 pub use gossip::{Gossip, GossipOptions};
 pub use memory::Memory;
 pub use metrics::show_metrics;
+pub use naming::Naming;
+pub use registries::{Backend, Registries, backend};
+pub use registry_url::{Parts, RegistryUrl};
 pub use service::{Health, Instance, ServiceRegistration, ServiceState, meta_key};
 pub use subscription::{Publisher, Snapshot, Subscription};
+pub use unreadable::{Skipped, Unreadable};
 
-use async_trait::async_trait;
-
-use location::Location;
-
-/// A service registry.
-///
-/// Backends may be shared by several containers of one process.
-///
-/// # Two servers with one id
-///
-/// A backend never decides which of two servers may hold an id: `imago-container` does, for all
-/// registries alike, from what [`subscribe`](Self::subscribe) and [`instances`](Self::instances) show.
-/// So that it can, a backend keeps three rules:
-///
-/// 1. [`register`](Self::register) replaces what stands under the id, whichever process wrote it, and
-///    writes again where another process has replaced it since, even if the same registration was
-///    written before. A registration whose future is dropped may be written or not.
-/// 2. Reads show what stands in the registry, also under the id of a server of this process. Where a
-///    registry holds several entries of one id (two Consul agents), all of them are shown. Where it holds
-///    one, the entry that was written last is.
-/// 3. A backend that makes lost registrations again does so where its entry is gone, and leaves alone
-///    what another process has registered in its place.
-#[async_trait]
-pub trait Naming: Send + Sync + 'static {
-    /// Registers a service, or replaces what is registered under its id. Idempotent. Returns when
-    /// the registration is visible to [`find`](Self::find) on this backend.
-    ///
-    /// # Errors
-    /// When a field is over a limit of the registry (named in the error), or the registry did not
-    /// take the registration within the backend's deadline.
-    async fn register(&self, service: &ServiceRegistration) -> Result<()>;
-
-    /// Removes a registration. Removing one that is not there is a success.
-    ///
-    /// # Errors
-    /// When the registry cannot be reached.
-    async fn deregister(&self, service_id: &str) -> Result<()>;
-
-    /// Instances of `service` that pass their health check and carry all of `tags`.
-    ///
-    /// # Errors
-    /// When the registry cannot be reached.
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>>;
-
-    /// All instances of `service` with their health, read so that no write that had returned
-    /// before is missed (where [`is_consistent`](Self::is_consistent)).
-    ///
-    /// # Errors
-    /// When the registry cannot be reached.
-    async fn instances(&self, service: &str) -> Result<Vec<Instance>>;
-
-    /// Follows `service`: the first snapshot at once, then one whenever an instance is added,
-    /// removed, or changes its meta or health.
-    ///
-    /// # Errors
-    /// When the first snapshot cannot be read. Later errors are reported beside the last good
-    /// snapshot and end nothing.
-    async fn subscribe(&self, service: &str) -> Result<Subscription>;
-
-    /// Returns which registry this is and where, for errors. Never with a secret.
-    fn location(&self) -> String {
-        "the registry".to_owned()
-    }
-
-    /// Whether a read sees every write that returned before it, by whomever. Consul: yes; gossip:
-    /// no, then a joining server may be seen late (nothing is lost, only later delivered).
-    fn is_consistent(&self) -> bool;
-
-    /// Describes the registry in a few words for a log: its kind, and how it finds out that a server
-    /// is alive. Never with a secret.
-    fn describe(&self) -> String {
-        "a registry of another kind".to_owned()
-    }
-}
-
-/// Opens the registry that a URL names.
-///
-/// | URL | registry |
-/// | --- | --- |
-/// | `memory://name` | within this process |
-/// | `gossip://0.0.0.0:7946?seed=host:port` | none needed: members tell each other |
-/// | `consul://host:8500/path?token=…&dc=…` | Consul, see [`ConsulOptions`] |
+/// Opens the registry that a URL names, of those that are built in: see [`Registries`].
 ///
 /// # Errors
-/// As [`check`], and when a local port cannot be used.
+/// As [`Registries::open`].
 pub async fn open(url: &str) -> Result<Arc<dyn Naming>> {
-    Ok(match Location::parse(url)? {
-        Location::Memory(name) => Arc::new(Memory::named(&name)),
-        Location::Gossip(options) => Arc::new(Gossip::join(options).await?),
-        Location::Consul(options) => Arc::new(Consul::connect(*options)?),
-    })
+    Registries::default().open(url).await
 }
 
 /// Checks the URL of a registry as [`open`] reads it, without opening anything.
 ///
 /// # Errors
-/// When the URL names no registry, carries a part that its registry does not use, or has a parameter
-/// that is unknown, given twice, or out of range.
+/// As [`Registries::check`].
 pub fn check(url: &str) -> Result<()> {
-    Location::parse(url).map(drop)
-}
-
-/// What `find` returns of all instances.
-fn passing(instances: Vec<Instance>, tags: &[&str]) -> Vec<ServiceRegistration> {
-    instances
-        .into_iter()
-        .filter(|instance| instance.health == Health::Passing && instance.service.has_tags(tags))
-        .map(|instance| instance.service)
-        .collect()
+    Registries::default().check(url)
 }

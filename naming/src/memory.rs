@@ -7,7 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{Error, Health, Instance, Naming, Result, ServiceRegistration, Subscription, hub::Hub};
+use crate::{
+    Error, Health, Instance, Naming, RegistryUrl, Result, ServiceRegistration, Subscription,
+    hub::Hub,
+};
 
 /// A registry in memory. Clones share what they hold.
 #[derive(Clone, Debug, Default)]
@@ -32,13 +35,26 @@ struct State {
 /// same `memory://name` share; a registry goes when its last user does.
 static NAMED: LazyLock<Mutex<HashMap<String, Weak<Shared>>>> = LazyLock::new(Mutex::default);
 
+/// Reads `memory://name`.
+pub(crate) fn read_name(url: &RegistryUrl) -> Result<String> {
+    let mut parts = url.parts()?;
+    let name = parts.name()?;
+    parts.finish()?;
+    Ok(name)
+}
+
+/// Opens the registry of that name.
+pub(crate) async fn open(name: String) -> Result<Memory> {
+    Ok(Memory::named(&name))
+}
+
 impl Memory {
-    /// A registry of its own.
+    /// Creates a registry without a name.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The registry of that name in this process.
+    /// Returns the registry of that name in this process.
     pub fn named(name: &str) -> Self {
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
         named.retain(|_, shared| shared.strong_count() > 0);
@@ -100,6 +116,7 @@ impl State {
 #[async_trait]
 impl Naming for Memory {
     async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+        service.check()?;
         let mut state = self.working()?;
         let health = state.instances.get(&service.id).map_or(Health::Passing, |old| old.health);
         state.instances.insert(service.id.clone(), Instance { service: service.clone(), health });
@@ -113,11 +130,6 @@ impl Naming for Memory {
             self.publish(&state, &removed.service.name);
         }
         Ok(())
-    }
-
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        let instances = self.working()?.of(service);
-        Ok(crate::passing(instances, tags))
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {

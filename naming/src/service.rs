@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Keys of [`ServiceRegistration::meta`] that Imago reads.
+/// Keys of [`ServiceRegistration::meta`] that Imago reads. A backend keeps them all, and reads
+/// [`HEALTH_URL`](meta_key::HEALTH_URL) at most; the others are for servers.
 pub mod meta_key {
     /// What the address speaks, for example `imago-link`, `ws` or `ws,tcp`.
     pub const PROTOCOL: &str = "protocol";
-    /// URL that answers 200 while the process is alive.
+    /// URL that answers 200 while the process is alive: for registries that have checks of their own.
     pub const HEALTH_URL: &str = "health_url";
     /// `young`, `adult` or `leaving`.
     pub const SERVICE_STATE: &str = "service_state";
     /// 16 hexadecimal digits, new with every process.
     pub const INCARNATION: &str = "incarnation";
-    /// How many lives of this service id have taken it over from each other, as far as the registry
-    /// told: of two lives with one id, that with the higher number stays.
+    /// Number of times that a process has taken this id over from another one, as far as the registry
+    /// told: of two processes with one id, that with the higher number stays.
     pub const GENERATION: &str = "generation";
     /// Zone for zone-aware selection.
     pub const ZONE: &str = "zone";
@@ -33,7 +34,7 @@ pub mod meta_key {
 /// One server's entry in a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceRegistration {
-    /// Unique in the registry.
+    /// Id, unique in the registry: see [`Naming`](crate::Naming) for its form.
     pub id: String,
     /// Name of the service, for example `chat`.
     pub name: String,
@@ -48,7 +49,7 @@ pub struct ServiceRegistration {
 }
 
 impl ServiceRegistration {
-    /// A registration without tags and meta.
+    /// Creates a registration without tags and meta.
     pub fn new(
         id: impl Into<String>,
         name: impl Into<String>,
@@ -65,38 +66,46 @@ impl ServiceRegistration {
         }
     }
 
-    /// With a tag more.
+    /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// With a meta entry more.
+    /// Adds a meta entry, or replaces its value.
     #[must_use]
     pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.meta.insert(key.into(), value.into());
         self
     }
 
-    /// A meta entry.
+    /// Returns a meta entry.
     pub fn meta(&self, key: &str) -> Option<&str> {
         self.meta.get(key).map(String::as_str)
     }
 
-    /// State that the server wrote last; `Young` where it wrote none.
+    /// Returns the state that the server wrote last; `Young` where it wrote none.
     pub fn state(&self) -> ServiceState {
         self.meta(meta_key::SERVICE_STATE).map_or(ServiceState::Young, ServiceState::parse)
     }
 
-    /// Checks what every registry needs: an id, a name, and an address that others can connect to.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks what every registry needs: an id, a name, an address and a port that others can connect to.
+    /// Backends call it first when they [`register`](crate::Naming::register), and for what they read.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the field and what is expected of it.
+    pub fn check(&self) -> Result<()> {
         let invalid =
             |field: &str, reason: String| Err(Error::Invalid { field: field.to_owned(), reason });
         for (field, value) in [("id", &self.id), ("name", &self.name), ("address", &self.address)] {
             if value.is_empty() {
                 return invalid(field, "expected a value, got none".to_owned());
             }
+        }
+        // In a path, as Consul has it, these are no names.
+        if [".", ".."].contains(&&*self.id) {
+            return invalid("id", format!("expected a name, got {:?}", self.id));
         }
         if let Err(expected) = check_host(&self.address) {
             return invalid("address", format!("{expected}, got {:?}", self.address));
@@ -107,7 +116,7 @@ impl ServiceRegistration {
         Ok(())
     }
 
-    /// Whether the registration carries every one of `tags`, in any case.
+    /// Returns whether the registration carries every one of `tags`, in any case of letters.
     pub fn has_tags(&self, tags: &[&str]) -> bool {
         tags.iter().all(|tag| self.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
     }
@@ -125,7 +134,7 @@ pub enum ServiceState {
 }
 
 impl ServiceState {
-    /// The text in the registry.
+    /// Returns the text in the registry.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Young => "young",
@@ -151,9 +160,10 @@ pub enum Health {
     Passing,
     /// Taken out of use by an operator, and alive as far as its checks tell: nothing new goes to it.
     Maintenance,
-    /// Alive, but complains.
+    /// Alive, with a warning of its check.
     Warning,
-    /// Fails its check since that time, as far as this process has seen.
+    /// Fails its check since that time, as far as this process has seen. The time stays the same from one
+    /// snapshot to the next while it does.
     Critical {
         /// When this process first saw it critical.
         since: SystemTime,
@@ -165,6 +175,6 @@ pub enum Health {
 pub struct Instance {
     /// What the server registered.
     pub service: ServiceRegistration,
-    /// How it does.
+    /// Outcome of its check.
     pub health: Health,
 }

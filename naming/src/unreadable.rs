@@ -1,4 +1,4 @@
-//! Tells of entries that cannot be read: one such entry hides none of the others.
+//! Entries that cannot be read are left out, counted and logged: one hides none of the others.
 
 use std::time::Duration;
 
@@ -13,29 +13,32 @@ const NAMED: usize = 20;
 /// Characters of an id, and of a reason, that are shown.
 const SHOWN: usize = 200;
 
-/// Counts entries that are left out, and names each in the log at most once a minute, and
+/// Counts the entries that a registry's reads leave out, and names each in the log at most once a minute, and
 /// few of many.
 #[derive(Debug)]
-pub(crate) struct Unreadable {
+pub struct Unreadable {
     registry: &'static str,
     log: LogLimit,
 }
 
 /// An entry that was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Skipped {
-    /// Its id, as far as it has one.
-    pub(crate) id: String,
-    /// The field at fault, with what was expected and what came.
-    pub(crate) reason: String,
+pub struct Skipped {
+    /// Id, as far as the entry has one.
+    pub id: String,
+    /// Field at fault, with what was expected and what came.
+    pub reason: String,
 }
 
 impl Unreadable {
-    pub(crate) fn of(registry: &'static str) -> Self {
+    /// Creates the counter of a registry, by the word that the metric
+    /// `imago_naming_entries_skipped_total` and the log name it with.
+    pub fn of(registry: &'static str) -> Self {
         Self { registry, log: LogLimit::every(INTERVAL).causes(NAMED) }
     }
 
-    pub(crate) fn skip(&self, skipped: &Skipped) {
+    /// Counts and logs an entry.
+    pub fn skip(&self, skipped: &Skipped) {
         metrics::entry_skipped(self.registry);
         let registry = self.registry;
         let [entry, reason] =

@@ -36,11 +36,11 @@ pub use status::Status;
 /// Messages on the client's wire, generated from `proto/client.proto`.
 pub mod msg {
     #![allow(missing_docs, clippy::all)]
-    include!(concat!(env!("OUT_DIR"), "/imago.client.v1.rs"));
+    include!("generated/imago.client.v1.rs");
 }
 
 /// Messages on the inner link, generated from `proto/link.proto`.
 pub mod link {
     #![allow(missing_docs, clippy::all)]
-    include!(concat!(env!("OUT_DIR"), "/imago.link.v1.rs"));
+    include!("generated/imago.link.v1.rs");
 }

@@ -91,7 +91,7 @@ impl ConsulAgent {
     /// # Panics
     /// When it does not answer, or with another status than 200.
     pub async fn put_as(&self, token: &str, path: &str, body: impl Into<String>) -> String {
-        let http = reqwest::Client::builder().no_proxy().build().expect("HTTP can be set up");
+        let http = imago_kit::http::client().build().expect("HTTP can be set up");
         let request = http.put(format!("http://{}{path}", self.address()));
         let answer = request.header("X-Consul-Token", token).body(body.into()).send().await;
         let answer = answer.expect("the agent answers");
@@ -132,7 +132,7 @@ impl ConsulAgent {
     /// Waits until it has a leader; false when it ended instead.
     async fn is_up(&mut self) -> bool {
         let url = format!("http://{}/v1/status/leader", self.address());
-        let http = reqwest::Client::builder().no_proxy().build().expect("HTTP can be set up");
+        let http = imago_kit::http::client().build().expect("HTTP can be set up");
         let has_leader = eventually(Duration::from_secs(30), "Consul has a leader", || async {
             let leader = http.get(&url).send().await.ok()?.text().await.ok()?;
             // Whoever has taken the port meanwhile answers something else.

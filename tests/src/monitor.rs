@@ -17,7 +17,7 @@ impl Monitor {
     /// # Panics
     /// When HTTP cannot be set up.
     pub fn new(address: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+        let http = imago_kit::http::client().timeout(Duration::from_secs(5)).build();
         Self { base: format!("http://{address}"), http: http.expect("HTTP can be set up") }
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use imago_client::Client;
+use imago_kit::jwt::{EncodingKey, Header, encode};
 use imago_naming::{Gossip, GossipOptions};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -249,12 +249,12 @@ fn a_secret_means_the_same_wherever_it_comes_from_and_whatever_surrounds_it() {
     ] {
         let made = with_file(arguments, bytes.as_bytes(), variable);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let key = jsonwebtoken::DecodingKey::from_secret(b"a secret of tokens");
+        let key = imago_kit::jwt::DecodingKey::from_secret(b"a secret of tokens");
         let text = String::from_utf8(made.stdout).unwrap();
-        let claims = jsonwebtoken::decode::<serde_json::Value>(
+        let claims = imago_kit::jwt::decode::<serde_json::Value>(
             text.trim(),
             &key,
-            &jsonwebtoken::Validation::default(),
+            &imago_kit::jwt::Validation::default(),
         );
         assert_eq!(claims.unwrap().claims["acc"], "a", "{bytes:?} {variable:?}");
     }

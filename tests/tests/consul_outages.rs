@@ -104,7 +104,7 @@ async fn the_last_good_list_survives_every_kind_of_outage() {
     let nobody_gone = |seen: &Snapshot| ids(seen) == ["a", "b"];
     let mut index = 10;
     // The last: a token that may not read any more, or an agent that forgot everybody.
-    for (status, words) in [(500, "500"), (429, "429"), (403, "403"), (200, "lists nobody")] {
+    for (status, words) in [(500, "500"), (429, "429"), (403, "403"), (200, "lists no instance")] {
         index += 10;
         agent.tells(&[], index, status);
         let told = |seen: &Snapshot| seen.error.as_deref().is_some_and(|e| e.contains(words));

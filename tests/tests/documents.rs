@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
-use std::{fmt::Write, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::Path,
+};
 
 use imago_container::PROGRAMS;
+use imago_tests::World;
 
 const INTRODUCTION: &str = r#"# Configuration
 
@@ -52,20 +58,59 @@ fn write_program(page: &mut String, name: &str, defaults: &str) {
     }
 }
 
+/// Compares a page with the one in `docs`, or writes that one.
+fn compare(name: &str, page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, page).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/{name} is out of date: run this test with UPDATE_DOCS=1");
+}
+
 #[test]
 fn the_page_of_the_configuration_is_that_of_the_defaults() {
     let mut page = INTRODUCTION.to_owned();
     for program in PROGRAMS {
         write_program(&mut page, program.name, program.defaults);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, page).unwrap();
-        return;
+    compare("configuration.md", &page);
+}
+
+/// Name, type and help of each of our metrics in a scrape.
+fn described(scrape: &str) -> BTreeMap<String, (String, String)> {
+    let of = |line: &str, kind: &str| {
+        let (name, text) = line.strip_prefix(kind)?.split_once(' ')?;
+        name.starts_with("imago_").then(|| (name.to_owned(), text.to_owned()))
+    };
+    let types: BTreeMap<String, String> =
+        scrape.lines().filter_map(|line| of(line, "# TYPE ")).collect();
+    let helps = scrape.lines().filter_map(|line| of(line, "# HELP "));
+    helps.map(|(name, help)| (name.clone(), (types[&name].clone(), help))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_metrics_is_that_of_running_servers() {
+    let world = World::gossip().await;
+    let gateway = world.gateway("gateway-1", &[]).await;
+    // Its Redis is away: metrics of one are there all the same.
+    let logic = world.logic("logic-1", &[("directory.url", "redis://127.0.0.1:1")]).await;
+    let gateway = described(&gateway.monitor().metrics().await.unwrap());
+    let logic = described(&logic.monitor().metrics().await.unwrap());
+    let mut page = "# Metrics\n\nEvery metric of both servers, as `GET /metrics` on the monitor port describes it. This page \
+         is written from running servers.\n[operations.md](operations.md) says what to watch. Beside these there are the \
+         `process_*` metrics that Prometheus\nprograms have.\n\n| metric | of | type | |\n| --- | --- | --- | --- |\n"
+        .to_owned();
+    let all: BTreeSet<&String> = gateway.keys().chain(logic.keys()).collect();
+    for name in all {
+        let of = match (gateway.contains_key(name), logic.contains_key(name)) {
+            (true, true) => "both",
+            (true, false) => "gateway",
+            _ => "logic",
+        };
+        let (kind, help) = gateway.get(name).or_else(|| logic.get(name)).unwrap();
+        writeln!(page, "| `{name}` | {of} | {kind} | {help} |").unwrap();
     }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/configuration.md is out of date: run this test with UPDATE_DOCS=1"
-    );
+    compare("metrics.md", &page);
 }

@@ -103,7 +103,7 @@ fn expiry(token: &str) -> u64 {
     struct Claims {
         exp: u64,
     }
-    jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(token).unwrap().exp
+    imago_kit::jwt::dangerous::insecure_decode_claims::<Claims>(token).unwrap().exp
 }
 
 #[tokio::test(flavor = "multi_thread")]

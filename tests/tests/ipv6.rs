@@ -118,7 +118,7 @@ async fn a_cluster_with_consul_works_on_ipv6() {
     let (logic, gateway) = start(&world, Some(&url)).await;
     // Checked by the agent itself, which was told that they pass at first.
     let registry = imago_naming::open(&url).await.unwrap();
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = imago_kit::http::client().build().unwrap();
     let checks = format!("http://{agent}/v1/agent/checks");
     eventually(SOON, "Consul has asked both servers for their health", || async {
         let checks = http.get(&checks).send().await.ok()?.text().await.ok()?;

@@ -1,46 +1,27 @@
-//! One suite that every registry passes: memory, a real Consul, and gossip.
+//! The conformance suite of registries, for memory, a real Consul, and gossip.
 
 #![allow(clippy::unwrap_used, reason = "in helpers of tests too, a panic is the report")]
 
 use std::{
-    cell::RefCell,
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, Weak},
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use imago_naming::{
-    Consul, ConsulOptions, Gossip, GossipOptions, Health, Instance, Memory, Naming,
-    ServiceRegistration, ServiceState, Snapshot, Subscription, meta_key,
+    Consul, ConsulOptions, Error, Gossip, GossipOptions, Health, Instance, Memory, Naming, Result,
+    ServiceRegistration, Subscription,
+    testing::{Fixture, Process, conformance},
 };
-use imago_tests::{ConsulAgent, HttpAnswer, HttpStub, eventually, sees};
-use tokio::sync::Mutex;
+use imago_tests::{ConsulAgent, HttpAnswer, HttpStub};
 
-const SERVICE: &str = "test_service";
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A token that Consul does not need, and that shows up nowhere.
+const TOKEN: &str = "hunter2-of-the-suite";
 
-/// A registry as the suite uses it: every server has a client of its own, and one only looks.
-#[async_trait]
-trait Registry: Send + Sync {
-    /// Who only looks.
-    fn observer(&self) -> Arc<dyn Naming>;
-    /// The client of a server.
-    async fn server(&self, id: &str) -> Arc<dyn Naming>;
-    /// URL that the server registers for its health.
-    fn health_url(&self, id: &str) -> String;
-    /// Has a server fail its health check.
-    async fn fails(&self, id: &str);
-    /// Has it pass again.
-    async fn passes(&self, registration: &ServiceRegistration);
-    /// Tasks that run for those who subscribe with the observer.
-    fn tasks(&self) -> usize;
-}
-
-/// Of the test's own runtime.
+/// Tasks of the test's own runtime.
 fn all_tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
@@ -48,306 +29,320 @@ fn all_tasks() -> usize {
 struct InMemory(Memory);
 
 #[async_trait]
-impl Registry for InMemory {
-    fn observer(&self) -> Arc<dyn Naming> {
+impl Fixture for InMemory {
+    async fn client(&self, _: &str) -> Arc<dyn Naming> {
         Arc::new(self.0.clone())
     }
 
-    async fn server(&self, _: &str) -> Arc<dyn Naming> {
-        Arc::new(self.0.clone())
+    async fn fail(&self, server: &str) -> bool {
+        self.0.set_health(server, Health::Critical { since: SystemTime::now() });
+        true
     }
 
-    fn health_url(&self, _: &str) -> String {
-        String::new()
+    async fn pass(&self, server: &ServiceRegistration) {
+        self.0.set_health(&server.id, Health::Passing);
     }
 
-    async fn fails(&self, id: &str) {
-        self.0.set_health(id, Health::Critical { since: std::time::SystemTime::now() });
+    async fn break_down(&self) -> bool {
+        self.0.set_outage(Some("it is broken"));
+        true
     }
 
-    async fn passes(&self, registration: &ServiceRegistration) {
-        self.0.set_health(&registration.id, Health::Passing);
+    async fn restore(&self) {
+        self.0.set_outage(None);
     }
 
-    fn tasks(&self) -> usize {
-        all_tasks()
+    fn watches(&self) -> Option<usize> {
+        Some(all_tasks())
     }
 }
 
 /// A real agent, and what its checks are told.
 struct InConsul {
-    agent: ConsulAgent,
-    observer: Arc<Consul>,
+    agent: tokio::sync::Mutex<ConsulAgent>,
+    address: String,
     health: HttpStub,
-    failing: Arc<AtomicBool>,
+    failing: Arc<Mutex<HashSet<String>>>,
+    observer: Mutex<Weak<Consul>>,
 }
 
 impl InConsul {
     async fn start() -> Self {
-        let failing = Arc::new(AtomicBool::new(false));
+        let failing = Arc::<Mutex<HashSet<String>>>::default();
         let fails = failing.clone();
         let health = HttpStub::start(move |request| {
-            let is_failing = fails.load(Ordering::SeqCst) && request.is("/test_2");
+            let is_failing = fails.lock().unwrap().iter().any(|path| request.is(path));
             let status = if is_failing { 503 } else { 200 };
             async move { HttpAnswer { status, index: 0, body: String::new() } }
         });
         let agent = ConsulAgent::start().await;
-        let observer = Arc::new(consul(&agent));
-        Self { agent, observer, health: health.await, failing }
+        let address = agent.address();
+        let (agent, health) = (tokio::sync::Mutex::new(agent), health.await);
+        Self { agent, address, health, failing, observer: Mutex::default() }
     }
 }
 
-fn consul(agent: &ConsulAgent) -> Consul {
-    let mut options = ConsulOptions::new(format!("http://{}", agent.address()));
-    // The shortest that Consul takes.
-    options.check_interval = Duration::from_secs(1);
-    Consul::connect(options).unwrap()
+/// A path for any id.
+fn path(server: &str) -> String {
+    server.bytes().fold("/".to_owned(), |path, byte| path + &format!("{byte:02x}"))
 }
 
 #[async_trait]
-impl Registry for InConsul {
-    fn observer(&self) -> Arc<dyn Naming> {
-        self.observer.clone()
+impl Fixture for InConsul {
+    async fn client(&self, process: &str) -> Arc<dyn Naming> {
+        let mut options = ConsulOptions::new(format!("http://{}", self.address));
+        // The shortest that Consul takes.
+        options.check_interval = Duration::from_secs(1);
+        options.verify_interval = Duration::from_millis(100);
+        options.token = Some(TOKEN.into());
+        let client = Arc::new(Consul::connect(options).unwrap());
+        if process == "observer" {
+            *self.observer.lock().unwrap() = Arc::downgrade(&client);
+        }
+        client
     }
 
-    async fn server(&self, _: &str) -> Arc<dyn Naming> {
-        Arc::new(consul(&self.agent))
+    fn health_url(&self, server: &str) -> Option<String> {
+        Some(format!("{}{}", self.health.url(), path(server)))
     }
 
-    fn health_url(&self, id: &str) -> String {
-        format!("{}/{id}", self.health.url())
+    async fn fail(&self, server: &str) -> bool {
+        self.failing.lock().unwrap().insert(path(server));
+        true
     }
 
-    async fn fails(&self, id: &str) {
-        assert_eq!(id, "test_2");
-        self.failing.store(true, Ordering::SeqCst);
+    async fn pass(&self, server: &ServiceRegistration) {
+        self.failing.lock().unwrap().remove(&path(&server.id));
     }
 
-    async fn passes(&self, _: &ServiceRegistration) {
-        self.failing.store(false, Ordering::SeqCst);
+    async fn break_down(&self) -> bool {
+        self.agent.lock().await.kill9().await;
+        true
+    }
+
+    async fn restore(&self) {
+        self.agent.lock().await.restart().await;
     }
 
     // Connections that wait to be used again are tasks as well.
-    fn tasks(&self) -> usize {
-        self.observer.watches()
+    fn watches(&self) -> Option<usize> {
+        self.observer.lock().unwrap().upgrade().map(|observer| observer.watches())
+    }
+
+    fn secret(&self) -> Option<&str> {
+        Some(TOKEN)
     }
 }
 
 /// Members that gossip; a failing one falls silent, and comes back as another member.
 struct InGossip {
-    observer: Arc<Gossip>,
-    members: Mutex<HashMap<String, Arc<Member>>>,
+    seed: Gossip,
+    members: Mutex<HashMap<String, Weak<Process>>>,
 }
-
-/// A member that can be dropped while others hold it.
-struct Member(Mutex<Option<Gossip>>);
 
 impl InGossip {
     async fn start() -> Self {
-        let observer = Arc::new(Gossip::join(gossip(Vec::new())).await.unwrap());
-        Self { observer, members: Mutex::default() }
+        Self { seed: join(Vec::new()).await, members: Mutex::default() }
     }
 
-    async fn member(&self) -> Gossip {
-        Gossip::join(gossip(vec![self.observer.address().to_string()])).await.unwrap()
+    fn member(&self, server: &str) -> Arc<Process> {
+        self.members.lock().unwrap()[server].upgrade().unwrap()
     }
 }
 
-fn gossip(seeds: Vec<String>) -> GossipOptions {
+async fn join(seeds: Vec<String>) -> Gossip {
     let listen = ([127, 0, 0, 1], 0).into();
-    GossipOptions { listen, advertise: None, seeds, cluster: "suite".into() }
+    let options = GossipOptions { listen, advertise: None, seeds, cluster: "suite".into() };
+    Gossip::join(options).await.unwrap()
 }
 
 #[async_trait]
-impl Registry for InGossip {
-    fn observer(&self) -> Arc<dyn Naming> {
-        self.observer.clone()
-    }
-
-    async fn server(&self, id: &str) -> Arc<dyn Naming> {
-        let member = Arc::new(Member(Mutex::new(Some(self.member().await))));
-        self.members.lock().await.insert(id.to_owned(), member.clone());
+impl Fixture for InGossip {
+    async fn client(&self, process: &str) -> Arc<dyn Naming> {
+        let gossip = join(vec![self.seed.address().to_string()]).await;
+        let member = Arc::new(Process::new(Arc::new(gossip)));
+        self.members.lock().unwrap().insert(process.to_owned(), Arc::downgrade(&member));
         member
     }
 
-    fn health_url(&self, _: &str) -> String {
-        String::new()
+    async fn fail(&self, server: &str) -> bool {
+        self.member(server).kill();
+        true
     }
 
-    async fn fails(&self, id: &str) {
-        self.members.lock().await[id].0.lock().await.take();
+    async fn pass(&self, server: &ServiceRegistration) {
+        let gossip = join(vec![self.seed.address().to_string()]).await;
+        gossip.register(server).await.unwrap();
+        self.member(&server.id).restart(Arc::new(gossip));
     }
 
-    async fn passes(&self, registration: &ServiceRegistration) {
-        let member = self.member().await;
-        member.register(registration).await.unwrap();
-        *self.members.lock().await[&registration.id].0.lock().await = Some(member);
+    fn watches(&self) -> Option<usize> {
+        Some(all_tasks())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_conforms() {
+    conformance(&InMemory(Memory::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consul_conforms() {
+    conformance(&InConsul::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_conforms() {
+    conformance(&InGossip::start().await).await;
+}
+
+/// How a backend breaks a rule.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Nothing,
+    LosesMeta,
+    CutsTags,
+    MixesServices,
+    ChecksNothing,
+    KeepsTheFirst,
+    WritesNothingTwice,
+    ShowsItsOwn,
+    Restores,
+    DeregistersOnce,
+    TellsOnlyTheFirst,
+    ShowsSecrets,
+    ReadsLate,
+}
+
+/// A client of a registry in memory that breaks one rule.
+struct Faulty {
+    fault: Fault,
+    memory: Memory,
+    own: Arc<Mutex<Option<ServiceRegistration>>>,
+}
+
+struct InFaulty(Fault, Memory);
+
+#[async_trait]
+impl Fixture for InFaulty {
+    async fn client(&self, _: &str) -> Arc<dyn Naming> {
+        let (fault, memory, own) = (self.0, self.1.clone(), Arc::default());
+        if let Fault::Restores = fault {
+            tokio::spawn(restore(memory.clone(), Arc::clone(&own)));
+        }
+        Arc::new(Faulty { fault, memory, own })
     }
 
-    fn tasks(&self) -> usize {
-        all_tasks()
+    fn secret(&self) -> Option<&str> {
+        Some(TOKEN)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(300)
+    }
+
+    fn settling(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+}
+
+/// Writes again what another process has replaced.
+async fn restore(memory: Memory, own: Arc<Mutex<Option<ServiceRegistration>>>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let own = own.lock().unwrap().clone();
+        if let Some(own) = own
+            && memory.instances(&own.name).await.unwrap().iter().any(|it| it.service.id == own.id)
+        {
+            memory.register(&own).await.unwrap();
+        }
     }
 }
 
 #[async_trait]
-impl Naming for Member {
-    async fn register(&self, service: &ServiceRegistration) -> imago_naming::Result<()> {
-        self.0.lock().await.as_ref().unwrap().register(service).await
+impl Naming for Faulty {
+    async fn register(&self, service: &ServiceRegistration) -> Result<()> {
+        let mut service = service.clone();
+        let last = self.own.lock().unwrap().replace(service.clone());
+        let standing = self.memory.instances(&service.name).await?;
+        let stands = standing.iter().any(|it| it.service.id == service.id);
+        match self.fault {
+            Fault::LosesMeta => service.meta.retain(|_, value| !value.is_empty()),
+            Fault::ChecksNothing if service.check().is_err() => return Ok(()),
+            Fault::KeepsTheFirst if stands => return Ok(()),
+            Fault::WritesNothingTwice if last.as_ref() == Some(&service) => return Ok(()),
+            _ => {}
+        }
+        self.memory.register(&service).await
     }
 
-    async fn deregister(&self, service_id: &str) -> imago_naming::Result<()> {
-        self.0.lock().await.as_ref().unwrap().deregister(service_id).await
+    async fn deregister(&self, service_id: &str) -> Result<()> {
+        let own = self.own.lock().unwrap().take();
+        if matches!(self.fault, Fault::DeregistersOnce) && own.is_none() {
+            return Err(Error::Refused("no such registration".to_owned()));
+        }
+        self.memory.deregister(service_id).await
     }
 
-    async fn find(
-        &self,
-        service: &str,
-        tags: &[&str],
-    ) -> imago_naming::Result<Vec<ServiceRegistration>> {
-        self.0.lock().await.as_ref().unwrap().find(service, tags).await
+    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
+        let tags = if let Fault::CutsTags = self.fault { &tags[..tags.len().min(1)] } else { tags };
+        self.memory.find(service, tags).await
     }
 
-    async fn instances(&self, service: &str) -> imago_naming::Result<Vec<Instance>> {
-        self.0.lock().await.as_ref().unwrap().instances(service).await
+    async fn instances(&self, service: &str) -> Result<Vec<Instance>> {
+        let mut instances = self.memory.instances(service).await?;
+        let own = self.own.lock().unwrap().clone();
+        match (self.fault, own) {
+            (Fault::MixesServices, _) => {
+                instances.extend(self.memory.instances(&format!("{service}-more")).await?);
+            }
+            (Fault::ShowsItsOwn, Some(own)) => {
+                let same_id = instances.iter_mut().filter(|it| it.service.id == own.id);
+                same_id.for_each(|it| it.service = own.clone());
+            }
+            (Fault::ReadsLate, Some(own)) => instances.retain(|it| it.service.id == own.id),
+            _ => {}
+        }
+        Ok(instances)
     }
 
-    async fn subscribe(&self, service: &str) -> imago_naming::Result<Subscription> {
-        self.0.lock().await.as_ref().unwrap().subscribe(service).await
+    async fn subscribe(&self, service: &str) -> Result<Subscription> {
+        if let Fault::TellsOnlyTheFirst = self.fault {
+            return Ok(Subscription::new(self.memory.subscribe(service).await?.current()).0);
+        }
+        self.memory.subscribe(service).await
     }
 
     fn is_consistent(&self) -> bool {
-        false
+        true
     }
-}
 
-/// Ids of who passes.
-async fn found(naming: &Arc<dyn Naming>, tags: &[&str]) -> Vec<String> {
-    let mut ids: Vec<String> =
-        naming.find(SERVICE, tags).await.unwrap().into_iter().map(|service| service.id).collect();
-    ids.sort();
-    ids
-}
-
-/// Waits until somebody who looks finds exactly these.
-async fn finds(naming: &Arc<dyn Naming>, tags: &[&str], expected: &[&str]) {
-    let what = format!("{expected:?} are found by {tags:?}");
-    eventually(PATIENCE, &what, || async { (found(naming, tags).await == expected).then_some(()) })
-        .await;
-}
-
-fn instance<'a>(snapshot: &'a Snapshot, id: &str) -> Option<&'a Instance> {
-    snapshot.instances.iter().find(|instance| instance.service.id == id)
-}
-
-fn registration(registry: &dyn Registry, id: &str, tags: &[&str]) -> ServiceRegistration {
-    let mut service = ServiceRegistration::new(id, SERVICE, "127.0.0.1", 4000)
-        .with_meta(meta_key::PROTOCOL, "ws")
-        .with_meta(meta_key::INCARNATION, "00000000000000aa");
-    let health_url = registry.health_url(id);
-    if !health_url.is_empty() {
-        service = service.with_meta(meta_key::HEALTH_URL, health_url);
+    fn describe(&self) -> String {
+        if let Fault::ShowsSecrets = self.fault { TOKEN.to_owned() } else { "faulty".to_owned() }
     }
-    for tag in tags {
-        service = service.tag(*tag);
-    }
-    service
-}
-
-/// The life of two servers, as another process sees it.
-async fn suite(registry: &dyn Registry) {
-    let observer = registry.observer();
-    assert_eq!(found(&observer, &[]).await, [""; 0]);
-
-    // Registered is visible: at once where it was registered.
-    let first = registration(registry, "test_1", &["eu", "blue"]);
-    let first_server = registry.server("test_1").await;
-    first_server.register(&first).await.unwrap();
-    assert_eq!(found(&first_server, &[]).await, ["test_1"]);
-    if observer.is_consistent() {
-        assert_eq!(found(&observer, &[]).await, ["test_1"]);
-    }
-    finds(&observer, &[], &["test_1"]).await;
-    assert_eq!(observer.find(SERVICE, &[]).await.unwrap(), std::slice::from_ref(&first));
-
-    // The first snapshot comes at once, the second server later.
-    let mut subscription = observer.subscribe(SERVICE).await.unwrap();
-    assert!(instance(&subscription.current(), "test_1").is_some());
-    let second = registration(registry, "test_2", &["eu", "green"]);
-    let second_server = registry.server("test_2").await;
-    second_server.register(&second).await.unwrap();
-    // One that was only heard of through others may be critical until it is heard itself.
-    let both_pass = |seen: &Snapshot| {
-        seen.instances.len() == 2 && seen.instances.iter().all(|one| one.health == Health::Passing)
-    };
-    sees(&mut subscription, "two servers pass", both_pass, |_| true).await;
-
-    finds(&observer, &[], &["test_1", "test_2"]).await;
-    finds(&observer, &["eu"], &["test_1", "test_2"]).await;
-    finds(&observer, &["green"], &["test_2"]).await;
-    finds(&observer, &["EU", "blue"], &["test_1"]).await;
-    finds(&observer, &["blue", "green"], &[]).await;
-
-    // Another service, and the same once more, are no news: until the change of meta is seen, only
-    // somebody who falls silent for a moment may be.
-    let stranger = ServiceRegistration::new("stranger", "another_service", "127.0.0.1", 4001);
-    first_server.register(&stranger).await.unwrap();
-    second_server.register(&second).await.unwrap();
-    let second = second.with_meta(meta_key::SERVICE_STATE, "adult");
-    second_server.register(&second).await.unwrap();
-    let is_adult =
-        |seen: &Snapshot| instance(seen, "test_2").unwrap().service.state() == ServiceState::Adult;
-    let last = RefCell::new(None);
-    let is_news = |seen: &Snapshot| last.replace(Some(seen.clone())).as_ref() != Some(seen);
-    let changed = sees(&mut subscription, "test_2 is adult", is_adult, is_news).await;
-    assert_eq!(changed.instances.len(), 2);
-
-    // Whoever fails is not found, and yet not gone.
-    registry.fails("test_2").await;
-    let nobody_gone = |seen: &Snapshot| seen.instances.len() == 2;
-    let is_critical = |seen: &Snapshot| {
-        matches!(instance(seen, "test_2").unwrap().health, Health::Critical { .. })
-    };
-    sees(&mut subscription, "test_2 is critical", is_critical, nobody_gone).await;
-    finds(&observer, &[], &["test_1"]).await;
-    registry.passes(&second).await;
-    let passes = |seen: &Snapshot| instance(seen, "test_2").unwrap().health == Health::Passing;
-    sees(&mut subscription, "test_2 passes", passes, nobody_gone).await;
-    finds(&observer, &[], &["test_1", "test_2"]).await;
-
-    // Deregistered, twice: the second time there is nothing to do.
-    first_server.deregister("test_1").await.unwrap();
-    first_server.deregister("test_1").await.unwrap();
-    let is_gone = |seen: &Snapshot| instance(seen, "test_1").is_none();
-    let left = sees(&mut subscription, "test_1 is gone", is_gone, |_| true).await;
-    assert_eq!(left.instances.len(), 1);
-    finds(&observer, &[], &["test_2"]).await;
-
-    // The same id comes back as another process.
-    let again = first.with_meta(meta_key::INCARNATION, "00000000000000bb");
-    let again_server = registry.server("test_1").await;
-    again_server.register(&again).await.unwrap();
-    let back = sees(&mut subscription, "test_1 is back", nobody_gone, |_| true).await;
-    assert_eq!(instance(&back, "test_1").unwrap().service, again);
-    assert!(back.error.is_none());
-
-    // Nothing runs on for a subscription that was dropped.
-    let before = registry.tasks();
-    drop(observer.subscribe("another_service").await.unwrap());
-    let ended = || async { (registry.tasks() <= before).then_some(()) };
-    eventually(Duration::from_secs(1), "no task is left", ended).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_passes_the_suite() {
-    suite(&InMemory(Memory::new())).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn consul_passes_the_suite() {
-    suite(&InConsul::start().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn gossip_passes_the_suite() {
-    suite(&InGossip::start().await).await;
+async fn a_backend_that_breaks_a_rule_does_not_conform() {
+    use Fault::*;
+    conformance(&InFaulty(Nothing, Memory::new())).await;
+    let faults = [
+        LosesMeta,
+        CutsTags,
+        MixesServices,
+        ChecksNothing,
+        KeepsTheFirst,
+        WritesNothingTwice,
+        ShowsItsOwn,
+        Restores,
+        DeregistersOnce,
+        TellsOnlyTheFirst,
+        ShowsSecrets,
+        ReadsLate,
+    ];
+    for fault in faults {
+        let faulty = InFaulty(fault, Memory::new());
+        let ended = AssertUnwindSafe(conformance(&faulty)).catch_unwind().await;
+        assert!(ended.is_err(), "{fault:?} conforms");
+    }
 }

@@ -23,7 +23,8 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && !["target", ".git", ".imago"].contains(&name.as_str()) {
+            if path.is_dir() && !["target", ".git", ".imago", "generated"].contains(&name.as_str())
+            {
                 folders.push(path);
             } else if path.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
                 found.push(path);

@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use imago_kit::jwt::dangerous::insecure_decode_claims;
 use imago_kit::{RedactedPath, Secret, read_text};
 use imago_local::make_token;
-use jsonwebtoken::dangerous::insecure_decode_claims;
 use serde::Deserialize;
 
 /// Longest file of tokens, in bytes: a million of them.

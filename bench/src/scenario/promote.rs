@@ -108,7 +108,7 @@ async fn fresh(bytes: &[Bytes]) -> anyhow::Result<f64> {
 /// Milliseconds from the start of a process until it is Adult, and from its first link.
 async fn promote(state: &DevState, number: usize) -> anyhow::Result<(f64, f64)> {
     let directory = tempfile::tempdir()?;
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let http = imago_kit::http::client().timeout(Duration::from_secs(2)).build()?;
     let launch = Launch::logic(state, format!("bench-logic-{number}"));
     let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let server = Server::start(launch, &directory.path().join("log")).await?;

@@ -1,5 +1,6 @@
 //! `imago dev`: a whole cluster on this machine, gone with Ctrl-C.
 
+mod seed;
 mod welcome;
 
 use std::{
@@ -13,10 +14,11 @@ use futures::{StreamExt, future::select_all, stream::FuturesUnordered};
 use imago_container::monitor::MonitorConfig;
 use imago_kit::{FILES_RESERVED, SecretUrl, cli::shutdown_on_signal, err, out, raise_open_files};
 use imago_local::{DATA_DIR, DevState, Launch, Member, Server, lock};
-use imago_naming::{Gossip, GossipOptions};
 use indicatif::ProgressBar;
 use rand::RngExt;
 use tokio_util::sync::CancellationToken;
+
+use self::seed::Seed;
 
 /// How long the cluster may take to grow up.
 const GROW_TIMEOUT: Duration = Duration::from_secs(60);
@@ -72,14 +74,12 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     }
     let _lock = lock(&args.data)?;
     let data = args.data.canonicalize()?;
-    let seed = match given(&args.naming) {
-        Some(_) => None,
-        None => Some(Gossip::join(local_seed()).await?),
-    };
-    let naming = match (given(&args.naming), &seed) {
-        (Some(url), _) => url,
-        (None, Some(seed)) => format!("gossip://127.0.0.1:0?seed={}", seed.address()),
-        (None, None) => bail!("no registry"),
+    let (naming, _seed) = match given(&args.naming) {
+        Some(url) => (url, None),
+        None => {
+            let seed = Seed::start().await?;
+            (seed.url(), Some(seed))
+        }
     };
     let mut state = DevState {
         naming,
@@ -114,15 +114,6 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 /// A URL that is given: an empty variable gives none.
 fn given(url: &Option<SecretUrl>) -> Option<String> {
     url.as_ref().map(|url| url.expose().trim().to_owned()).filter(|url| !url.is_empty())
-}
-
-fn local_seed() -> GossipOptions {
-    GossipOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        advertise: None,
-        seeds: Vec::new(),
-        cluster: "imago".to_owned(),
-    }
 }
 
 /// Good for one run: 256 bits.
@@ -230,7 +221,7 @@ fn clients(open_files: Option<u64>) -> u64 {
 }
 
 async fn until_ready(members: &[Member], progress: &ProgressBar) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let http = imago_kit::http::client().timeout(Duration::from_secs(2)).build()?;
     let deadline = Instant::now() + GROW_TIMEOUT;
     loop {
         let mut waiting = Vec::new();

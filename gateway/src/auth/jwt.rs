@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use imago_kit::jwt::{self, Algorithm, DecodingKey};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, error::Category};
 
@@ -93,7 +93,7 @@ impl JwtAuthenticator {
         };
         let algorithm = self.algorithm(&decoded("header", header)?)?;
         let message = token.get(..header.len() + 1 + claims.len()).unwrap_or_default();
-        let verified = crypto::verify(signature, message.as_bytes(), &self.key, algorithm);
+        let verified = jwt::verify(signature, message.as_bytes(), &self.key, algorithm);
         if !verified.unwrap_or(false) {
             return Err("signature: expected one by the secret of this gateway".to_owned());
         }

@@ -5,7 +5,7 @@ mod tokens;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use imago_kit::jwt::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use super::{jwt::DEFAULT_LEEWAY, *};

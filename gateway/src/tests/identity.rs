@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use imago_kit::jwt::{EncodingKey, Header, encode};
 use serde_json::json;
 use tokio::time::sleep;
 

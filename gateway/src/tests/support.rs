@@ -10,9 +10,9 @@ use std::{
 };
 
 use imago_container::{Container, ContainerConfig, ServerInfo};
+use imago_kit::jwt::{EncodingKey, Header, encode};
 use imago_kit::settings::Settings;
 use imago_proto::{command, msg::LoginReq};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use prost::Message;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};

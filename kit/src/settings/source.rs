@@ -1,9 +1,12 @@
 //! The layers of a configuration, each as a flat list of keys.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, ops::Range, path::Path};
 
 use crate::{InputError, line, read_text};
-use config::{Config, File, FileFormat, Value, ValueKind};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::SettingsError;
 
@@ -99,50 +102,79 @@ pub(super) fn read_file(path: &Path) -> Result<Layer, SettingsError> {
 }
 
 pub(super) fn read_toml(text: &str, origin: &Origin) -> Result<Layer, SettingsError> {
-    let config = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
-    let config = config.map_err(|error| {
-        let why = without_excerpt(&error.to_string());
-        SettingsError(vec![format!("{origin}: not TOML: {why}")])
-    })?;
     let mut layer = Layer::new();
-    flatten("", &config.cache, origin, &mut layer);
+    let table = DeTable::parse(text)
+        .map_err(|error| (error.span(), error.message().replace('\n', ": ")))
+        .and_then(|table| flatten("", table.into_inner(), origin, &mut layer));
+    // Without the lines of the file, which may hold a secret.
+    table.map_err(|(span, why)| {
+        let place = place(text, span.map_or(0, |span| span.start));
+        SettingsError(vec![format!("{origin}: not TOML: {place}: {why}")])
+    })?;
     Ok(layer)
 }
 
-/// A parser's message in one line, without the lines of the file that it shows: they may hold a
-/// secret.
-fn without_excerpt(message: &str) -> String {
-    let is_excerpt = |line: &str| {
-        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
-    };
-    let lines = message.lines().map(str::trim_end).filter(|line| !line.is_empty());
-    lines.filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(": ")
+/// The line and the column of a byte, both from 1.
+fn place(text: &str, byte: usize) -> String {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    format!("line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-fn flatten(prefix: &str, value: &Value, origin: &Origin, into: &mut Layer) {
-    let (text, shape) = match &value.kind {
-        ValueKind::Table(table) if table.is_empty() => (String::new(), Shape::EmptySection),
-        ValueKind::Table(table) => {
-            for (key, value) in table {
-                let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&key, value, origin, into);
+/// Where a file is wrong, and why.
+type Wrong = (Option<Range<usize>>, String);
+
+fn flatten(
+    prefix: &str,
+    table: DeTable<'_>,
+    origin: &Origin,
+    into: &mut Layer,
+) -> Result<(), Wrong> {
+    for (key, value) in table {
+        let key = key.into_inner();
+        let key = if prefix.is_empty() { key.into_owned() } else { format!("{prefix}.{key}") };
+        let (text, shape) = match value.get_ref() {
+            DeValue::Table(table) if table.is_empty() => (String::new(), Shape::EmptySection),
+            DeValue::Table(_) => {
+                if let DeValue::Table(table) = value.into_inner() {
+                    flatten(&key, table, origin, into)?;
+                }
+                continue;
             }
-            return;
-        }
-        ValueKind::Array(items) => list(items),
-        plain => (plain.to_string(), Shape::Plain),
-    };
-    if !prefix.is_empty() {
-        into.insert(prefix.to_owned(), Given { text, shape, origin: origin.clone() });
+            DeValue::Array(items) => list(items)?,
+            _ => (plain(&value)?, Shape::Plain),
+        };
+        into.insert(key, Given { text, shape, origin: origin.clone() });
     }
+    Ok(())
 }
 
-fn list(items: &[Value]) -> (String, Shape) {
-    if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_) | ValueKind::Array(_))) {
-        return (String::new(), Shape::Nested);
+fn list(items: &[Spanned<DeValue<'_>>]) -> Result<(String, Shape), Wrong> {
+    if items.iter().any(|item| matches!(item.get_ref(), DeValue::Table(_) | DeValue::Array(_))) {
+        return Ok((String::new(), Shape::Nested));
     }
-    let items: Vec<String> = items.iter().map(|item| item.kind.to_string()).collect();
-    (items.join(";"), Shape::List(items))
+    let items = items.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    Ok((items.join(";"), Shape::List(items)))
+}
+
+/// A value that is no table and no array, in its usual form: `0x10` is 16.
+fn plain(value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
+    let wrong = |why: &str| (Some(value.span()), why.to_owned());
+    Ok(match value.get_ref() {
+        DeValue::String(text) => text.clone().into_owned(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_err(|_| wrong("expected an integer of 64 bits"))?
+            .to_string(),
+        DeValue::Float(number) => match number.as_str().parse::<f64>() {
+            Ok(float) if !float.is_infinite() || number.as_str().contains("inf") => {
+                float.to_string()
+            }
+            _ => return Err(wrong("expected a number that a float can hold")),
+        },
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) | DeValue::Table(_) => String::new(),
+    })
 }
 
 /// Variables `IMAGO_SECTION__KEY`; others that begin with `IMAGO_` mean something else.

@@ -17,30 +17,12 @@ pub(super) fn closest<'a>(
 }
 
 fn unlikeness(key: &str, name: &str) -> usize {
-    let letters = distance(key, name);
+    let letters = strsim::levenshtein(key, name);
     if last_part(key) == last_part(name) { letters.min(3) } else { letters }
 }
 
 fn last_part(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
-}
-
-/// Edits that turn one word into another (Levenshtein 1966).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(b.chars()) {
-            let edited = (diagonal + usize::from(from != to)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, edited);
-            left = edited;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -130,6 +130,43 @@ fn a_syntax_error_does_not_show_the_line_because_it_may_hold_a_secret() {
 }
 
 #[test]
+fn an_error_of_syntax_or_of_a_number_tells_its_place() {
+    for (text, place) in [
+        ("[auth]\nkey = \"a", "line 2, column"),
+        ("a = 1\n\nnumber = 9223372036854775808", "line 3, column 10: expected an integer"),
+        ("[a]\nnumbers = [1, 1e999]", "line 2, column 15: expected a number"),
+    ] {
+        let error = source::read_toml(text, &Origin::File("x.toml".into())).unwrap_err();
+        assert!(error.to_string().contains(&format!("x.toml: not TOML: {place}")), "{error}");
+    }
+}
+
+#[test]
+fn values_are_read_in_any_form_that_toml_has() {
+    let text = "a.b = 0x1_0\n'a.c' = 1_000\nd = 1.50\ne = true\nf = [1, 'x', 2.5]\n\
+                g = 1979-05-27\nh = -0\ni = inf\n[j]\n[k]\nl = '''m'''\nn = [{}]";
+    let layer = source::read_toml(text, &Origin::Default).unwrap();
+    let texts: Vec<(&str, &str)> =
+        layer.iter().map(|(key, given)| (key.as_str(), given.text.as_str())).collect();
+    let expected = [
+        ("a.b", "16"),
+        ("a.c", "1000"),
+        ("d", "1.5"),
+        ("e", "true"),
+        ("f", "1;x;2.5"),
+        ("g", "1979-05-27"),
+        ("h", "0"),
+        ("i", "inf"),
+        ("j", ""),
+        ("k.l", "m"),
+        ("k.n", ""),
+    ];
+    assert_eq!(texts, expected);
+    assert_eq!(layer["j"].shape, source::Shape::EmptySection);
+    assert_eq!(layer["k.n"].shape, source::Shape::Nested);
+}
+
+#[test]
 fn the_later_of_a_secret_and_its_file_wins_and_both_in_one_layer_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");

@@ -49,9 +49,8 @@ struct Held {
 
 impl Api {
     pub(super) fn new(options: ConsulOptions) -> Result<Self> {
-        let client = Client::builder()
+        let client = imago_kit::http::client()
             .connect_timeout(Duration::from_secs(3))
-            .no_proxy()
             .build()
             .map_err(|error| Error::Url(format!("cannot set up HTTP: {error}")))?;
         Ok(Self { client, options })

@@ -1,4 +1,4 @@
-//! Reads what Consul lists, entry by entry: whoever may register puts there what they want.
+//! Reads what Consul lists, entry by entry: any client with write permission puts there what it wants.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -164,10 +164,10 @@ mod tests {
 
     #[test]
     fn the_worst_of_all_checks_counts() {
-        let nobody = CriticalSince::new();
+        let none_before = CriticalSince::new();
         let of = |statuses: &[&str]| {
             let checks: Vec<_> = statuses.iter().map(|status| ("c", *status)).collect();
-            health_of(&checks, &nobody)
+            health_of(&checks, &none_before)
         };
         assert_eq!(of(&[]), Health::Passing);
         assert_eq!(of(&["passing", "passing"]), Health::Passing);
@@ -177,9 +177,9 @@ mod tests {
 
     #[test]
     fn maintenance_is_no_failure_and_hides_none() {
-        let nobody = CriticalSince::new();
+        let none_before = CriticalSince::new();
         let (service, node) = ("_service_maintenance:a", "_node_maintenance");
-        let of = |checks: &[(&str, &str)]| health_of(checks, &nobody);
+        let of = |checks: &[(&str, &str)]| health_of(checks, &none_before);
         for checks in [
             &[(service, "critical")][..],
             &[("c", "passing"), (node, "critical")],

@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval, sleep};
 use super::{NEEDED, Read, Shared, backoff};
 use crate::{Instance, pace::Pace};
 
-/// How often a watch looks whether anybody still wants it.
+/// How often a watch looks whether it still has subscribers.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Reads that may follow each other without a pause after a quiet time: changes of a promotion come in
 /// bursts.
@@ -19,7 +19,7 @@ const READS_AT_ONCE: u32 = 10;
 /// behind, cost no more.
 const READ_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Runs until nobody subscribes to the service any more.
+/// Runs until the service has no subscribers any more.
 pub(super) async fn run(shared: Arc<Shared>, service: String, first: Vec<Instance>, index: u64) {
     shared.watches.fetch_add(1, Ordering::SeqCst);
     tokio::select! {
@@ -83,11 +83,11 @@ fn doubted(read: &Read) -> String {
     } else {
         format!("a lost registration, or a missing permission, where {NEEDED}?")
     };
-    format!("consul lists nobody all of a sudden: {perhaps}; keeping the last list for now")
+    format!("consul lists no instance all of a sudden: {perhaps}; keeping the last list for now")
 }
 
 /// Doubts a list that is suddenly empty: an agent that restarted has no registrations, and one
-/// without a token that may read answers 200 with nobody.
+/// without a token that may read answers 200 with an empty list.
 struct Doubt {
     had_any: bool,
     empty_since: Option<Instant>,
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{Health, ServiceRegistration};
 
-    fn somebody() -> Vec<Instance> {
+    fn one_instance() -> Vec<Instance> {
         let service = ServiceRegistration::new("a", "chat", "host", 1);
         vec![Instance { service, health: Health::Passing }]
     }
@@ -122,8 +122,8 @@ mod tests {
         let mut doubt = Doubt { had_any: true, empty_since: None };
         assert!(!doubt.believes(&[], grace, now));
         assert!(!doubt.believes(&[], grace, now + grace / 2));
-        // Somebody shows up: the next empty list is doubted from its own beginning.
-        assert!(doubt.believes(&somebody(), grace, now + grace / 2));
+        // An instance shows up: the next empty list is doubted from its own beginning.
+        assert!(doubt.believes(&one_instance(), grace, now + grace / 2));
         assert!(!doubt.believes(&[], grace, now + grace));
         assert!(!doubt.believes(&[], grace, now + grace * 2 - Duration::from_millis(1)));
         assert!(doubt.believes(&[], grace, now + grace * 2));

@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// A subscription that starts with what was read, or with what was published meanwhile; true
-    /// where nobody follows the service yet.
+    /// where the service has no watch yet.
     fn join(&self, service: &str, read: &[Instance], index: u64) -> (Subscription, bool) {
         let published = self.published();
         let newer = published.get(service).filter(|published| {
@@ -121,7 +121,7 @@ impl Shared {
         self.hub.subscribe(service, first.to_vec())
     }
 
-    /// Forgets a service that nobody subscribes to, and says so.
+    /// Forgets a service without subscribers, and returns whether it has.
     fn retire(&self, service: &str) -> bool {
         let mut published = self.published();
         let is_retired = self.hub.retire(service);
@@ -213,10 +213,10 @@ impl Read {
         if is_other {
             return Some("consul shows another registration under this id".to_owned());
         }
-        let lists_nobody = self.instances.is_empty() && self.skipped.is_empty();
-        Some(match (self.is_filtered, lists_nobody) {
+        let lists_none = self.instances.is_empty() && self.skipped.is_empty();
+        Some(match (self.is_filtered, lists_none) {
             (true, _) => format!("consul leaves out what the token may not read: {NEEDED}"),
-            (_, true) => format!("consul lists nobody; where it has ACLs, {NEEDED}"),
+            (_, true) => format!("consul lists no instance; where it has ACLs, {NEEDED}"),
             _ => "consul lists others, and not this one".to_owned(),
         })
     }
@@ -256,10 +256,6 @@ impl Naming for Consul {
     async fn deregister(&self, service_id: &str) -> Result<()> {
         self.shared.registered().remove(service_id);
         self.shared.api.deregister(service_id).await
-    }
-
-    async fn find(&self, service: &str, tags: &[&str]) -> Result<Vec<ServiceRegistration>> {
-        Ok(crate::passing(self.shared.read(service, None).await?.instances, tags))
     }
 
     async fn instances(&self, service: &str) -> Result<Vec<Instance>> {

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use imago_kit::{Secret, authority};
-use url::Url;
 
-use crate::{Error, Result, location::host_of, params::Params};
+use crate::{Error, Parts, RegistryUrl, Result};
 
 /// Shortest time between two looks for own registrations.
 const VERIFY_LEAST: Duration = Duration::from_millis(100);
@@ -53,7 +52,7 @@ pub enum Check {
 /// ```
 ///
 /// `write` implies `read`. Consul refuses writes without permission, but answers reads with less: with
-/// nobody, or with some. So a registration that does not show up, and a list that is suddenly empty, may be
+/// an empty list, or with a part. So a registration that does not show up, and a list that is suddenly empty, may be
 /// a lack of `service:read` or `node:read`; versions that say so (`X-Consul-Results-Filtered-By-ACLs`) are
 /// believed, and the log tells of it.
 #[derive(Clone, Debug)]
@@ -114,13 +113,13 @@ impl ConsulOptions {
     }
 
     /// Reads a `consul://` or `consul+https://` URL.
-    pub(crate) fn parse(url: &Url) -> Result<Self> {
+    pub(crate) fn read(url: &RegistryUrl) -> Result<Self> {
         let scheme = if url.scheme() == "consul+https" { "https" } else { "http" };
-        let host = authority(&host_of(url, "127.0.0.1")?, url.port().unwrap_or(8500));
-        let path = url.path().trim_end_matches('/');
+        let mut parts = url.parts()?;
+        let host = authority(&parts.host("127.0.0.1")?, parts.port()?.unwrap_or(8500));
+        let path = parts.path().trim_end_matches('/');
         let mut options = Self::new(format!("{scheme}://{host}{path}"));
-        let mut params = Params::of(url)?;
-        let token = params.text("token")?.filter(|token| !token.is_empty());
+        let token = parts.text("token")?.filter(|token| !token.is_empty());
         // A header carries it.
         let is_plain = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
         if !token.as_ref().is_none_or(is_plain) {
@@ -129,21 +128,17 @@ impl ConsulOptions {
             ));
         }
         options.token = token.map(Secret::from);
-        options.datacenter = params.text("dc")?.filter(|dc| !dc.is_empty());
-        options.check = match params.text("check")?.as_deref() {
-            None | Some("http") => Check::Http,
-            Some("ttl") => Check::Ttl,
-            Some(_) => return Err(Error::Url("check: expected http or ttl".to_owned())),
+        options.datacenter = parts.text("dc")?.filter(|dc| !dc.is_empty());
+        options.check = match parts.choice("check", &["http", "ttl"])? {
+            "ttl" => Check::Ttl,
+            _ => Check::Http,
         };
-        options.read_times(&mut params)?;
-        params.finish(
-            "token, dc, check, check_interval, check_timeout, ttl, deregister_after, \
-             verify_interval, wait, empty_grace or visible_timeout",
-        )?;
+        options.read_times(&mut parts)?;
+        parts.finish()?;
         Ok(options)
     }
 
-    fn read_times(&mut self, params: &mut Params) -> Result<()> {
+    fn read_times(&mut self, parts: &mut Parts<'_>) -> Result<()> {
         let least = Duration::from_millis(1);
         for (name, value, least) in [
             ("check_interval", &mut self.check_interval, least),
@@ -155,7 +150,7 @@ impl ConsulOptions {
             ("empty_grace", &mut self.empty_grace, least),
             ("visible_timeout", &mut self.visible_timeout, least),
         ] {
-            *value = params.duration(name, *value, least)?;
+            *value = parts.duration(name, *value, least)?;
         }
         if self.wait > WAIT_MAX {
             return Err(Error::Url(
@@ -172,12 +167,25 @@ mod tests {
 
     #[test]
     fn the_check_is_described_with_its_time() {
-        let described = |url: &str| {
-            let options = ConsulOptions::parse(&Url::parse(url).unwrap()).unwrap();
-            options.describe()
-        };
+        let described =
+            |url: &str| ConsulOptions::read(&RegistryUrl::parse(url).unwrap()).unwrap().describe();
         assert_eq!(described("consul://h?token=hidden"), "Consul asks every 10s");
         assert_eq!(described("consul://h?check_interval=500ms"), "Consul asks every 500ms");
         assert_eq!(described("consul://h?check=ttl&ttl=7s"), "Consul, ttl check of 7s");
+    }
+
+    #[test]
+    fn a_path_is_a_prefix_of_consuls_own() {
+        for (url, expected) in [
+            ("consul://h:8501", "http://h:8501"),
+            ("consul://h/", "http://h:8500"),
+            ("consul://h:8500/consul", "http://h:8500/consul"),
+            ("consul+https://h/a/b/?dc=x", "https://h:8500/a/b"),
+            ("consul://[::1]:1/consul/", "http://[::1]:1/consul"),
+            ("consul://", "http://127.0.0.1:8500"),
+        ] {
+            let options = ConsulOptions::read(&RegistryUrl::parse(url).unwrap()).unwrap();
+            assert_eq!(options.base, expected, "{url}");
+        }
     }
 }

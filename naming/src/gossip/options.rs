@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use imago_kit::{check_reachable, split_authority};
-use url::Url;
 
-use crate::{Error, Result, location::host_of, params::Params};
+use crate::{Error, RegistryUrl, Result};
 
 /// Why an address cannot be used by a socket of the other family.
 const EXPECTED_FAMILY: &str = "expected an address of the family that is listened on, IPv4 or IPv6";
@@ -25,27 +24,27 @@ pub struct GossipOptions {
 
 impl GossipOptions {
     /// Reads `gossip://host:port?seed=host:port&seed=…&advertise=ip:port&cluster=name`.
-    pub(crate) fn parse(url: &Url) -> Result<Self> {
-        let host = host_of(url, "0.0.0.0")?;
+    pub(crate) fn read(url: &RegistryUrl) -> Result<Self> {
+        let mut parts = url.parts()?;
+        let host = parts.host("0.0.0.0")?;
         let ip = host.parse().map_err(|_| {
             let expected = "host: expected an IP address to listen on, such as 0.0.0.0 or [::]";
             Error::Url(expected.to_owned())
         })?;
-        let mut params = Params::of(url)?;
-        let listen = SocketAddr::new(ip, url.port().unwrap_or(0));
-        let advertise = params.text("advertise")?;
+        let listen = SocketAddr::new(ip, parts.listen_port());
+        let advertise = parts.text("advertise")?;
         let advertise = advertise.map(|text| advertised(&text, listen)).transpose()?;
         let options = Self {
             listen,
             advertise,
-            seeds: params.all("seed"),
-            cluster: params.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
+            seeds: parts.all("seed"),
+            cluster: parts.text("cluster")?.unwrap_or_else(|| "imago".to_owned()),
         };
         for seed in &options.seeds {
             // Its text is not repeated: it may hold a secret by mistake.
             options.check_seed(seed).map_err(|why| Error::Url(format!("seed: {why}")))?;
         }
-        params.finish("seed, advertise or cluster")?;
+        parts.finish()?;
         Ok(options)
     }
 

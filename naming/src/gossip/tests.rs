@@ -21,7 +21,7 @@ async fn with_a_gateway() -> Gossip {
 }
 
 #[tokio::test]
-async fn whoever_has_joined_knows_who_was_there_before() {
+async fn a_member_that_has_joined_knows_those_before_it() {
     let first = with_a_gateway().await;
     for _ in 0..10 {
         let next = join(vec![first.address().to_string()]).await;
@@ -47,9 +47,9 @@ async fn a_change_is_told_at_once() {
     }
 }
 
-/// Whoever joins has heard of everybody only once, from which nobody knows how long they may be silent.
+/// A member that joins has heard of the others only once, which does not tell how long they may be silent.
 #[tokio::test]
-async fn whoever_joins_takes_nobody_for_dead_before_the_second_word_of_them() {
+async fn a_member_that_joins_takes_no_other_for_dead_before_its_second_word() {
     let first = with_a_gateway().await;
     for _ in 0..3 {
         let next = join(vec![first.address().to_string()]).await;
@@ -111,7 +111,7 @@ async fn tells(member: &Gossip, id: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_left_out_and_hides_nobody() {
+async fn what_cannot_be_read_is_left_out_and_hides_no_other() {
     let seed = join(Vec::new()).await;
     let other = join(vec![seed.address().to_string()]).await;
     let told = |service: &ServiceRegistration| {

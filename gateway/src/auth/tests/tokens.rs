@@ -171,7 +171,7 @@ fn sign(header: &str, claims: &str) -> String {
     let message =
         format!("{}.{}", base64_url(header.as_bytes()), base64_url(timed(claims).as_bytes()));
     let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
+    let signature = imago_kit::jwt::sign(message.as_bytes(), &key, Algorithm::HS256);
     format!("{message}.{}", signature.unwrap())
 }
 

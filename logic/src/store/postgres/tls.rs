@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use imago_kit::{RedactedPath, read_file};
 use rustls::{
     ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
+    crypto::ring,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -27,7 +27,7 @@ pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String
             None => "no certificate authorities on this system: set sslrootcert".to_owned(),
         });
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?
         .with_root_certificates(roots)
