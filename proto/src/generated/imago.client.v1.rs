@@ -138,7 +138,7 @@ pub struct GroupCreateReq {
     /// As in MessageReq.
     #[prost(string, tag = "100")]
     pub client_message_id: ::prost::alloc::string::String,
-    /// Anybody may join and see who is in it.
+    /// Every account may join and see the members.
     #[prost(bool, tag = "101")]
     pub open: bool,
 }
