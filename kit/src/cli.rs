@@ -216,7 +216,7 @@ pub fn announce_ports(service: &str, id: &str, ports: &[(&str, Option<impl Displ
             line.insert((*name).into(), address.to_string().into());
         }
     }
-    // Whoever started the server may have closed the pipe: that is no reason to stop.
+    // The parent process may have closed the pipe: that is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", serde_json::Value::Object(line));
 }
 
@@ -238,7 +238,7 @@ macro_rules! err {
     };
 }
 
-/// Prints to standard output. Unlike `print!`, it does not mind that nobody reads any more, as
+/// Prints to standard output. Unlike `print!`, it ignores a closed pipe, as
 /// after `| head`.
 pub fn print(text: impl Display) {
     let _ = write!(std::io::stdout(), "{text}");

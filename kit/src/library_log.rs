@@ -18,7 +18,7 @@ thread_local! {
     static LEFT_OUT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Lets one line a minute pass for each place in a library's code. Finer levels, which nobody sees unless
+/// Lets one line a minute pass for each place in a library's code. Finer levels, which are not written unless
 /// asked for, are not limited.
 #[derive(Debug)]
 pub(crate) struct LibraryLog(LogLimit);

@@ -138,7 +138,7 @@ fn a_chat_that_is_ended_says_goodbye_and_gives_the_terminal_back() {
         chat.shows("-- goodbye");
         assert_eq!(chat.modes(), modes, "{end:?}");
     }
-    // The cluster goes while somebody chats: so does the chat, some day; the terminal is given back too.
+    // The cluster goes while a client chats: so does the chat, some day; the terminal is given back too.
     let mut chat = Terminal::run(folder.path(), &["chat", "--as", "ann"]);
     chat.shows("ann> ");
     dev.types("\x03");

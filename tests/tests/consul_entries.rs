@@ -134,7 +134,7 @@ async fn maintenance_is_told_apart_from_a_failed_check() {
     agent.put(&format!("{maintenance}?enable=true&reason=a+new+disk"), "").await;
     sees(&mut subscription, "the maintenance", health("a", in_maintenance), nobody_gone).await;
     assert!(health("b", passes)(&subscription.current()));
-    // It is offered to nobody who looks for a server.
+    // It is not offered to callers that look for a server.
     assert_eq!(servers.find(SERVICE, &[]).await.unwrap(), [server("b")]);
     // One whose check fails meanwhile is critical.
     let check = json!({

@@ -10,7 +10,7 @@ use imago_tests::{ConsulAgent, RawClient, Server, Traffic, World, eventually};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long nothing may happen.
 const CALM: Duration = Duration::from_secs(3);
-/// An address of which nobody answers (RFC 5737).
+/// An address without any host (RFC 5737).
 const NOWHERE: &str = "192.0.2.1";
 
 fn naming_of(agent: &ConsulAgent) -> String {

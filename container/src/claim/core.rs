@@ -121,7 +121,7 @@ impl ClaimCore {
         step
     }
 
-    /// Returns whether the holder that a peer names holds the id. One that has no links serves nobody,
+    /// Returns whether the holder that a peer names holds the id. One that has no links serves no client,
     /// so that it does no harm where it ends.
     pub(crate) fn refused(&mut self, refusal: &Refusal, now: Instant) -> bool {
         let holder = refusal.holder;

@@ -310,7 +310,7 @@ impl GatewayRuntime {
                 self.act(action, &snapshot, &registrar, role);
             }
         }
-        // Nobody reads them any more: whoever tells one must not wait for room.
+        // They are not read any more: senders must not wait for room.
         self.events.close();
         registrar.leave(departure).await;
         let links = self.links.all();

@@ -98,7 +98,7 @@ impl MonitorSource for LogicReport {
     fn exclude(&self, gateway: &str) -> Result<(), String> {
         let id = ServiceId::from(gateway);
         if self.common.view().state != "young" {
-            return Err("this server waits for nobody".to_owned());
+            return Err("this server waits for no gateway".to_owned());
         }
         if self.gateways.link_with(&id).is_some() {
             return Err(format!("{gateway} is linked: there is no need to exclude it"));

@@ -102,7 +102,7 @@ impl LogicRuntime {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(kept));
 
         self.grow(&registrar, registrations, &told_in, &end).await;
-        // Nobody reads them any more: whoever tells one must not wait for room.
+        // They are not read any more: senders must not wait for room.
         self.events.close();
         self.report.leave();
         self.drain(role, registrar).await;

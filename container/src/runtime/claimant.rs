@@ -168,7 +168,7 @@ impl Claimed {
         };
         let clash = self.claimant.clash(losing);
         tracing::error!(error = %clash, "another server holds this one's id, leaving");
-        // Nobody else tells of one.
+        // No other source tells of one.
         let _ = lost.0.set(clash);
         end.cancel();
     }

@@ -80,7 +80,7 @@ impl Registrar {
     }
 
     /// Takes the entry out, as far as the registry lets us. A write on its way ends before: else
-    /// it could put the entry back, and nobody would take it out again. One that lost its id breaks it
+    /// it could put the entry back, and no server would remove it again. One that lost its id breaks it
     /// off: it may be waiting for an entry that was replaced.
     pub(crate) async fn leave(mut self, departure: Departure) {
         self.end.cancel();

@@ -108,7 +108,7 @@ pub(super) fn shown(key: &str, text: &str) -> String {
     }
 }
 
-/// A key as it may be shown: in the place of a key that nobody knows, a value may stand by mistake.
+/// A key as it may be shown: in the place of an unknown key, a value may stand by mistake.
 pub(super) fn shown_key(key: &str) -> &str {
     let is_key_byte =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte);
